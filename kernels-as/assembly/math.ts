@@ -1,0 +1,92 @@
+// Vector arithmetic that WebAssembly lacks.
+
+/** a·b + c: fused where the build is relaxed and the engine fuses; two roundings elsewhere. */
+@inline export function fma(a: v128, b: v128, c: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
+@inline export function sum(x: v128): f32 {
+  return (
+    f32x4.extract_lane(x, 0) + f32x4.extract_lane(x, 1) + (f32x4.extract_lane(x, 2) + f32x4.extract_lane(x, 3))
+  );
+}
+
+@inline export function largest(x: v128): f32 {
+  return max(
+    max(f32x4.extract_lane(x, 0), f32x4.extract_lane(x, 1)),
+    max(f32x4.extract_lane(x, 2), f32x4.extract_lane(x, 3)),
+  );
+}
+
+/**
+ * e^x within 2 ulp for x in [-87.3, 88.7], clamped outside; NaN stays NaN. x = n·ln 2 + r with |r| <= ln 2 / 2, n by
+ * adding 1.5·2^23, whose sum holds n in its low bits; e^r by its Taylor polynomial of degree 7; 2^n by the exponent.
+ */
+@inline export function exp(x: v128): v128 {
+  const magic = f32x4.splat(12582912.0);
+  const y = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-87.3)), f32x4.splat(88.7));
+  const t = fma(y, f32x4.splat(1.44269504), magic);
+  const n = f32x4.sub(t, magic);
+  // ln 2 in two parts: the first has few bits, so that n times it is exact.
+  let r = f32x4.sub(y, f32x4.mul(n, f32x4.splat(0.693359375)));
+  r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
+  let p = fma(r, f32x4.splat(1.0 / 5040.0), f32x4.splat(1.0 / 720.0));
+  p = fma(p, r, f32x4.splat(1.0 / 120.0));
+  p = fma(p, r, f32x4.splat(1.0 / 24.0));
+  p = fma(p, r, f32x4.splat(1.0 / 6.0));
+  p = fma(p, r, f32x4.splat(0.5));
+  p = fma(p, r, f32x4.splat(1.0));
+  p = fma(p, r, f32x4.splat(1.0));
+  // 2^(n-1), then doubled: n = 128 has no float of its own. A product, unlike integer addition, keeps NaN.
+  const half = i32x4.add(i32x4.shl(t, 23), i32x4.splat(126 << 23));
+  return f32x4.mul(f32x4.mul(p, half), f32x4.splat(2.0));
+}
+
+/** The scalar of {@link exp}. */
+@inline export function exp1(x: f32): f32 {
+  return f32x4.extract_lane(exp(f32x4.splat(x)), 0);
+}
+
+/** 1 / (1 + e^-x) */
+@inline export function sigmoid(x: v128): v128 {
+  const one = f32x4.splat(1);
+  return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
+}
+
+/** tanh x = 1 - 2 / (e^2x + 1); absolute error about 1e-7 */
+@inline export function tanh(x: v128): v128 {
+  const one = f32x4.splat(1);
+  const e = exp(f32x4.add(x, x));
+  return f32x4.sub(one, f32x4.div(f32x4.splat(2), f32x4.add(e, one)));
+}
+
+/** Four binary16 values, in the low 64 bits, widened. Infinities and NaN become large numbers: weights have none. */
+@inline export function widenHalf(p: usize): v128 {
+  const h = v128.load16x4_u(p);
+  const sign = i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16);
+  // Placing exponent and mantissa at f32's position scales by 2^-112; the product puts it right, subnormals too.
+  const magnitude = f32x4.mul(i32x4.shl(v128.and(h, i32x4.splat(0x7fff)), 13), f32x4.splat(5.192296858534828e33));
+  return v128.or(sign, magnitude);
+}
+
+/** Loads 16 bytes, or what is left before `end`, the rest 0: tails without a second copy of each loop's body. */
+@inline export function loadTo(p: usize, end: usize): v128 {
+  return p + 16 <= end ? v128.load(p) : loadPart(p, end);
+}
+function loadPart(p: usize, end: usize): v128 {
+  let x = v128.load32_zero(p);
+  if (p + 4 < end) x = f32x4.replace_lane(x, 1, load<f32>(p, 4));
+  if (p + 8 < end) x = f32x4.replace_lane(x, 2, load<f32>(p, 8));
+  return x;
+}
+/** Stores 16 bytes, or what is left before `end`. */
+@inline export function storeTo(p: usize, end: usize, x: v128): void {
+  if (p + 16 <= end) v128.store(p, x);
+  else storePart(p, end, x);
+}
+function storePart(p: usize, end: usize, x: v128): void {
+  store<f32>(p, f32x4.extract_lane(x, 0));
+  if (p + 4 < end) store<f32>(p, f32x4.extract_lane(x, 1), 4);
+  if (p + 8 < end) store<f32>(p, f32x4.extract_lane(x, 2), 8);
+}

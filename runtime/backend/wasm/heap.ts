@@ -1,0 +1,91 @@
+import { ReflowError } from "../../errors.ts";
+
+const PAGE = 65536;
+/** wasm32's end: 65,536 pages of 64 KiB. */
+export const MAX_BYTES = 65536 * PAGE;
+const ALIGN = 64;
+/** Bytes behind every block that vector loads may touch. */
+const PADDING = 16;
+
+/**
+ * Hands out blocks of a WebAssembly memory: first fit among freed blocks, else from the top, growing the memory. Pages
+ * that were never written cost no resident memory, so growing is cheap and fresh blocks need no clearing.
+ */
+export class Heap {
+  /** Freed blocks by address, neighbours merged. */
+  #free: { at: number; bytes: number }[] = [];
+  #sizes = new Map<number, number>();
+  #top: number;
+  allocated = 0;
+  peak = 0;
+
+  constructor(
+    readonly memory: WebAssembly.Memory,
+    base: number,
+    /** Called after the memory grew: a plain memory's old views are detached by then. */
+    readonly onGrow: () => void,
+  ) {
+    this.#top = Math.ceil(base / ALIGN) * ALIGN;
+  }
+
+  /**
+   * The address of `size` zero bytes.
+   * @throws ReflowError `memory` when the block would not fit into wasm32's 4 GiB, or into the machine
+   */
+  alloc(size: number): number {
+    const bytes = Math.ceil((size + PADDING) / ALIGN) * ALIGN;
+    const index = this.#free.findIndex((block) => block.bytes >= bytes);
+    let at: number;
+    if (index >= 0) {
+      const block = this.#free[index];
+      at = block.at;
+      if (block.bytes === bytes) this.#free.splice(index, 1);
+      else this.#free[index] = { at: at + bytes, bytes: block.bytes - bytes };
+      new Uint8Array(this.memory.buffer, at, bytes).fill(0);
+    } else {
+      at = this.#top;
+      this.#reach(at + bytes, size);
+      this.#top = at + bytes;
+    }
+    this.#sizes.set(at, bytes);
+    this.allocated += bytes;
+    this.peak = Math.max(this.peak, this.allocated);
+    return at;
+  }
+
+  free(at: number): void {
+    const bytes = this.#sizes.get(at);
+    if (bytes === undefined) throw new RangeError("freed a block that is not allocated");
+    this.#sizes.delete(at);
+    this.allocated -= bytes;
+    const next = this.#free.findIndex((block) => block.at > at);
+    const index = next < 0 ? this.#free.length : next;
+    this.#free.splice(index, 0, { at, bytes });
+    for (const i of [index, index - 1]) {
+      const block = this.#free[i];
+      const after = this.#free[i + 1];
+      if (block && after && block.at + block.bytes === after.at) {
+        block.bytes += after.bytes;
+        this.#free.splice(i + 1, 1);
+      }
+    }
+  }
+
+  #reach(end: number, size: number): void {
+    const missing = end - this.memory.buffer.byteLength;
+    if (missing <= 0) return;
+    try {
+      if (end > MAX_BYTES) throw new RangeError("wasm32 ends at 4 GiB");
+      this.memory.grow(Math.ceil(missing / PAGE));
+    } catch (cause) {
+      const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+      throw new ReflowError(
+        "memory",
+        `no room for ${mib(size)} more beside ${mib(this.allocated)} (${(cause as Error).message})`,
+        "use a smaller model, batch or context, or int8 weights",
+        { cause },
+      );
+    }
+    this.onGrow();
+  }
+}

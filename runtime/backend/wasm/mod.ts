@@ -1,0 +1,316 @@
+import * as ops from "../../../kernels-as/assembly/ops.ts";
+import { ReflowError } from "../../errors.ts";
+import type {
+  AdamWOptions,
+  AttentionShape,
+  Backend,
+  DType,
+  MatmulOptions,
+  RopeOptions,
+  Tensor,
+} from "../backend.ts";
+import { check, PANEL_BYTES, WasmDevice } from "./device.ts";
+import { type Build, canShareMemory, chooseBuild, compileKernels, type KernelExports } from "./kernels.ts";
+import type { WorkerStart } from "./worker.ts";
+
+export interface WasmOptions {
+  /** Worker threads and the caller together; default: every core. More than 1 needs shared memory. */
+  threads?: number;
+  /** A build other than the best this engine validates, for tests. */
+  build?: Build;
+}
+
+/**
+ * Compiles the best build of the kernels and starts its threads.
+ *
+ * @example
+ * const backend = await createWasmBackend();
+ * const x = backend.alloc([2, 3]);
+ */
+export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
+  const wanted = options.threads ?? globalThis.navigator?.hardwareConcurrency ?? 1;
+  if (!Number.isInteger(wanted) || wanted < 1 || wanted > 256) {
+    throw new ReflowError("usage", `threads is ${wanted}`, "use a whole number from 1 to 256");
+  }
+  const shared = options.build ? options.build.endsWith("shared") : wanted > 1 && canShareMemory();
+  const threads = shared ? wanted : 1;
+  const build = options.build ?? chooseBuild(shared);
+  const module = await compileKernels(build);
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared });
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  const workers = await Promise.all(
+    Array.from({ length: threads - 1 }, (_, i) => startWorker({ module, memory, thread: i + 1 })),
+  );
+  return new WasmBackend(exports as KernelExports, memory, workers, build);
+}
+
+function startWorker(start: WorkerStart): Promise<Worker> {
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  return new Promise((resolve, reject) => {
+    worker.onmessage = () => resolve(worker);
+    worker.onerror = (event) =>
+      reject(new ReflowError("device", `a worker thread did not start: ${event.message}`, "try one thread"));
+    worker.postMessage(start);
+    // A blocked worker must not keep the process alive (Bun and Node have unref, Deno ends with the main module).
+    (worker as { unref?(): void }).unref?.();
+  });
+}
+
+/** Products of at most this many rows read each weight once, unpacked. */
+const MATVEC_ROWS = 8;
+/** How many rounded activations fit into the shared scratch memory. */
+const ROUNDED_VALUES = 2 ** 21;
+/** BLOCK of attention.ts. */
+const ATTENTION_BLOCK = 64;
+/** CHUNK of optimizer.ts. */
+const NORM_CHUNK = 16384;
+const WEIGHT_TYPE: Partial<Record<DType, number>> = { f32: ops.F32, f16: ops.F16, i8: ops.I8 };
+
+const last = (t: Tensor) => t.shape[t.shape.length - 1];
+const same = (...tensors: Tensor[]) => tensors.every((t) => t.size === tensors[0].size);
+
+/** The kernels of `kernels-as/` behind the {@link Backend} contract. Ops have run when they return. */
+export class WasmBackend extends WasmDevice implements Backend {
+  // ---- whole tensors ---------------------------------------------------------------------------------------
+
+  fill(x: Tensor, value: number): void {
+    check(x.dtype === "f32", "fill", x);
+    this.float(2, value);
+    this.run(ops.FILL, x.size / 8, x, x.size);
+  }
+
+  copy(out: Tensor, x: Tensor): void {
+    check(same(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"), "copy", out, x);
+    this.run(ops.COPY, x.size / 4, out, x, x.size);
+  }
+
+  add(out: Tensor, a: Tensor, b: Tensor): void {
+    check(same(out, a, b), "add", out, a, b);
+    this.run(ops.ADD, out.size / 4, out, a, b, out.size);
+  }
+
+  addBroadcast(x: Tensor, b: Tensor): void {
+    check(x.size % b.size === 0, "addBroadcast", x, b);
+    this.run(ops.ADD_BROADCAST, x.size / 4, x, b, x.size / b.size, b.size);
+  }
+
+  sumBroadcast(db: Tensor, dx: Tensor): void {
+    check(dx.size % db.size === 0, "sumBroadcast", db, dx);
+    this.run(ops.SUM_BROADCAST, dx.size / 4, db, dx, dx.size / db.size, db.size);
+  }
+
+  // ---- matrices --------------------------------------------------------------------------------------------
+
+  matmul(out: Tensor, a: Tensor, b: Tensor, options: MatmulOptions = {}): void {
+    const { transA = false, transB = false, accumulate = false } = options;
+    const [M, K] = transA ? [a.shape[1], a.shape[0]] : a.shape;
+    const [N, inner] = transB ? b.shape : [b.shape[1], b.shape[0]];
+    const type = WEIGHT_TYPE[b.dtype];
+    const fits = out.shape[0] === M && out.shape[1] === N && inner === K && type !== undefined;
+    check(fits && (type === ops.F32 || (transB && !transA)), "matmul", out, a, b);
+    const nanoseconds = (M * N * K) / 20;
+    if (transB && !transA && (M <= MATVEC_ROWS || type === ops.I8)) {
+      // Rounded rows lie in the shared scratch memory, two bytes a value and a scale a group.
+      const rows = Math.min(M, Math.floor(ROUNDED_VALUES / K));
+      for (let m = 0; m < M; m += rows) {
+        const count = Math.min(rows, M - m);
+        const [to, from] =
+          count === M ? [out, a] : [this.view(out, [count, N], m * N), this.view(a, [count, K], m * K)];
+        this.run(ops.MATVEC, nanoseconds, to, from, b, b.scale ?? 0, type!, count, N, K, +accumulate);
+      }
+    } else {
+      this.run(ops.GEMM, nanoseconds, out, a, b, type!, M, N, K, +transA, +transB, +accumulate);
+    }
+  }
+
+  // ---- tables ----------------------------------------------------------------------------------------------
+
+  gather(out: Tensor, table: Tensor, ids: Tensor): void {
+    const type = WEIGHT_TYPE[table.dtype];
+    const C = last(table);
+    check(out.size === ids.size * C && ids.dtype === "i32" && type !== undefined, "gather", out, table, ids);
+    this.run(ops.GATHER, out.size / 4, out, table, table.scale ?? 0, type!, ids, ids.size, C);
+  }
+
+  scatterAdd(dTable: Tensor, ids: Tensor, dOut: Tensor): void {
+    const C = last(dTable);
+    check(dOut.size === ids.size * C && ids.dtype === "i32", "scatterAdd", dTable, ids, dOut);
+    this.run(ops.SCATTER_ADD, dOut.size / 4, dTable, ids, dOut, ids.size, C);
+  }
+
+  topk(out: Tensor, x: Tensor, k: number): void {
+    const C = last(x);
+    check(same(out, x) && k >= 1 && k <= C, "topk", out, x);
+    this.run(ops.TOPK, x.size * 10, out, x, x.size / C, C, k);
+  }
+
+  topkBackward(dx: Tensor, dOut: Tensor, out: Tensor): void {
+    check(same(dx, dOut, out), "topkBackward", dx, dOut, out);
+    this.run(ops.TOPK_BACKWARD, dx.size, dx, dOut, out, dx.size);
+  }
+
+  // ---- norms -----------------------------------------------------------------------------------------------
+
+  rmsnorm(out: Tensor, rstd: Tensor, x: Tensor, weight: Tensor): void {
+    const C = weight.size;
+    check(same(out, x) && x.size === rstd.size * C, "rmsnorm", out, rstd, x, weight);
+    this.run(ops.RMSNORM, x.size / 2, out, rstd, x, weight, rstd.size, C);
+  }
+
+  rmsnormBackward(dx: Tensor, dWeight: Tensor, dOut: Tensor, x: Tensor, weight: Tensor, rstd: Tensor): void {
+    const C = weight.size;
+    check(
+      same(dx, dOut, x) && same(dWeight, weight) && x.size === rstd.size * C,
+      "rmsnormBackward",
+      dx,
+      x,
+      weight,
+    );
+    this.run(ops.RMSNORM_BACKWARD, x.size, dx, dWeight, dOut, x, weight, rstd, rstd.size, C);
+  }
+
+  layernorm(out: Tensor, stats: Tensor, x: Tensor, weight: Tensor, bias: Tensor): void {
+    const C = weight.size;
+    const fits = same(out, x) && same(weight, bias) && 2 * x.size === stats.size * C;
+    check(fits, "layernorm", out, stats, x, weight, bias);
+    this.run(ops.LAYERNORM, 2 * x.size, out, stats, x, weight, bias, x.size / C, C);
+  }
+
+  layernormBackward(
+    dx: Tensor,
+    dWeight: Tensor,
+    dBias: Tensor,
+    dOut: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stats: Tensor,
+  ): void {
+    const C = weight.size;
+    const fits = same(dx, dOut, x) && same(weight, dWeight, dBias) && 2 * x.size === stats.size * C;
+    check(fits, "layernormBackward", dx, x, weight, stats);
+    this.run(ops.LAYERNORM_BACKWARD, 3 * x.size, dx, dWeight, dBias, dOut, x, weight, stats, x.size / C, C);
+  }
+
+  // ---- attention -------------------------------------------------------------------------------------------
+
+  rope(x: Tensor, table: Tensor, options: RopeOptions): void {
+    const { length, heads, headDim, inverse = false, start } = options;
+    const rows = x.size / (heads * headDim);
+    const positions = table.size / headDim;
+    const fits = rows % length === 0 && headDim % 2 === 0 && length <= positions;
+    check(fits && (!start || start.size * length === rows), "rope", x, table);
+    this.run(ops.ROPE, x.size / 2, x, table, start ?? 0, rows, length, heads, headDim, +inverse);
+  }
+
+  attention(out: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, shape: AttentionShape): void {
+    const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
+    const fits =
+      q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && lse.size === B * H * T;
+    check(fits && same(out, q) && same(k, v), "attention", out, lse, q, k, v);
+    const packed = (T + 8) * (D + 8);
+    this.reserveScratch(PANEL_BYTES + 4 * (2 * packed + ATTENTION_BLOCK * T));
+    this.run(ops.ATTENTION, (B * H * T * T * D) / 20, out, lse, q, k, v, B, T, H, KV, D);
+  }
+
+  attentionBackward(
+    dq: Tensor,
+    dk: Tensor,
+    dv: Tensor,
+    dOut: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    shape: AttentionShape,
+  ): void {
+    const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
+    const fits =
+      q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && lse.size === B * H * T;
+    check(fits && same(dq, dOut, out, q) && same(dk, dv, k, v), "attentionBackward", dq, dk, dv, q, k, v);
+    const packed = (T + 8) * (D + 8);
+    const block = (ATTENTION_BLOCK + 8) * (D + 8);
+    this.reserveScratch(PANEL_BYTES + 4 * (3 * packed + 2 * ATTENTION_BLOCK * T + 2 * block));
+    this.run(
+      ops.ATTENTION_BACKWARD,
+      (B * H * T * T * D) / 8,
+      ...[dq, dk, dv, dOut, out, lse, q, k, v],
+      ...[B, T, H, KV, D],
+    );
+  }
+
+  writeCache(cache: Tensor, x: Tensor, start: Tensor): void {
+    const [B, context, C] = cache.shape;
+    const T = x.size / (B * C);
+    check(Number.isInteger(T) && T <= context && start.size === B, "writeCache", cache, x, start);
+    this.run(ops.WRITE_CACHE, x.size / 4, cache, x, start, B, T, C, context);
+  }
+
+  attentionCached(
+    out: Tensor,
+    q: Tensor,
+    kCache: Tensor,
+    vCache: Tensor,
+    start: Tensor,
+    shape: AttentionShape,
+  ): void {
+    const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
+    const [slots, context, C] = kCache.shape;
+    const fits = q.size === B * T * H * D && slots === B && C === KV * D && H % KV === 0 && start.size === B;
+    check(fits && same(out, q) && same(kCache, vCache), "attentionCached", out, q, kCache, vCache, start);
+    this.reserveScratch(4 * (context + 8));
+    // The lengths are on the device; half the context is the guess.
+    const nanoseconds = (B * T * H * D * context) / 16;
+    this.run(ops.ATTENTION_CACHED, nanoseconds, out, q, kCache, vCache, start, B, T, H, KV, D, context);
+  }
+
+  // ---- activations -----------------------------------------------------------------------------------------
+
+  swiglu(out: Tensor, gate: Tensor, up: Tensor): void {
+    check(same(out, gate, up), "swiglu", out, gate, up);
+    this.run(ops.SWIGLU, out.size, out, gate, up, out.size);
+  }
+
+  swigluBackward(dGate: Tensor, dUp: Tensor, dOut: Tensor, gate: Tensor, up: Tensor): void {
+    check(same(dGate, dUp, dOut, gate, up), "swigluBackward", dGate, dUp, dOut, gate, up);
+    this.run(ops.SWIGLU_BACKWARD, 2 * dOut.size, dGate, dUp, dOut, gate, up, dOut.size);
+  }
+
+  gelu(out: Tensor, x: Tensor): void {
+    check(same(out, x), "gelu", out, x);
+    this.run(ops.GELU, x.size, out, x, x.size);
+  }
+
+  geluBackward(dx: Tensor, dOut: Tensor, x: Tensor): void {
+    check(same(dx, dOut, x), "geluBackward", dx, dOut, x);
+    this.run(ops.GELU_BACKWARD, 2 * x.size, dx, dOut, x, x.size);
+  }
+
+  // ---- loss and optimizer ----------------------------------------------------------------------------------
+
+  crossEntropy(losses: Tensor, logits: Tensor, targets: Tensor, scale: number): void {
+    const V = last(logits);
+    const fits = losses.size * V === logits.size && same(losses, targets) && targets.dtype === "i32";
+    check(fits, "crossEntropy", losses, logits, targets);
+    this.float(5, scale);
+    this.run(ops.CROSS_ENTROPY, logits.size, losses, logits, targets, losses.size, V);
+  }
+
+  globalNorm(norm: Tensor, tensors: readonly Tensor[]): void {
+    check(norm.size === 1, "globalNorm", norm);
+    let partialSums = 0;
+    for (const x of tensors) {
+      this.run(ops.SUM_SQUARES, x.size / 8, x, x.size, partialSums);
+      partialSums += Math.ceil(x.size / NORM_CHUNK);
+    }
+    this.run(ops.NORM, partialSums, norm, partialSums);
+  }
+
+  adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, norm: Tensor, options: AdamWOptions): void {
+    check(same(param, grad, m, v) && norm.size === 1, "adamw", param, grad, m, v, norm);
+    const { lr, beta1, beta2, eps, weightDecay, step, clip } = options;
+    const floats = [lr, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, clip];
+    for (let i = 0; i < floats.length; i++) this.float(6 + i, floats[i]);
+    this.run(ops.ADAMW, param.size, param, grad, m, v, norm, param.size);
+  }
+}
