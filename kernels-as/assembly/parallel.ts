@@ -22,6 +22,8 @@ const SCRATCH: usize = 1352;
 const SCRATCH_STRIDE: usize = 1356;
 /** Shared scratch memory: packed operands, partial sums. */
 const SHARED: usize = 1360;
+/** Whether thread 0 may sleep: everywhere but on a page's main thread. */
+const MAY_SLEEP: usize = 1364;
 const ARGUMENTS: usize = 1408;
 
 /** Loads of a flag before a waiting thread sleeps: a few tens of microseconds, longer than the host needs between ops. */
@@ -76,12 +78,13 @@ export function barrier(thread: i32): void {
   store<i32>(NEXT, 0);
 }
 
-/** Returns once the flag differs from `value`. Thread 0 never sleeps: a page's main thread may not. */
+/** Returns once the flag differs from `value`. */
 function waitWhile(flag: usize, value: i32, thread: i32): void {
   if (ASC_FEATURE_THREADS) {
     let spins = SPINS;
+    const maySleep = thread != 0 || load<i32>(MAY_SLEEP) != 0;
     while (atomic.load<i32>(flag) == value) {
-      if (--spins <= 0 && thread != 0) {
+      if (--spins <= 0 && maySleep) {
         // Counted before the wait looks at the flag, so whoever changes it either sees us or is seen by us.
         atomic.add<i32>(SLEEPERS, 1);
         atomic.wait<i32>(flag, value, -1);

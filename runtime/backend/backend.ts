@@ -113,8 +113,8 @@ export interface Backend {
 
   // ---- matrices --------------------------------------------------------------------------------------------
   /**
-   * out (R,C) = a·b, all two-dimensional. `b` may be `f16`, or `i8` with `transB`: then each row of `a` is rounded
-   * to int8 by groups of 32 as well (absolute maximum / 127), whatever the number of rows.
+   * out (R,C) = a·b, all two-dimensional. With `transB` alone, `b` may be `f16` or `i8`; with `i8`
+   * each row of `a` is rounded to int8 by groups of 32 as well (absolute maximum / 127), whatever the number of rows.
    */
   matmul(out: Tensor, a: Tensor, b: Tensor, options?: MatmulOptions): void;
 

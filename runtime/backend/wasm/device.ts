@@ -7,6 +7,7 @@ const ACTIVE = 1348 >> 2;
 const SCRATCH = 1352 >> 2;
 const SCRATCH_STRIDE = 1356 >> 2;
 const SHARED = 1360 >> 2;
+const MAY_SLEEP = 1364 >> 2;
 const ARGUMENTS = 1408 >> 2;
 
 /** Packed operands of a product: PACK_VALUES of gemm.ts, plus what rounding up to whole panels adds. */
@@ -31,6 +32,16 @@ export function check(fits: boolean, op: string, ...tensors: Tensor[]): void {
     throw new RangeError(`${op}: shapes do not fit: ${tensors.map((t) => `[${t.shape}]`).join(", ")}`);
 }
 
+/** Bun, Deno, Node and workers let their thread wait on memory; a page's main thread throws. */
+function mainThreadMaySleep(): boolean {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The part of the WASM backend that holds memory and threads; `mod.ts` adds the ops. */
 export class WasmDevice {
   readonly name = "wasm";
@@ -53,6 +64,7 @@ export class WasmDevice {
     this.#heap = new Heap(wasmMemory, exports.heapBase(), () => this.#refresh());
     const shared = this.#heap.alloc(SHARED_BYTES);
     this.#integers[SHARED] = shared;
+    this.#integers[MAY_SLEEP] = +mainThreadMaySleep();
     this.reserveScratch(PANEL_BYTES);
   }
 

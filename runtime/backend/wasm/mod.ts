@@ -67,7 +67,11 @@ const NORM_CHUNK = 16384;
 const WEIGHT_TYPE: Partial<Record<DType, number>> = { f32: ops.F32, f16: ops.F16, i8: ops.I8 };
 
 const last = (t: Tensor) => t.shape[t.shape.length - 1];
-const same = (...tensors: Tensor[]) => tensors.every((t) => t.size === tensors[0].size);
+const is = (t: Tensor, ...shape: number[]) =>
+  t.shape.length === shape.length && shape.every((n, i) => n === t.shape[i]);
+const same = (...tensors: Tensor[]) => tensors.every((t) => is(t, ...tensors[0].shape));
+/** Whether x's last dimensions are b's. */
+const broadcasts = (x: Tensor, b: Tensor) => same({ ...x, shape: x.shape.slice(-b.shape.length) }, b);
 
 /** The kernels of `kernels-as/` behind the {@link Backend} contract. Ops have run when they return. */
 export class WasmBackend extends WasmDevice implements Backend {
@@ -90,12 +94,12 @@ export class WasmBackend extends WasmDevice implements Backend {
   }
 
   addBroadcast(x: Tensor, b: Tensor): void {
-    check(x.size % b.size === 0, "addBroadcast", x, b);
+    check(broadcasts(x, b), "addBroadcast", x, b);
     this.run(ops.ADD_BROADCAST, x.size / 4, x, b, x.size / b.size, b.size);
   }
 
   sumBroadcast(db: Tensor, dx: Tensor): void {
-    check(dx.size % db.size === 0, "sumBroadcast", db, dx);
+    check(broadcasts(dx, db), "sumBroadcast", db, dx);
     this.run(ops.SUM_BROADCAST, dx.size / 4, db, dx, dx.size / db.size, db.size);
   }
 
@@ -204,8 +208,7 @@ export class WasmBackend extends WasmDevice implements Backend {
 
   attention(out: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, shape: AttentionShape): void {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
-    const fits =
-      q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && lse.size === B * H * T;
+    const fits = q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && is(lse, B * H, T);
     check(fits && same(out, q) && same(k, v), "attention", out, lse, q, k, v);
     const packed = (T + 8) * (D + 8);
     this.reserveScratch(PANEL_BYTES + 4 * (2 * packed + ATTENTION_BLOCK * T));
@@ -225,8 +228,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     shape: AttentionShape,
   ): void {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
-    const fits =
-      q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && lse.size === B * H * T;
+    const fits = q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && is(lse, B * H, T);
     check(fits && same(dq, dOut, out, q) && same(dk, dv, k, v), "attentionBackward", dq, dk, dv, q, k, v);
     const packed = (T + 8) * (D + 8);
     const block = (ATTENTION_BLOCK + 8) * (D + 8);

@@ -1,0 +1,237 @@
+import { createHash } from "node:crypto";
+import { closeSync, fstatSync, fsyncSync, openSync, readSync } from "node:fs";
+import type { HostArray } from "../backend/backend.ts";
+import { ReflowError } from "../errors.ts";
+import { diskError, type FileRecord, openToRead, writeFully } from "./disk.ts";
+import { bf16ToF32, f16ToF32 } from "./f16.ts";
+import {
+  arrayOf,
+  elementsOf,
+  encodeHeader,
+  headerLength,
+  parseHeader,
+  type SafetensorsHeader,
+  type TensorArray,
+  type TensorEntry,
+  type TensorInfo,
+} from "./safetensors.ts";
+
+/** Elements read at once: 1 MiB of f32. Larger chunks load no faster. */
+const CHUNK = 2 ** 18;
+
+/**
+ * Opens a safetensors file of any size for reading piece by piece.
+ *
+ * @throws ReflowError `format` where there is no such file or its header is wrong
+ * @example
+ * const file = openTensorFile("model.safetensors");
+ * for (const name of file.tensors.keys()) {
+ *   file.readF32(name, (chunk, offset) => backend.write(weights[name], chunk, offset));
+ * }
+ * file.close();
+ */
+export function openTensorFile(path: string): TensorFile {
+  const fd = openToRead(path);
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new ReflowError("format", `${path} is not a file`, "give a safetensors file");
+    const start = new Uint8Array(Math.min(8, stat.size));
+    readFully(fd, start, 0, path);
+    const bytes = new Uint8Array(8 + headerLength(start, stat.size, path));
+    readFully(fd, bytes, 0, path);
+    return new TensorFile(path, fd, parseHeader(bytes, stat.size, path));
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function readFully(fd: number, bytes: Uint8Array, position: number, path: string): void {
+  for (let at = 0; at < bytes.length; ) {
+    const n = readSync(fd, bytes, at, bytes.length - at, position + at);
+    if (n === 0) throw new ReflowError("format", `${path} became shorter while it was read`, "read it again");
+    at += n;
+  }
+}
+
+/** A safetensors file open for reading; made by {@link openTensorFile}. */
+export class TensorFile {
+  readonly metadata: SafetensorsHeader["metadata"];
+  /** In the order of their bytes. */
+  readonly tensors: SafetensorsHeader["tensors"];
+  readonly #fd: number;
+  readonly #dataStart: number;
+  #buffer = new ArrayBuffer(0);
+
+  constructor(
+    readonly path: string,
+    fd: number,
+    header: SafetensorsHeader,
+  ) {
+    this.#fd = fd;
+    this.metadata = header.metadata;
+    this.tensors = header.tensors;
+    this.#dataStart = header.dataStart;
+  }
+
+  /**
+   * Reads a tensor in chunks as it is stored: F32 as Float32Array, F16 and BF16 as bits in Uint16Array, I8 as
+   * Int8Array, I32 as Int32Array.
+   *
+   * @param into takes each chunk, whose memory is used again for the next, and the index of its first element
+   * @param chunkElements the most elements in a chunk
+   * @throws ReflowError `format` for another dtype, or where there is no such tensor
+   */
+  read(name: string, into: (chunk: HostArray, offset: number) => void, chunkElements = CHUNK): void {
+    const { dtype, shape, begin } = this.#info(name);
+    if (dtype === "U8" || dtype === "I64") {
+      throw this.#wrong(name, `has the dtype ${dtype}`, "convert it to I32 or F32");
+    }
+    const elements = elementsOf(shape);
+    const ElementArray = arrayOf(dtype);
+    const width = ElementArray.BYTES_PER_ELEMENT;
+    const most = Math.min(elements, chunkElements);
+    if (this.#buffer.byteLength < most * width) this.#buffer = new ArrayBuffer(most * width);
+    for (let offset = 0; offset < elements; offset += most) {
+      const n = Math.min(most, elements - offset);
+      const bytes = new Uint8Array(this.#buffer, 0, n * width);
+      readFully(this.#fd, bytes, this.#dataStart + begin + offset * width, this.path);
+      into(new ElementArray(this.#buffer, 0, n), offset);
+    }
+  }
+
+  /** As {@link read} for F32, F16 and BF16 tensors, the last two widened to f32. */
+  readF32(name: string, into: (chunk: Float32Array, offset: number) => void, chunkElements = CHUNK): void {
+    const { dtype, shape } = this.#info(name);
+    if (dtype === "F32") {
+      this.read(name, (chunk, offset) => into(chunk as Float32Array, offset), chunkElements);
+    } else if (dtype === "F16" || dtype === "BF16") {
+      const widen = dtype === "F16" ? f16ToF32 : bf16ToF32;
+      const wide = new Float32Array(Math.min(elementsOf(shape), chunkElements));
+      this.read(
+        name,
+        (chunk, offset) => into(widen(chunk as Uint16Array, wide.subarray(0, chunk.length)), offset),
+        chunkElements,
+      );
+    } else {
+      throw this.#wrong(name, `has the dtype ${dtype}`, "F32, F16 or BF16 was expected");
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #info(name: string): TensorInfo {
+    const info = this.tensors.get(name);
+    if (!info) throw this.#wrong(name, "is not there", "is it a file of another model?");
+    return info;
+  }
+
+  #wrong(name: string, what: string, help: string): ReflowError {
+    return new ReflowError("format", `${this.path}: tensor "${name}" ${what}`, help);
+  }
+}
+
+/**
+ * Creates a safetensors file, to be filled piece by piece.
+ *
+ * @throws ReflowError `checkpoint` where it can't be written
+ * @example
+ * const file = createTensorFile("a.safetensors", [{ name: "x", dtype: "F32", shape: [2, 2] }]);
+ * file.write("x", Float32Array.of(1, 2));
+ * file.write("x", Float32Array.of(3, 4));
+ * const { size, sha256 } = file.close();
+ */
+export function createTensorFile(
+  path: string,
+  entries: readonly TensorEntry[],
+  metadata?: Readonly<Record<string, string>>,
+): TensorFileWriter {
+  const header = encodeHeader(entries, metadata);
+  let fd: number;
+  try {
+    fd = openSync(path, "w");
+  } catch (cause) {
+    throw diskError(cause, path);
+  }
+  return new TensorFileWriter(path, fd, entries, header);
+}
+
+/** A safetensors file being written; made by {@link createTensorFile}. */
+export class TensorFileWriter {
+  readonly #fd: number;
+  #open = true;
+  readonly #hash = createHash("sha256");
+  #size = 0;
+  /** What is still to come: tensors in order, with the elements missing from each. */
+  readonly #pending: { name: string; dtype: TensorEntry["dtype"]; missing: number }[];
+
+  constructor(
+    readonly path: string,
+    fd: number,
+    entries: readonly TensorEntry[],
+    header: Uint8Array,
+  ) {
+    this.#fd = fd;
+    this.#pending = entries
+      .map(({ name, dtype, shape }) => ({ name, dtype, missing: elementsOf(shape) }))
+      .filter(({ missing }) => missing > 0);
+    this.#append(header);
+  }
+
+  /**
+   * Appends the next elements of a tensor. Tensors come in the order of the header, each complete before the
+   * next.
+   *
+   * @throws RangeError where the chunk isn't what comes next
+   * @throws ReflowError `checkpoint` where the disk is full, for example
+   */
+  write(name: string, chunk: TensorArray): void {
+    if (chunk.length === 0) return;
+    const next = this.#pending[0];
+    if (next?.name !== name) {
+      throw new RangeError(
+        `tensor "${name}" is written where ${next ? `"${next.name}"` : "the end"} comes next`,
+      );
+    }
+    if (!(chunk instanceof arrayOf(next.dtype)) || chunk.length > next.missing) {
+      const got = `${chunk.constructor.name}(${chunk.length})`;
+      throw new RangeError(
+        `tensor "${name}": ${got} where at most ${next.missing} of ${next.dtype} are missing`,
+      );
+    }
+    this.#append(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    next.missing -= chunk.length;
+    if (next.missing === 0) this.#pending.shift();
+  }
+
+  /** Brings the file to the disk. */
+  close(): FileRecord {
+    if (this.#pending.length) throw new RangeError(`tensor "${this.#pending[0].name}" is not complete`);
+    this.#orAbort(() => fsyncSync(this.#fd));
+    this.abort();
+    return { size: this.#size, sha256: this.#hash.digest("hex") };
+  }
+
+  /** Lets go of the file, complete or not; may be called again. */
+  abort(): void {
+    if (this.#open) closeSync(this.#fd);
+    this.#open = false;
+  }
+
+  #append(bytes: Uint8Array): void {
+    this.#orAbort(() => writeFully(this.#fd, bytes));
+    this.#hash.update(bytes);
+    this.#size += bytes.length;
+  }
+
+  #orAbort(write: () => void): void {
+    try {
+      write();
+    } catch (cause) {
+      this.abort();
+      throw diskError(cause, this.path);
+    }
+  }
+}

@@ -1,0 +1,214 @@
+/**
+ * The forward pass of all five variants over a key/value cache (after llama2.c). One code path serves prompts (one
+ * sequence, many rows), decoding (many sequences, a row each, each at its own position), and whole batches, which
+ * start with an empty cache.
+ */
+import type { Backend, Tensor } from "../backend/backend.ts";
+import { ReflowError } from "../errors.ts";
+import type { ModelConfig } from "./config.ts";
+import { type HookRows, type HookSet, hookPattern } from "./hooks.ts";
+import type { RunState } from "./state.ts";
+import type { Affine, Weights } from "./weights.ts";
+
+export interface InferenceModel {
+  backend: Backend;
+  config: ModelConfig;
+  weights: Weights;
+}
+
+export interface Step {
+  /** (B,T), each in [0, V) */
+  ids: Int32Array;
+  /** (B): the position of each sequence's first row. The cache holds what comes before it. */
+  start: Int32Array;
+  /** The slot of the first sequence; the others follow it. */
+  slot: number;
+  /** How many of the last rows of (B·T) to give logits for; with hooks and B > 1, all or none. */
+  logits: number;
+}
+
+/** Rows of a pass over a long text: enough to keep the matrix kernels busy, few enough for memory to stay small. */
+export const PREFILL_ROWS = 128;
+
+const TRANSPOSED = { transB: true };
+
+/**
+ * Runs one step and leaves its keys and values in the cache. Without hooks nothing is waited for.
+ *
+ * @returns logits (N,V) for the step's last N rows, valid until the next step; undefined for N = 0
+ */
+export async function forward(
+  { backend, config, weights }: InferenceModel,
+  state: RunState,
+  step: Step,
+  hooks?: HookSet,
+): Promise<Tensor | undefined> {
+  const { n_heads: H, n_kv_heads: K, d_model: d, n_signals: S = 0, d_ff, vocab_size: V } = config;
+  const B = step.start.length;
+  const T = step.ids.length / B;
+  const D = d / H;
+  const f = state.frame(B, T, step.slot, step.logits);
+  backend.write(f.ids, step.ids);
+  backend.write(f.start, step.start);
+
+  const rows = hooks && hookRows(step, state);
+  const hook = pointOf(hooks, rows);
+  const linear = (out: Tensor, x: Tensor, { weight, bias }: Affine) => {
+    backend.matmul(out, x, weight, TRANSPOSED);
+    if (bias) backend.addBroadcast(out, bias);
+  };
+  const norm = (out: Tensor, stats: Tensor, x: Tensor, { weight, bias }: Affine) => {
+    if (bias) backend.layernorm(out, stats, x, weight, bias);
+    else backend.rmsnorm(out, stats, x, weight);
+  };
+
+  // e (B·T,d) = R[ids]·B, or E[ids]
+  if (weights.recipe) {
+    backend.gather(f.recipe!, weights.recipe, f.ids);
+    if (hook) await hook("hook_recipe", f.recipe!, S);
+    linear(f.x, f.recipe!, { weight: weights.basisTransposed! });
+  } else {
+    backend.gather(f.x, weights.embedding!, f.ids);
+  }
+  if (hook) await hook("hook_embed", f.x, d);
+  if (weights.position) {
+    backend.write(f.positions, positionsOf(step));
+    backend.gather(f.n, weights.position, f.positions);
+    backend.add(f.x, f.x, f.n);
+  }
+
+  for (let l = 0; l < config.n_layers; l++) {
+    const w = weights.blocks[l];
+    const [kCache, vCache] = [f.kCache[l], f.vCache[l]];
+    if (hook) await hook(`blocks.${l}.hook_resid_pre`, f.x, d);
+
+    // x += Attention(norm(x))
+    norm(f.n, f.stats, f.x, w.attnNorm);
+    linear(f.q, f.n, w.q); // (B·T,H·D)
+    linear(f.k, f.n, w.k); // (B·T,K·D)
+    linear(f.v, f.n, w.v);
+    if (hook) await hook(`blocks.${l}.attn.hook_q`, f.q, H, D);
+    if (hook) await hook(`blocks.${l}.attn.hook_k`, f.k, K, D);
+    if (hook) await hook(`blocks.${l}.attn.hook_v`, f.v, K, D);
+    if (weights.rope) {
+      backend.rope(f.q, weights.rope, f.ropeQ);
+      backend.rope(f.k, weights.rope, f.ropeK);
+      if (hook) await hook(`blocks.${l}.attn.hook_rot_q`, f.q, H, D);
+      if (hook) await hook(`blocks.${l}.attn.hook_rot_k`, f.k, K, D);
+    }
+    backend.writeCache(kCache, f.k, f.start);
+    backend.writeCache(vCache, f.v, f.start);
+    backend.attentionCached(f.z, f.q, kCache, vCache, f.start, f.attention);
+    if (hooks && rows) {
+      const inputs = { q: f.q, k: kCache, v: vCache, z: f.z, heads: H, kvHeads: K };
+      await hookPattern(backend, hooks, `blocks.${l}.attn.hook_pattern`, inputs, rows);
+    }
+    if (hook) await hook(`blocks.${l}.attn.hook_z`, f.z, H, D);
+    linear(f.out, f.z, w.o);
+    if (hook) await hook(`blocks.${l}.hook_attn_out`, f.out, d);
+    // Not accumulated by the product: x + out must round the same whether hooks look at it or not.
+    backend.add(f.x, f.x, f.out);
+    if (hook) await hook(`blocks.${l}.hook_resid_mid`, f.x, d);
+
+    // x += MLP(norm(x))
+    norm(f.n, f.stats, f.x, w.mlpNorm);
+    linear(f.h, f.n, w.gate ?? w.up); // (B·T,d_ff)
+    if (hook) await hook(`blocks.${l}.mlp.hook_pre`, f.h, d_ff);
+    if (w.gate) {
+      linear(f.up, f.n, w.up);
+      backend.swiglu(f.h, f.h, f.up);
+    } else {
+      backend.gelu(f.h, f.h);
+    }
+    if (hook) await hook(`blocks.${l}.mlp.hook_post`, f.h, d_ff);
+    linear(f.out, f.h, w.down);
+    if (hook) await hook(`blocks.${l}.hook_mlp_out`, f.out, d);
+    backend.add(f.x, f.x, f.out);
+    if (hook) await hook(`blocks.${l}.hook_resid_post`, f.x, d);
+  }
+
+  // logits (N,V) = (norm(x)·Bᵀ)·Rᵀ, or norm(x)·Eᵀ
+  const N = step.logits;
+  if (N === 0) return undefined;
+  const lastRows = rows && { ...rows, length: N / B, positions: rows.positions.subarray(B * T - N) };
+  const readoutHook = pointOf(hooks, lastRows);
+  norm(f.finalN, f.finalStats, f.last, weights.finalNorm);
+  if (readoutHook) await readoutHook("ln_final.hook_normalized", f.finalN, d);
+  if (weights.recipe) {
+    linear(f.signals!, f.finalN, { weight: weights.basis! });
+    if (readoutHook) await readoutHook("hook_signals", f.signals!, S);
+    linear(f.logits, f.signals!, { weight: weights.recipe });
+  } else {
+    linear(f.logits, f.finalN, { weight: weights.embedding! });
+  }
+  if (readoutHook) await readoutHook("hook_logits", f.logits, V);
+  return f.logits;
+}
+
+/** A function that calls the hooks at a point, if there are any: `inner` is the shape of one row. */
+function pointOf(hooks: HookSet | undefined, rows: HookRows | undefined) {
+  if (!hooks || !rows) return undefined;
+  return async (name: string, x: Tensor, ...inner: number[]) => {
+    if (hooks.has(name)) await hooks.at(name, x, [rows.batch, rows.length, ...inner], rows);
+  };
+}
+
+/** (B,T): each row's position in its sequence. */
+function positionsOf({ ids, start }: Step): Int32Array {
+  const T = ids.length / start.length;
+  return Int32Array.from(ids, (_, row) => start[Math.floor(row / T)] + (row % T));
+}
+
+function hookRows(step: Step, state: RunState): HookRows {
+  const batch = step.start.length;
+  return {
+    batch,
+    length: step.ids.length / batch,
+    positions: positionsOf(step),
+    sequences: state.sequences.slice(step.slot, step.slot + batch),
+  };
+}
+
+export interface Prefill {
+  /** (T): one sequence from its beginning */
+  ids: Int32Array;
+  slot: number;
+  /** How many of its last rows to give logits for. */
+  logits: number;
+}
+
+/** Part of a sequence: logits (N,V) of the positions that end before `end`. */
+export interface PrefillChunk {
+  end: number;
+  count: number;
+  logits: Tensor | undefined;
+}
+
+/** Runs a sequence into an empty slot, in passes of the run state's rows, and says so after each. */
+export async function* prefill(
+  model: InferenceModel,
+  state: RunState,
+  { ids, slot, logits }: Prefill,
+  hooks?: HookSet,
+): AsyncGenerator<PrefillChunk> {
+  const { rows } = state.options;
+  for (let at = 0; at < ids.length; at += rows) {
+    const end = Math.min(at + rows, ids.length);
+    const count = Math.max(0, end - Math.max(at, ids.length - logits));
+    const step = { ids: ids.subarray(at, end), start: Int32Array.of(at), slot, logits: count };
+    yield { end, count, logits: await forward(model, state, step, hooks) };
+  }
+}
+
+/** @throws ReflowError `data` for what is not an id of the model's vocabulary */
+export function checkIds({ vocab_size }: ModelConfig, ids: ArrayLike<number>): Int32Array {
+  for (let i = 0; i < ids.length; i++) {
+    if (Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocab_size) continue;
+    throw new ReflowError(
+      "data",
+      `token id ${ids[i]}, at position ${i}, is outside the vocabulary of ${vocab_size}`,
+      `use ids from 0 to ${vocab_size - 1}, made with this model's tokenizer`,
+    );
+  }
+  return Int32Array.from(ids);
+}

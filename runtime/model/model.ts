@@ -1,0 +1,267 @@
+import { ReflowError } from "../errors.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
+import {
+  type Hook,
+  type HookName,
+  type HookSet,
+  hostHooks,
+  READOUT_HOOKS,
+  resolveHookNames,
+} from "./hooks.ts";
+import { checkIds, forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
+import { RunState } from "./state.ts";
+
+/** One sequence of token ids, or several of one length. */
+export type Ids = Int32Array | readonly number[] | readonly (Int32Array | readonly number[])[];
+
+/** Values on the host, row-major. */
+export interface HostTensor {
+  shape: readonly number[];
+  data: Float32Array;
+}
+
+export interface RunWithCacheOptions {
+  /** Which hook points to keep: a name, names, or a predicate. All where it isn't said. */
+  namesFilter?: HookName | readonly string[];
+}
+
+export interface EvaluateOptions {
+  /** How far a window moves; the context's half where it isn't said. */
+  stride?: number;
+}
+
+export interface Evaluation {
+  /** Mean cross-entropy in nats per token. */
+  loss: number;
+  /** Tokens that were predicted: all but the first. */
+  tokens: number;
+}
+
+/**
+ * A model that runs, generates and is looked into. `loadModel` makes one; it holds memory on its device until it is
+ * disposed of.
+ *
+ * @example
+ * using model = await loadModel("runs/nano");
+ * for await (const event of model.generate("Once upon a time", { maxTokens: 50, seed: 1 })) {
+ *   process.stdout.write(event.text);
+ * }
+ * const cache = await model.runWithCache(model.tokenize("three kings"), { namesFilter: "hook_signals" });
+ */
+export class Model implements Disposable {
+  readonly #model: InferenceModel;
+  readonly #tokenizer: Tokenizer | undefined;
+
+  /** Takes over the model's backend and weights, which must be on it. */
+  constructor(model: InferenceModel, tokenizer?: Tokenizer) {
+    this.#model = model;
+    this.#tokenizer = tokenizer;
+  }
+
+  get config() {
+    return this.#model.config;
+  }
+
+  /** One line about the device, for people. */
+  get device(): string {
+    return this.#model.backend.description;
+  }
+
+  /** @throws ReflowError `checkpoint` where the checkpoint came without one */
+  get tokenizer(): Tokenizer {
+    if (this.#tokenizer) return this.#tokenizer;
+    throw new ReflowError(
+      "checkpoint",
+      "the checkpoint has no tokenizer.json",
+      "put the one it was trained with into its folder, or work with token ids",
+    );
+  }
+
+  /** Text to ids; `<|endoftext|>` in it is only text. @throws ReflowError as {@link Model.tokenizer} */
+  tokenize(text: string): Int32Array {
+    return this.tokenizer.encode(text);
+  }
+
+  /**
+   * Logits (B,T,V).
+   *
+   * @throws ReflowError `data` for ids outside the vocabulary, sequences of different lengths or longer than the context
+   */
+  async forward(ids: Ids): Promise<HostTensor> {
+    const { backend, config } = this.#model;
+    const { sequences, length: T } = this.#batch(ids);
+    const V = config.vocab_size;
+    const rows = Math.min(T, PREFILL_ROWS);
+    const data = new Float32Array(sequences.length * T * V);
+    const state = new RunState(backend, config, { slots: 1, context: T, rows, logitRows: rows });
+    try {
+      for (const [b, sequence] of sequences.entries()) {
+        for await (const chunk of prefill(this.#model, state, { ids: sequence, slot: 0, logits: T })) {
+          const logits = (await backend.read(chunk.logits!)) as Float32Array;
+          data.set(logits, (b * T + chunk.end - chunk.count) * V);
+        }
+      }
+    } finally {
+      state.free();
+    }
+    return { shape: [sequences.length, T, V], data };
+  }
+
+  /**
+   * The cross-entropy of a text, each token but the first predicted once. The text is read in windows of the context
+   * that begin `stride` tokens apart; a window scores what the one before it hasn't, so that a token is predicted from
+   * at least context − stride tokens before it (where there are as many).
+   *
+   * @throws ReflowError `data` for fewer than two ids, or ids outside the vocabulary; `usage` for an impossible stride
+   */
+  async evaluate(text: Int32Array | readonly number[], options: EvaluateOptions = {}): Promise<Evaluation> {
+    const { backend, config } = this.#model;
+    const { stride = Math.ceil(config.context / 2) } = options;
+    const ids = checkIds(config, text);
+    if (ids.length < 2) {
+      throw new ReflowError("data", `${ids.length} tokens can't be evaluated`, "give two at least");
+    }
+    if (!(Number.isInteger(stride) && stride >= 1 && stride <= config.context)) {
+      throw new ReflowError("usage", `stride is ${stride}`, `use 1 to the context, ${config.context}`);
+    }
+    const tokens = ids.length - 1;
+    const context = Math.min(config.context, tokens);
+    const rows = Math.min(context, PREFILL_ROWS);
+    const state = new RunState(backend, config, { slots: 1, context, rows, logitRows: rows });
+    const targets = backend.alloc([rows], "i32");
+    const losses = backend.alloc([rows]);
+    let sum = 0;
+    try {
+      for (let begin = 0, scored = 0; scored < tokens; begin += stride) {
+        const stop = Math.min(begin + context, tokens);
+        const window = { ids: ids.subarray(begin, stop), slot: 0, logits: stop - scored };
+        scored = stop;
+        for await (const { end, count, logits } of prefill(this.#model, state, window)) {
+          if (!logits) continue;
+          const [some, next] = [backend.view(losses, [count]), backend.view(targets, [count])];
+          backend.write(next, ids.subarray(begin + end - count + 1, begin + end + 1));
+          backend.crossEntropy(some, logits, next, 0);
+          for (const loss of await backend.read(some)) sum += loss;
+        }
+      }
+    } finally {
+      for (const tensor of [targets, losses]) backend.free(tensor);
+      state.free();
+    }
+    return { loss: sum / tokens, tokens };
+  }
+
+  /**
+   * Continues a prompt, or several at once; see {@link generate}.
+   *
+   * @param prompt text, ids, or a list of these
+   */
+  generate(
+    prompt: Prompt | readonly Prompt[],
+    options?: GenerateOptions,
+  ): AsyncGenerator<GenerateEvent, void, undefined> {
+    return generate(this.#model, this.#tokenizer, isList(prompt) ? prompt : [prompt], options);
+  }
+
+  /**
+   * Runs the model and keeps activations by their hook's name, in the order of the forward pass. What only the readout
+   * needs is not computed where no hook of it is asked for.
+   *
+   * @throws ReflowError as {@link Model.forward}; `usage` for an unknown name, with the nearest one
+   */
+  async runWithCache(
+    ids: Ids,
+    { namesFilter = () => true }: RunWithCacheOptions = {},
+  ): Promise<Map<string, HostTensor>> {
+    const { backend, config } = this.#model;
+    const filters = typeof namesFilter === "object" ? namesFilter : [namesFilter];
+    const names = new Set(filters.flatMap((filter) => resolveHookNames(config, filter)));
+    const cache = new Map<string, HostTensor>();
+    const hooks: HookSet = {
+      has: (name) => names.has(name),
+      async at(name, tensor, shape) {
+        cache.set(name, { shape, data: (await backend.read(tensor)) as Float32Array });
+      },
+    };
+    await this.#runHooked(ids, hooks, { logits: READOUT_HOOKS.some((name) => names.has(name)) });
+    return cache;
+  }
+
+  /**
+   * Runs the model with functions called at hook points; what one returns takes the activation's place.
+   *
+   * @returns logits (B,T,V)
+   * @throws ReflowError as {@link Model.runWithCache}; `usage` for a replacement of another size
+   * @example
+   * // What is left without the first block's MLP?
+   * await model.runWithHooks(ids, { hooks: [["blocks.0.hook_mlp_out", ({ data }) => data.fill(0)]] });
+   */
+  async runWithHooks(ids: Ids, { hooks }: { hooks: readonly Hook[] }): Promise<HostTensor> {
+    const set = hostHooks(this.#model.backend, this.#model.config, hooks);
+    return (await this.#runHooked(ids, set, { logits: true }))!;
+  }
+
+  /** Gives back the device and its memory. Nothing may follow. */
+  dispose(): void {
+    this.#model.backend.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** All sequences in one step, so that hooks see them whole. */
+  async #runHooked(ids: Ids, hooks: HookSet, wanted: { logits: boolean }): Promise<HostTensor | undefined> {
+    const { backend, config } = this.#model;
+    const { sequences, length: T } = this.#batch(ids);
+    const B = sequences.length;
+    const rows = B * T;
+    const step = {
+      ids: new Int32Array(rows),
+      start: new Int32Array(B),
+      slot: 0,
+      logits: wanted.logits ? rows : 0,
+    };
+    sequences.forEach((sequence, b) => {
+      step.ids.set(sequence, b * T);
+    });
+    const state = new RunState(backend, config, {
+      slots: B,
+      context: T,
+      rows,
+      logitRows: Math.max(1, step.logits),
+    });
+    try {
+      const logits = await forward(this.#model, state, step, hooks);
+      if (!logits) return undefined;
+      return { shape: [B, T, config.vocab_size], data: (await backend.read(logits)) as Float32Array };
+    } finally {
+      state.free();
+    }
+  }
+
+  #batch(ids: Ids): { sequences: Int32Array[]; length: number } {
+    const { config } = this.#model;
+    const sequences = (isBatch(ids) ? ids : [ids]).map((sequence) => checkIds(config, sequence));
+    const length = sequences[0]?.length ?? 0;
+    const other = sequences.find((sequence) => sequence.length !== length);
+    if (other) {
+      throw new ReflowError(
+        "data",
+        `a sequence of ${other.length} ids beside one of ${length}`,
+        "a batch's sequences have one length: cut them, or run them one by one",
+      );
+    }
+    if (length === 0 || length > config.context) {
+      throw new ReflowError("data", `a sequence of ${length} ids`, `use 1 to the context, ${config.context}`);
+    }
+    return { sequences, length };
+  }
+}
+
+const isBatch = (ids: Ids): ids is readonly (Int32Array | readonly number[])[] =>
+  Array.isArray(ids) && typeof ids[0] === "object";
+
+const isList = (prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] =>
+  Array.isArray(prompt) && prompt.length > 0 && typeof prompt[0] !== "number";

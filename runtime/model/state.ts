@@ -1,0 +1,154 @@
+import type { AttentionShape, Backend, RopeOptions, Tensor } from "../backend/backend.ts";
+import { isFactored, type ModelConfig } from "./config.ts";
+
+export interface RunStateOptions {
+  /** How many sequences the cache holds. */
+  slots: number;
+  /** Positions of each slot: at most the model's context. */
+  context: number;
+  /** The most rows, B·T, of one forward. */
+  rows: number;
+  /** The most rows of one forward whose logits are asked for. */
+  logitRows: number;
+}
+
+/** One forward's activations for M rows, and N rows of the readout. */
+function activationShapes(config: ModelConfig, M: number, N: number) {
+  const { d_model: d, n_signals: S, d_ff, vocab_size: V } = config;
+  const KD = keyWidth(config);
+  const stats = (rows: number) => (config.variant === "gpt2" ? [rows, 2] : [rows]);
+  return {
+    /** The residual stream, the input of a branch, and its output. */
+    x: [M, d],
+    n: [M, d],
+    out: [M, d],
+    /** What the norms keep for a backward that never comes. */
+    stats: stats(M),
+    q: [M, d],
+    k: [M, KD],
+    v: [M, KD],
+    z: [M, d],
+    /** The MLP's gate, then its hidden values. */
+    h: [M, d_ff],
+    up: [M, d_ff],
+    finalN: [N, d],
+    finalStats: stats(N),
+    logits: [N, V],
+    ...(isFactored(config) ? { recipe: [M, S!], signals: [N, S!] } : {}),
+  };
+}
+
+const keyWidth = (config: ModelConfig): number => (config.n_kv_heads * config.d_model) / config.n_heads;
+
+type Activations = { [name in keyof ReturnType<typeof activationShapes>]: Tensor };
+
+/** Tensors of exactly one step's shapes: views on the run state's memory. */
+export interface Frame extends Activations {
+  slot: number;
+  /** i32 (B·T), (B·T) and (B) */
+  ids: Tensor;
+  positions: Tensor;
+  start: Tensor;
+  /** (N,d): the last N rows of x, whose logits are asked for */
+  last: Tensor;
+  /** By layer, (B, context, K·D) */
+  kCache: Tensor[];
+  vCache: Tensor[];
+  attention: AttentionShape;
+  ropeQ: RopeOptions;
+  ropeK: RopeOptions;
+}
+
+/**
+ * The key/value cache of some sequences, and the memory of one forward. All of it is allocated here; a step of the same
+ * shape as the one before it, as in decoding, makes nothing new.
+ */
+export class RunState {
+  readonly options: RunStateOptions;
+  /** Which of the caller's sequences each slot holds: what hooks are told. */
+  readonly sequences: Int32Array;
+  readonly #backend: Backend;
+  readonly #config: ModelConfig;
+  readonly #memory: Activations;
+  readonly #integers: Record<"ids" | "positions" | "start", Tensor>;
+  /** By layer, (slots, context, K·D) */
+  readonly #kCache: Tensor[];
+  readonly #vCache: Tensor[];
+  #frame: Frame | undefined;
+
+  constructor(backend: Backend, config: ModelConfig, options: RunStateOptions) {
+    const { slots, context, rows, logitRows } = options;
+    const cache = () => backend.alloc([slots, context, keyWidth(config)]);
+    this.options = options;
+    this.sequences = Int32Array.from({ length: slots }, (_, slot) => slot);
+    this.#backend = backend;
+    this.#config = config;
+    this.#memory = mapValues(activationShapes(config, rows, logitRows), (shape) => backend.alloc(shape));
+    this.#integers = {
+      ids: backend.alloc([rows], "i32"),
+      positions: backend.alloc([rows], "i32"),
+      start: backend.alloc([slots], "i32"),
+    };
+    this.#kCache = Array.from({ length: config.n_layers }, cache);
+    this.#vCache = Array.from({ length: config.n_layers }, cache);
+  }
+
+  /** The tensors for B sequences of T rows in the slots from `slot` on, and logits of the last N rows. */
+  frame(B: number, T: number, slot: number, N: number): Frame {
+    const last = this.#frame;
+    if (
+      last?.attention.batch === B &&
+      last.attention.length === T &&
+      last.slot === slot &&
+      last.logits.shape[0] === N
+    ) {
+      return last;
+    }
+    const { n_heads: heads, n_kv_heads: kvHeads, d_model } = this.#config;
+    const headDim = d_model / heads;
+    const view = (tensor: Tensor, shape: number[], offset = 0) => this.#backend.view(tensor, shape, offset);
+    const shapes = activationShapes(this.#config, B * T, N);
+    const start = view(this.#integers.start, [B]);
+    const frame: Frame = {
+      slot,
+      ...mapValues(shapes, (shape, name) => view(this.#memory[name]!, shape)),
+      ids: view(this.#integers.ids, [B * T]),
+      positions: view(this.#integers.positions, [B * T]),
+      start,
+      last: view(this.#memory.x, [N, d_model], (B * T - N) * d_model),
+      kCache: this.#kCache.map((cache) => this.#slots(cache, slot, B)),
+      vCache: this.#vCache.map((cache) => this.#slots(cache, slot, B)),
+      attention: { batch: B, length: T, heads, kvHeads, headDim },
+      ropeQ: { length: T, heads, headDim, start },
+      ropeK: { length: T, heads: kvHeads, headDim, start },
+    };
+    this.#frame = frame;
+    return frame;
+  }
+
+  /** Puts the sequence of slot `from` in the place of that of slot `to`. */
+  move(from: number, to: number): void {
+    for (const cache of [...this.#kCache, ...this.#vCache]) {
+      this.#backend.copy(this.#slots(cache, to, 1), this.#slots(cache, from, 1));
+    }
+    this.sequences[to] = this.sequences[from];
+  }
+
+  free(): void {
+    const tensors = [...Object.values(this.#memory), ...Object.values(this.#integers)];
+    for (const tensor of [...tensors, ...this.#kCache, ...this.#vCache]) this.#backend.free(tensor);
+  }
+
+  #slots(cache: Tensor, slot: number, count: number): Tensor {
+    const [, context, KD] = cache.shape;
+    return this.#backend.view(cache, [count, context, KD], slot * context * KD);
+  }
+}
+
+function mapValues<K extends string, A, B>(
+  record: { [name in K]?: A },
+  f: (value: A, name: K) => B,
+): Record<K, B> {
+  const entries = Object.entries(record) as [K, A][];
+  return Object.fromEntries(entries.map(([name, value]) => [name, f(value, name)])) as Record<K, B>;
+}

@@ -1,0 +1,413 @@
+import { describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import {
+  latestCheckpoint,
+  openCheckpoint,
+  pruneCheckpoints,
+  resolveCheckpoint,
+  stepFolder,
+  writeCheckpoint,
+} from "../../../runtime/formats/checkpoint.ts";
+import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
+import {
+  arrayOf,
+  elementsOf,
+  type SafetensorsDType,
+  writeSafetensors,
+} from "../../../runtime/formats/safetensors.ts";
+import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
+import { parameterSpecs } from "../../../runtime/model/config.ts";
+import { expectError, temporaryFolder } from "./support.ts";
+import { randomValues, tinyConfig, tokenizerJson, writeTiny } from "./tiny.ts";
+
+const root = temporaryFolder();
+chmodSync(root, 0o755); // some tests save as another user
+let folders = 0;
+const newRun = () => join(root, `run${folders++}`);
+const sha256 = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
+
+function wholeTensor(file: TensorFile, name: string): Float32Array {
+  const whole = new Float32Array(elementsOf(file.tensors.get(name)!.shape));
+  file.readF32(name, (chunk, offset) => whole.set(chunk, offset));
+  return whole;
+}
+
+/** Changes one bit in the middle of a file. */
+function flipBit(path: string): void {
+  const bytes = readFileSync(path);
+  bytes[bytes.length >> 1] ^= 4;
+  writeFileSync(path, bytes);
+}
+
+describe("a checkpoint", () => {
+  test("is read back as it was written, and its manifest is true", async () => {
+    const folder = stepFolder(newRun(), 7);
+    expect(folder).toEndWith("step-00000007");
+    await writeTiny(folder, 7);
+    const checkpoint = openCheckpoint(folder);
+    expect(checkpoint.folder).toBe(folder);
+    expect(checkpoint.config).toEqual(tinyConfig);
+    expect(checkpoint.tokenizerJson).toEqual(tokenizerJson);
+    expect(checkpoint.weights).toBe("f32");
+    expect(checkpoint.identity).toBe(sha256(join(folder, "model.safetensors")));
+    expect(checkpoint.readJson("trainer.json")).toEqual({ step: 7 });
+    expect(checkpoint.readJson("absent.json")).toBeUndefined();
+    for (const { name, shape } of parameterSpecs(tinyConfig)) {
+      expect(wholeTensor(checkpoint.tensors, name)).toEqual(randomValues(elementsOf(shape), 7));
+    }
+    const optimizer = checkpoint.openTensors("optimizer.safetensors");
+    expect(optimizer.tensors.size).toBe(checkpoint.tensors.tensors.size);
+    optimizer.close();
+    checkpoint.close();
+
+    const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8"));
+    const others = readdirSync(folder).filter((name) => name !== "manifest.json");
+    expect(Object.keys(manifest.files).sort()).toEqual(others.sort());
+    for (const name of others) {
+      const path = join(folder, name);
+      expect(manifest.files[name]).toEqual({ size: readFileSync(path).length, sha256: sha256(path) });
+    }
+    expect(readdirSync(join(folder, ".."))).toEqual(["step-00000007"]);
+  });
+
+  for (const name of ["model.safetensors", "config.json", "tokenizer.json"]) {
+    test(`a flipped bit in ${name} is found, a wrong size and a missing file too`, async () => {
+      const folder = newRun();
+      await writeTiny(folder);
+      const path = join(folder, name);
+      const bytes = readFileSync(path);
+      flipBit(path);
+      await expectError(() => openCheckpoint(folder), "checkpoint", new RegExp(`${name} is corrupt`));
+      truncateSync(path, bytes.length - 1);
+      await expectError(
+        () => openCheckpoint(folder),
+        "checkpoint",
+        new RegExp(`${name} has ${bytes.length - 1} bytes`),
+      );
+      rmSync(path);
+      await expectError(() => openCheckpoint(folder), "checkpoint", new RegExp(name.replace(".", "\\.")));
+    });
+  }
+
+  test("a file that isn't read is checked when it is, except without verify", async () => {
+    const folder = newRun();
+    await writeTiny(folder);
+    flipBit(join(folder, "optimizer.safetensors"));
+    const checkpoint = openCheckpoint(folder);
+    await expectError(
+      () => checkpoint.openTensors("optimizer.safetensors"),
+      "checkpoint",
+      /optimizer.* is corrupt/,
+    );
+    checkpoint.close();
+    flipBit(join(folder, "model.safetensors"));
+    const unverified = openCheckpoint(folder, { verify: false });
+    unverified.openTensors("optimizer.safetensors").close();
+    unverified.close();
+  });
+
+  test("may be passed on without its optimizer, but not be resumed then", async () => {
+    const folder = newRun();
+    await writeTiny(folder);
+    rmSync(join(folder, "optimizer.safetensors"));
+    const checkpoint = openCheckpoint(folder);
+    await expectError(
+      () => checkpoint.openTensors("optimizer.safetensors"),
+      "checkpoint",
+      /optimizer.* is missing/,
+    );
+    checkpoint.close();
+  });
+
+  test("a manifest that is none", async () => {
+    const folder = newRun();
+    await writeTiny(folder);
+    const path = join(folder, "manifest.json");
+    const record = { size: 1, sha256: "0".repeat(64) };
+    const wrong = [
+      "",
+      "{",
+      "null",
+      "{}",
+      '{"files":[1]}',
+      JSON.stringify({ files: { a: { size: -1, sha256: record.sha256 } } }),
+      JSON.stringify({ files: { a: { size: 1, sha256: "no" } } }),
+      JSON.stringify({ files: { "../a": record } }),
+    ];
+    for (const text of wrong) {
+      writeFileSync(path, text);
+      await expectError(() => openCheckpoint(folder), "checkpoint", /manifest\.json lists no files/);
+    }
+  });
+});
+
+describe("a folder by another tool", () => {
+  function foreign(
+    dtype: SafetensorsDType,
+    change?: (tensors: Map<string, { shape: number[] }>) => void,
+  ): string {
+    const folder = newRun();
+    mkdirSync(folder);
+    writeFileSync(join(folder, "config.json"), JSON.stringify({ ...tinyConfig, made_by: "another tool" }));
+    const shapes = new Map(f32Entries(tinyConfig).map(({ name, shape }) => [name, { shape: [...shape] }]));
+    change?.(shapes);
+    const tensors = [...shapes].map(([name, { shape }]) => {
+      const data = new (arrayOf(dtype))(elementsOf(shape));
+      if (dtype === "F16") data.fill(0x3c00 as never);
+      if (dtype === "BF16") data.fill(0x3f80 as never);
+      if (dtype === "F32") data.fill(1 as never);
+      return [name, { dtype, shape, data }] as const;
+    });
+    writeFileSync(join(folder, "model.safetensors"), writeSafetensors(new Map(tensors)));
+    return folder;
+  }
+
+  for (const dtype of ["F32", "F16", "BF16"] as const) {
+    test(`config.json and ${dtype} weights suffice`, () => {
+      const folder = foreign(dtype);
+      const checkpoint = openCheckpoint(folder);
+      expect(checkpoint.tokenizerJson).toBeUndefined();
+      expect(checkpoint.identity).toBe(sha256(join(folder, "model.safetensors")));
+      expect(wholeTensor(checkpoint.tensors, "basis").every((x) => x === 1)).toBe(true);
+      checkpoint.close();
+    });
+  }
+
+  test("other dtypes, shapes and names are refused by name", async () => {
+    await expectError(
+      () => openCheckpoint(foreign("I32")),
+      "checkpoint",
+      /tensor "recipe" is I32, expected F32/,
+    );
+    const transposed = foreign("F32", (tensors) => tensors.get("recipe")!.shape.reverse());
+    await expectError(
+      () => openCheckpoint(transposed),
+      "checkpoint",
+      /"recipe" has the shape \[40,97\].*\[97,40\]/,
+    );
+    const renamed = foreign("F32", (tensors) => {
+      tensors.set("lm_head.weight", tensors.get("recipe")!);
+      tensors.delete("recipe");
+    });
+    await expectError(
+      () => openCheckpoint(renamed),
+      "checkpoint",
+      /missing tensors: recipe; unexpected tensors: lm_head\.weight/,
+    );
+    const empty = foreign("F32", (tensors) => {
+      for (const name of [...tensors.keys()].slice(2)) tensors.delete(name);
+    });
+    await expectError(
+      () => openCheckpoint(empty),
+      "checkpoint",
+      /missing tensors: blocks\.0\.attn_norm.* and \d+ more/,
+    );
+  });
+
+  test("a config of absurdly many layers is refused before they are listed", async () => {
+    const folder = foreign("F32");
+    writeFileSync(join(folder, "config.json"), JSON.stringify({ ...tinyConfig, n_layers: 2 ** 24 }));
+    await expectError(() => openCheckpoint(folder), "checkpoint", /too few for n_layers 16777216/);
+  });
+
+  test("a config that is none, no weights, no folder", async () => {
+    const folder = foreign("F32");
+    writeFileSync(join(folder, "config.json"), "{");
+    await expectError(() => openCheckpoint(folder), "checkpoint", /config\.json is not JSON/);
+    writeFileSync(join(folder, "config.json"), '{"variant":"gpt5"}');
+    await expectError(() => openCheckpoint(folder), "config", /config\.json: variant/);
+    rmSync(join(folder, "model.safetensors"));
+    await expectError(() => openCheckpoint(folder), "checkpoint", /has no model\.safetensors/);
+    await expectError(() => openCheckpoint(join(folder, "nope")), "checkpoint", /nope does not exist/);
+    await expectError(() => openCheckpoint(join(folder, "config.json")), "checkpoint", /is not a folder/);
+    await expectError(() => openCheckpoint(root), "checkpoint", /holds no checkpoint/);
+  });
+});
+
+describe("a run", () => {
+  test("its newest complete checkpoint is the latest; temporary and damaged folders are passed over", async () => {
+    const run = newRun();
+    expect(latestCheckpoint(run)).toBeUndefined();
+    for (const step of [5, 90, 100]) await writeTiny(stepFolder(run, step), step);
+    mkdirSync(join(run, "step-00000200"));
+    mkdirSync(join(run, ".step-00000300.tmp-1-00000000"));
+    writeFileSync(join(run, "metrics.jsonl"), "");
+    expect(latestCheckpoint(run)).toBe(stepFolder(run, 100));
+    expect(resolveCheckpoint(run)).toBe(stepFolder(run, 100));
+    expect(resolveCheckpoint(stepFolder(run, 5))).toBe(stepFolder(run, 5));
+    truncateSync(join(stepFolder(run, 100), "model.safetensors"), 1000);
+    expect(latestCheckpoint(run)).toBe(stepFolder(run, 90));
+    rmSync(join(stepFolder(run, 90), "config.json"));
+    rmSync(stepFolder(run, 200), { recursive: true });
+    expect(latestCheckpoint(run)).toBe(stepFolder(run, 5));
+    rmSync(stepFolder(run, 5), { recursive: true });
+    await expectError(() => resolveCheckpoint(run), "checkpoint", /step-00000100.* has 1000 bytes/);
+  });
+
+  test("pruning keeps the newest complete ones, and removes what interrupted saves left", async () => {
+    const run = newRun();
+    for (const step of [1, 2, 3, 4]) await writeTiny(stepFolder(run, step), step);
+    truncateSync(join(stepFolder(run, 4), "model.safetensors"), 1000);
+    mkdirSync(join(run, ".step-00000009.tmp-12345-0badcafe"));
+    writeFileSync(join(run, "metrics.jsonl"), "");
+    pruneCheckpoints(run, 2);
+    // Step 4 is damaged: it neither counts nor goes.
+    expect(readdirSync(run).sort()).toEqual([
+      "metrics.jsonl",
+      "step-00000002",
+      "step-00000003",
+      "step-00000004",
+    ]);
+    expect(() => pruneCheckpoints(run, 0)).toThrow(RangeError);
+  });
+});
+
+describe("a save that fails", () => {
+  test("leaves what is there alone", async () => {
+    const run = newRun();
+    await writeTiny(stepFolder(run, 1));
+    await expectError(() => writeTiny(stepFolder(run, 1), 2), "checkpoint", /step-00000001 is there already/);
+    const other = newRun();
+    mkdirSync(other);
+    writeFileSync(join(other, "thesis.txt"), "");
+    await expectError(() => writeTiny(other), "checkpoint", /is there already/);
+    expect(readdirSync(other)).toEqual(["thesis.txt"]);
+  });
+
+  test("replaces a checkpoint that fails its manifest", async () => {
+    const folder = stepFolder(newRun(), 1);
+    await writeTiny(folder);
+    truncateSync(join(folder, "model.safetensors"), 10);
+    await writeTiny(folder, 3);
+    openCheckpoint(folder).close();
+  });
+
+  test("because the caller throws, or writes too little, leaves nothing behind", async () => {
+    const run = newRun();
+    await writeTiny(stepFolder(run, 1));
+    const failing = writeCheckpoint(stepFolder(run, 2), async (files) => {
+      files.json("config.json", tinyConfig);
+      files.tensors("model.safetensors", f32Entries(tinyConfig));
+      throw new Error("the device was lost");
+    });
+    expect(failing).rejects.toThrow("the device was lost");
+    const incomplete = writeCheckpoint(stepFolder(run, 2), (files) => {
+      files.tensors("model.safetensors", f32Entries(tinyConfig));
+    });
+    expect(incomplete).rejects.toThrow('"recipe" is not complete');
+    await Promise.allSettled([failing, incomplete]);
+    expect(readdirSync(run)).toEqual(["step-00000001"]);
+  });
+
+  test("because the disk is full says so, removes its folder and keeps older checkpoints", async () => {
+    const run = newRun();
+    await writeTiny(stepFolder(run, 1));
+    for (const full of ["model.safetensors", "config.json"]) {
+      const saving = () =>
+        writeCheckpoint(stepFolder(run, 2), (files) => {
+          // Every write to /dev/full fails as on a full disk.
+          const staging = readdirSync(run).find((name) => name.startsWith(".step-00000002.tmp-"))!;
+          symlinkSync("/dev/full", join(run, staging, full));
+          files.json("config.json", tinyConfig);
+          const file = files.tensors("model.safetensors", f32Entries(tinyConfig));
+          for (const { name, shape } of f32Entries(tinyConfig))
+            file.write(name, new Float32Array(elementsOf(shape)));
+        });
+      const error = await expectError(
+        saving,
+        "checkpoint",
+        /step-00000002 could not be written: no space is left on the disk \(ENOSPC, \d+ MB free\)/,
+      );
+      expect(error.help).toContain("what was saved before is still there");
+      expect(readdirSync(run)).toEqual(["step-00000001"]);
+      openCheckpoint(run).close();
+    }
+  });
+
+  /** The error of a process that saves to `folder`, started by a shell with `limits`. */
+  async function errorOfChild(folder: string, limits = "true") {
+    const script = join(import.meta.dir, "save.child.ts");
+    const child = Bun.spawn(["sh", "-c", `${limits}; exec "$@"`, "sh", process.execPath, script, folder]);
+    return JSON.parse(await new Response(child.stdout).text());
+  }
+
+  test("because there is no permission says so", async () => {
+    const parent = newRun();
+    mkdirSync(parent);
+    chmodSync(parent, 0o555);
+    expect(await errorOfChild(join(parent, "x"))).toEqual({
+      code: "checkpoint",
+      message: expect.stringMatching(/x could not be written: there is no permission/),
+    });
+    chmodSync(parent, 0o755);
+    expect(readdirSync(parent)).toEqual([]);
+  });
+
+  test("because a write stops short says so", async () => {
+    const parent = newRun();
+    mkdirSync(parent);
+    chmodSync(parent, 0o777);
+    // At the limit on a file's size the system writes a part first, and fails at the next write.
+    expect(await errorOfChild(join(parent, "x"), "trap '' XFSZ; ulimit -f 16")).toEqual({
+      code: "checkpoint",
+      message: expect.stringMatching(/x could not be written: the file is larger than is allowed/),
+    });
+    expect(readdirSync(parent)).toEqual([]);
+  });
+
+  test("or a file that can't be read", async () => {
+    const folder = newRun();
+    await writeTiny(folder);
+    rmSync(join(folder, "manifest.json"));
+    mkdirSync(join(folder, "manifest.json"));
+    await expectError(
+      () => openCheckpoint(folder),
+      "format",
+      /manifest\.json could not be opened \(EISDIR\)/,
+    );
+  });
+
+  test("because it was killed leaves a loadable last checkpoint", async () => {
+    const run = newRun();
+    let last = 0;
+    let interrupted = 0;
+    for (let round = 0; round < 6; round++) {
+      const child = Bun.spawn(
+        [process.execPath, join(import.meta.dir, "save-loop.child.ts"), run, String(last)],
+        {
+          stdout: "pipe",
+          stderr: "inherit",
+        },
+      );
+      await child.stdout.getReader().read(); // it has saved once
+      await Bun.sleep(7 * round);
+      child.kill("SIGKILL");
+      await child.exited;
+      interrupted += readdirSync(run).filter((name) => name.startsWith(".")).length;
+      const checkpoint = openCheckpoint(run);
+      const { step } = checkpoint.readJson("trainer.json") as { step: number };
+      expect(step).toBeGreaterThan(last);
+      expect(checkpoint.folder).toBe(stepFolder(run, step));
+      for (const { name, shape } of parameterSpecs(tinyConfig)) {
+        expect(wholeTensor(checkpoint.tensors, name)).toEqual(randomValues(elementsOf(shape), step));
+      }
+      checkpoint.close();
+      last = step;
+    }
+    // The child does nothing but save: most kills must have struck during one, or this test shows nothing.
+    expect(interrupted).toBeGreaterThan(0);
+    pruneCheckpoints(run, 1);
+    expect(readdirSync(run)).toEqual([`step-${String(last).padStart(8, "0")}`]);
+  });
+});

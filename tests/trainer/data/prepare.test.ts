@@ -1,0 +1,237 @@
+import { describe, expect, test } from "bun:test";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { Tokenizer } from "../../../runtime/text/tokenizer.ts";
+import { trainBpe } from "../../../runtime/text/train-bpe.ts";
+import { openPrepared, prepareData, preparedKey, ShardWriter } from "../../../trainer/data/prepare.ts";
+import { openTokens, type TokenSource } from "../../../trainer/data/shards.ts";
+import { refusal, temporaryFolder } from "./temporary.ts";
+
+const readAll = (source: TokenSource) => {
+  const ids = new Int32Array(source.length);
+  source.read(0, ids);
+  return ids;
+};
+
+const stories = Array.from(
+  { length: 40 },
+  (_, i) => `Story ${i}: it wasn't a ${"very ".repeat(i)}long one.\n\nThe end.`,
+);
+const SEPARATOR = "\n\n<|endoftext|>\n\n";
+
+describe("prepareData", () => {
+  test("leaves shards, the tokenizer and what they are", async () => {
+    const folder = temporaryFolder({ "stories.txt": stories.join(SEPARATOR) });
+    const out = join(folder, "new/out");
+    const progress: number[] = [];
+    await prepareData({ train: [join(folder, "stories.txt")], tokenizer: "bpe:300" }, out, {
+      onProgress: (stage, done, of) => stage === "tokenize" && progress.push(done / of),
+    });
+    expect(readdirSync(out).sort()).toEqual(["meta.json", "tokenizer.json", "train-000.bin", "val-000.bin"]);
+    expect(readdirSync(join(folder, "new"))).toEqual(["out"]);
+    expect(progress.at(-1)).toBe(1);
+
+    const { meta, tokenizer, train, val } = openPrepared(out);
+    expect(meta).toMatchObject({ type: "uint16", vocabSize: 300, endOfText: tokenizer.endOfText });
+    // <|endoftext|> follows every document, and the held-out ones are the last.
+    const documents = (source: TokenSource) => tokenizer.decode(readAll(source)).split("<|endoftext|>");
+    expect(documents(train).pop()).toBe("");
+    expect([...documents(train).slice(0, -1), ...documents(val)]).toEqual([...stories, ""]);
+    const heldOut = documents(val).slice(0, -1);
+    expect(meta.val).toEqual({
+      tokens: val.length,
+      documents: heldOut.length,
+      bytes: Buffer.byteLength(heldOut.join("")),
+    });
+    // The tokenizer has not seen them.
+    const trainedOn = stories.slice(0, stories.length - heldOut.length);
+    expect(JSON.stringify(tokenizer)).toBe(JSON.stringify(trainBpe(trainedOn, 300)));
+    // nanoGPT's own layout.
+    const bare = openTokens(join(out, "train-000.bin"), { vocabSize: 300 });
+    expect(readAll(bare)).toEqual(readAll(train));
+  });
+
+  test("with validation text of its own", async () => {
+    const folder = temporaryFolder({
+      "a.txt": stories[30],
+      "b.txt": stories[2],
+      "val.jsonl": '{"text":"Hello"}',
+    });
+    const file = (name: string) => join(folder, name);
+    const input = { train: [file("a.txt"), file("b.txt")], val: [file("val.jsonl")], tokenizer: "bpe:257" };
+    await prepareData(input, file("out"));
+    const { tokenizer, train, val } = openPrepared(file("out"));
+    expect(tokenizer.decode(readAll(train))).toBe(`${stories[30]}<|endoftext|>${stories[2]}<|endoftext|>`);
+    expect(tokenizer.decode(readAll(val))).toBe("Hello<|endoftext|>");
+  });
+
+  test("a text that says <|endoftext|> has no such token in it", async () => {
+    const folder = temporaryFolder({ "a.txt": "Say <|endoftext|> to end.", "b.txt": "x" });
+    const file = (name: string) => join(folder, name);
+    await prepareData({ train: [file("a.txt")], val: [file("b.txt")], tokenizer: "bpe:257" }, file("out"));
+    const { tokenizer, train } = openPrepared(file("out"));
+    expect([...readAll(train)].filter((id) => id === tokenizer.endOfText)).toHaveLength(1);
+  });
+
+  test("what fails leaves what was there, and nothing half-done", async () => {
+    const good = temporaryFolder({ "a.txt": stories.join(SEPARATOR) });
+    const out = join(good, "out");
+    await prepareData({ train: [join(good, "a.txt")], tokenizer: "bpe:257" }, out);
+    const before = readFileSync(join(out, "train-000.bin"));
+    // Only its end, found while it is written, is bad.
+    const bad = join(temporaryFolder({ "bad.txt": Uint8Array.of(0xff) }), "bad.txt");
+    const input = { train: [join(good, "a.txt")], val: [bad], tokenizer: "bpe:257" };
+    expect(await refusal("data", () => prepareData(input, out))).toContain("invalid UTF-8");
+    expect(readFileSync(join(out, "train-000.bin"))).toEqual(before);
+    expect(readdirSync(good).sort()).toEqual(["a.txt", "out"]);
+  });
+
+  test("what a killed run left behind is removed after a day", async () => {
+    const folder = temporaryFolder({ "a.txt": stories[9], "out.tmp-old/x": "", "out.tmp-new/x": "" });
+    utimesSync(join(folder, "out.tmp-old"), 0, 0);
+    await prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:257" }, join(folder, "out"));
+    expect(readdirSync(folder).sort()).toEqual(["a.txt", "out", "out.tmp-new"]);
+  });
+
+  test("a folder that can't be written", async () => {
+    const folder = temporaryFolder({ "a.txt": stories[9] });
+    const run = () =>
+      prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:257" }, join(folder, "a.txt/out"));
+    expect(await refusal("data", run)).toContain("could not write");
+  });
+});
+
+describe("--tokenizer", () => {
+  const input = (folder: string, tokenizer: string) => ({ train: [join(folder, "a.txt")], tokenizer });
+
+  test("FILE", async () => {
+    const tokenizer = trainBpe(stories, 270);
+    const folder = temporaryFolder({ "a.txt": stories[9], "tokenizer.json": JSON.stringify(tokenizer) });
+    await prepareData(input(folder, join(folder, "tokenizer.json")), join(folder, "out"));
+    expect(JSON.stringify(openPrepared(join(folder, "out")).tokenizer)).toBe(JSON.stringify(tokenizer));
+  });
+
+  test("gpt2 needs a network, and says what doesn't", async () => {
+    const saved = process.env.npm_config_registry;
+    process.env.npm_config_registry = "http://127.0.0.1:1/";
+    const folder = temporaryFolder({ "a.txt": stories[9] });
+    const run = () => prepareData(input(folder, "gpt2"), join(folder, "out"), { cacheDir: folder });
+    expect(await refusal("network", run)).toContain("--tokenizer bpe:N");
+    if (saved === undefined) delete process.env.npm_config_registry;
+    else process.env.npm_config_registry = saved;
+  });
+
+  test("what is none of them", async () => {
+    const folder = temporaryFolder({ "a.txt": stories[9], "half.json": "{", "other.json": "{}" });
+    const run = (flag: string) => () => prepareData(input(folder, flag), join(folder, "out"));
+    for (const flag of ["gpt3", "bpe:", "bpe:1e3", "bpe:-1"]) {
+      expect(await refusal("usage", run(flag))).toContain(`--tokenizer ${flag}: there is no such file`);
+    }
+    expect(await refusal("config", run("bpe:256"))).toContain("a vocabulary of 256");
+    expect(await refusal("format", run(join(folder, "half.json")))).toContain("half.json");
+    expect(await refusal("format", run(join(folder, "other.json")))).toContain("other.json");
+    expect(existsSync(join(folder, "out"))).toBe(false);
+  });
+
+  test("more tokens than the model has", async () => {
+    const folder = temporaryFolder({ "a.txt": stories[9], "t.json": JSON.stringify(trainBpe(stories, 270)) });
+    for (const flag of ["bpe:270", join(folder, "t.json")]) {
+      const run = () => prepareData(input(folder, flag), join(folder, "out"), { vocabSize: 269 });
+      expect(await refusal("usage", run)).toContain("has 270 tokens, the model's vocabulary only 269");
+    }
+  });
+});
+
+describe("ShardWriter", () => {
+  test("goes on in another file when one is full", () => {
+    for (const tokens of [1, 9, 10, 11, 20, 25]) {
+      const folder = temporaryFolder();
+      const writer = new ShardWriter(folder, "train", "uint32", 10);
+      const ids = Array.from({ length: tokens }, (_, i) => 70_000 + i);
+      writer.write(ids.slice(0, 3));
+      writer.write(ids.slice(3));
+      writer.close();
+      const files = readdirSync(folder).sort();
+      expect(files).toEqual(
+        ["train-000.bin", "train-001.bin", "train-002.bin"].slice(0, Math.ceil(tokens / 10)),
+      );
+      const source = openTokens(
+        files.map((file) => join(folder, file)),
+        { vocabSize: 80_000, type: "uint32" },
+      );
+      expect([...readAll(source)]).toEqual(ids);
+      source.close();
+    }
+  });
+});
+
+describe("openPrepared", () => {
+  const damages: Record<string, [(out: string) => void, string]> = {
+    "no meta.json": [(out) => rmSync(join(out, "meta.json")), "meta.json: there is no such file"],
+    "half a meta.json": [(out) => truncateSync(join(out, "meta.json"), 30), "meta.json: "],
+    "another meta.json": [(out) => writeFileSync(join(out, "meta.json"), "{}"), "meta.json: "],
+    "a tokenizer that was exchanged": [
+      (out) => writeFileSync(join(out, "tokenizer.json"), JSON.stringify(trainBpe([], 257))),
+      "tokenizer.json is not the one",
+    ],
+    "a shard cut off": [
+      (out) => truncateSync(join(out, "train-000.bin"), 10),
+      "train-*.bin have 5 tokens, meta.json says",
+    ],
+    "a shard missing": [(out) => rmSync(join(out, "val-000.bin")), "val-*.bin have 0 tokens"],
+    "a shard too many": [
+      (out) => renameSync(join(out, "val-000.bin"), join(out, "train-001.bin")),
+      "train-*.bin have",
+    ],
+  };
+  for (const [name, [damage, said]] of Object.entries(damages)) {
+    test(name, async () => {
+      const folder = temporaryFolder({ "a.txt": stories.join(SEPARATOR) });
+      const out = join(folder, "out");
+      await prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:260" }, out);
+      damage(out);
+      expect(await refusal("data", () => openPrepared(out))).toContain(said);
+    });
+  }
+});
+
+test("a key is the contents', not the name's or the time's", () => {
+  const folder = temporaryFolder({ "a.txt": "one", "b.txt": "one", "c.txt": "two", "a.jsonl": "one" });
+  const key = (train: string[], tokenizer: string, val?: string[]) =>
+    preparedKey({
+      train: train.map((name) => join(folder, name)),
+      val: val?.map((name) => join(folder, name)),
+      tokenizer,
+    });
+  const first = key(["a.txt"], "bpe:300");
+  expect(first).toMatch(/^[0-9a-f]{64}$/);
+  utimesSync(join(folder, "b.txt"), 1, 1);
+  expect(key(["b.txt"], "bpe:300")).toBe(first);
+  writeFileSync(join(folder, "tokenizer.json"), "{}");
+  const others = [
+    key(["c.txt"], "bpe:300"),
+    key(["a.jsonl"], "bpe:300"),
+    key(["a.txt", "b.txt"], "bpe:300"),
+    key(["a.txt"], "bpe:300", ["b.txt"]),
+    key(["a.txt"], "bpe:301"),
+    key(["a.txt"], "gpt2"),
+    key(["a.txt"], join(folder, "tokenizer.json")),
+  ];
+  expect(new Set([first, ...others]).size).toBe(8);
+});
+
+test("Tokenizer.fromJSON reads the tokenizer.json that is left", async () => {
+  const folder = temporaryFolder({ "a.txt": stories.join("\n") });
+  await prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:300" }, join(folder, "out"));
+  const json = JSON.parse(readFileSync(join(folder, "out/tokenizer.json"), "utf8"));
+  expect(Tokenizer.fromJSON(json).vocabSize).toBe(300);
+});

@@ -1,0 +1,172 @@
+import { closeSync, fstatSync, readSync } from "node:fs";
+import { basename } from "node:path";
+import { ReflowError } from "../../runtime/errors.ts";
+import { asData, openFile } from "./files.ts";
+
+export type TokenType = "uint16" | "uint32";
+
+export const tokenBytes = (type: TokenType): number => (type === "uint16" ? 2 : 4);
+
+/** A long sequence of token ids, which stays on the disk. */
+export interface TokenSource {
+  /** Tokens. */
+  readonly length: number;
+  /** What errors call it. */
+  readonly name: string;
+  /**
+   * Fills `into` with the tokens from `position` on.
+   *
+   * @throws RangeError beyond the end
+   * @throws ReflowError `data` for an id outside the vocabulary, with its file, position and value
+   */
+  read(position: number, into: Int32Array): void;
+  close(): void;
+}
+
+export interface OpenTokensOptions {
+  /** V: ids are 0 to V − 1, which is checked as they are read. */
+  vocabSize: number;
+  /** Of files without a header. */
+  type?: TokenType;
+}
+
+/**
+ * Opens shards as one sequence, in the order given. A file that begins with llm.c's magic number has its header of 256
+ * int32 [magic, version, count]: 20240520 and 1 for uint16, 20240801 and 7 for uint32. Any other is taken for bare
+ * little-endian ids, as nanoGPT and {@link prepareData} write them.
+ *
+ * @throws ReflowError `data` for files that are empty, odd-sized, or of another size than their header says
+ */
+export function openTokens(paths: string | readonly string[], options: OpenTokensOptions): TokenSource {
+  const shards: Shard[] = [];
+  try {
+    for (const path of [paths].flat()) shards.push(openShard(path, options.type ?? "uint16"));
+  } catch (error) {
+    for (const { handle } of shards) closeSync(handle);
+    throw error;
+  }
+  const starts = [0];
+  for (const { length } of shards) starts.push(starts.at(-1)! + length);
+  const length = starts.pop()!;
+  return {
+    length,
+    name: basename(shards[0].path) + (shards.length > 1 ? ` and ${shards.length - 1} more` : ""),
+    read(position, into) {
+      if (position < 0 || position + into.length > length) {
+        throw new RangeError(`tokens ${position} to ${position + into.length} of ${length}`);
+      }
+      let shard = starts.findLastIndex((start) => start <= position);
+      for (let done = 0; done < into.length; shard++) {
+        const from = position + done - starts[shard];
+        const count = Math.min(into.length - done, shards[shard].length - from);
+        readShard(shards[shard], from, into.subarray(done, done + count), options.vocabSize);
+        done += count;
+      }
+    },
+    close() {
+      for (const { handle } of shards) closeSync(handle);
+    },
+  };
+}
+
+/** Some of a source's tokens. It is closed by closing the source. */
+export function sliceTokens(source: TokenSource, start: number, length: number): TokenSource {
+  if (start < 0 || length < 0 || start + length > source.length) {
+    throw new RangeError(`tokens ${start} to ${start + length} of ${source.length}`);
+  }
+  return {
+    length,
+    name: source.name,
+    read(position, into) {
+      if (position < 0 || position + into.length > length) {
+        throw new RangeError(`tokens ${position} to ${position + into.length} of ${length}`);
+      }
+      source.read(start + position, into);
+    },
+    close() {},
+  };
+}
+
+interface Shard {
+  path: string;
+  handle: number;
+  type: TokenType;
+  /** Bytes before the first token. */
+  header: number;
+  /** Tokens. */
+  length: number;
+}
+
+const HEADER_BYTES = 256 * 4;
+const LLMC: { magic: number; version: number; type: TokenType }[] = [
+  { magic: 20240520, version: 1, type: "uint16" },
+  { magic: 20240801, version: 7, type: "uint32" },
+];
+
+function openShard(path: string, bareType: TokenType): Shard {
+  const handle = openFile(path);
+  const refuse = (what: string, help: string): never => {
+    closeSync(handle);
+    throw new ReflowError("data", `${path}: ${what}`, help);
+  };
+  const { size } = fstatSync(handle);
+  if (size === 0) refuse("the file is empty", "pass a file of token ids");
+  const header = new Int32Array(3);
+  asData(path, () => readSync(handle, header, 0, 12, 0));
+  const [magic, version, count] = header;
+  const format = LLMC.find((known) => known.magic === magic);
+  if (!format) {
+    const width = tokenBytes(bareType);
+    if (size % width) {
+      refuse(`${size} bytes are not a whole number of ${bareType} ids`, "it may be cut off; make it again");
+    }
+    return { path, handle, type: bareType, header: 0, length: size / width };
+  }
+  if (version !== format.version) {
+    refuse(`llm.c's format ${magic}, but version ${version}`, `version ${format.version} is supported`);
+  }
+  const expected = HEADER_BYTES + count * tokenBytes(format.type);
+  if (count <= 0 || size !== expected) {
+    refuse(
+      `its header says ${count} tokens, ${expected} bytes; it has ${size}`,
+      "it may be cut off; make it again",
+    );
+  }
+  return { path, handle, type: format.type, header: HEADER_BYTES, length: count };
+}
+
+/** Bytes of the buffer that tokens are read through. */
+const SCRATCH = 1 << 16;
+const bytes = new Uint8Array(SCRATCH);
+const asUint16 = new Uint16Array(bytes.buffer);
+const asUint32 = new Uint32Array(bytes.buffer);
+
+function readShard(shard: Shard, from: number, into: Int32Array, vocabSize: number): void {
+  const { path, handle, type, header } = shard;
+  const width = tokenBytes(type);
+  const ids = type === "uint16" ? asUint16 : asUint32;
+  for (let done = 0; done < into.length; ) {
+    const count = Math.min(into.length - done, SCRATCH / width);
+    const at = header + (from + done) * width;
+    const found = asData(path, () => readSync(handle, bytes, 0, count * width, at));
+    if (found !== count * width) {
+      throw new ReflowError(
+        "data",
+        `${path} ends before byte ${at + count * width}`,
+        "it was cut off while it was in use",
+      );
+    }
+    for (let i = 0; i < count; i++) {
+      const id = ids[i];
+      if (id >= vocabSize) {
+        throw new ReflowError(
+          "data",
+          `${path}: token ${from + done + i} is ${id}, but the vocabulary has ${vocabSize} tokens`,
+          "use the tokenizer and the vocabulary size that the file was made with",
+        );
+      }
+      into[done + i] = id;
+    }
+    done += count;
+  }
+}

@@ -1,0 +1,163 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { ReflowError } from "../runtime/errors.ts";
+import {
+  type Checkpoint,
+  latestCheckpoint,
+  openCheckpoint,
+  pruneCheckpoints,
+  stepFolder,
+} from "../runtime/formats/checkpoint.ts";
+import { flopsPerToken } from "../runtime/model/config.ts";
+import { Display } from "./display.ts";
+import { Metrics } from "./metrics.ts";
+import type { Training } from "./training.ts";
+
+/** Windows of an evaluation in passing; the last one takes all. */
+const EVALUATION_WINDOWS = 64;
+/** Batches that may be passed over in a run before it is given up. */
+const ROLLBACKS = 3;
+
+export interface LoopOptions {
+  run: string;
+  /** Weights that the run begins with, and begins again with before its first checkpoint. */
+  init?: Checkpoint;
+  /** Operations a second that the machine could do at most. */
+  roof?: number;
+}
+
+export type Ending = {
+  reason: "steps" | "minutes" | "SIGINT" | "SIGTERM";
+  checkpoint: string;
+  valLoss?: number;
+};
+
+/**
+ * Trains until the last step, the time, or a signal; saves, evaluates and logs on the way, and always at the end.
+ *
+ * A step whose loss or gradient isn't finite changes nothing. The run goes back to its last checkpoint and passes over
+ * the batches up to that step, as PaLM's training did (Chowdhery et al. 2022, section 5.1); after a few times it gives up.
+ *
+ * @throws ReflowError `numerics` then; `checkpoint` where a save fails: older checkpoints stay
+ */
+export async function runTraining(training: Training, options: LoopOptions): Promise<Ending> {
+  const { run, roof } = options;
+  const { trajectory, conduct, model } = training.settings;
+  const { steps } = trajectory;
+  const metrics = new Metrics(run, training.step);
+  const display = new Display(training.step, steps);
+  const signals = watchSignals();
+  const deadline = performance.now() + (conduct.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
+  const flops = flopsPerToken(model, model.context);
+  let valLoss: number | undefined;
+  let saved = -1;
+  let rollbacks = 0;
+
+  const evaluate = async (windows: number) => {
+    valLoss = await training.evaluate(windows, async () => {
+      await nextTurn();
+      if (signals.caught) throw new Interrupted();
+    });
+    metrics.write({ step: training.step, valLoss });
+  };
+  const save = async () => {
+    if (saved === training.step) return;
+    const folder = stepFolder(run, training.step);
+    if (latestCheckpoint(run) !== folder) await training.save(folder);
+    saved = training.step;
+    pruneCheckpoints(run, conduct.keep);
+  };
+  const rollBack = (loss: number, gradNorm: number) => {
+    const failed = training.step;
+    const what = `step ${failed + 1}: loss ${loss}, gradient norm ${gradNorm}`;
+    if (++rollbacks > ROLLBACKS) {
+      throw new ReflowError(
+        "numerics",
+        `${what}: not finite for the ${rollbacks}th time`,
+        "lower --lr, lengthen --warmup or clip with --grad-clip; the last checkpoint is from before",
+      );
+    }
+    returnToCheckpoint(training, run, options.init);
+    training.skipPast(failed);
+    display.note(`${what}: not finite; back to step ${training.step}, passing over its batches`);
+  };
+
+  try {
+    while (training.step < steps && !signals.caught && performance.now() < deadline) {
+      const start = performance.now();
+      const { loss, lr, gradNorm } = await training.train();
+      if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+        rollBack(loss, gradNorm);
+        continue;
+      }
+      const tokensPerSecond = (1000 * training.tokensPerStep) / (performance.now() - start);
+      const { step } = training;
+      const log = step % conduct.logEvery === 0 || step === steps;
+      const roofShare = roof && (tokensPerSecond * flops) / roof;
+      if (log) {
+        metrics.write({
+          step,
+          loss,
+          lr,
+          gradNorm,
+          tokens: step * training.tokensPerStep,
+          tokensPerSecond,
+          ...(roofShare && { roofShare }),
+        });
+      }
+      if (step % conduct.evalEvery === 0 && step < steps) await evaluate(EVALUATION_WINDOWS);
+      display.step(step, { loss, valLoss, tokensPerSecond, roofShare }, log);
+      if (step % conduct.saveEvery === 0 || step === steps) await save();
+      // Signals arrive between turns of the event loop; a step has none of its own.
+      await nextTurn();
+    }
+    await save();
+    if (!signals.caught) await evaluate(Number.POSITIVE_INFINITY);
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    await save();
+  } finally {
+    display.stop();
+    signals.stop();
+  }
+  const reason = signals.caught ?? (training.step >= steps ? "steps" : "minutes");
+  return { reason, checkpoint: stepFolder(run, training.step), valLoss };
+}
+
+/** The newest checkpoint, or the weights that the run began with. */
+export function returnToCheckpoint(training: Training, run: string, init?: Checkpoint): void {
+  const latest = latestCheckpoint(run);
+  if (!latest) {
+    training.start(init);
+    return;
+  }
+  const checkpoint = openCheckpoint(latest);
+  try {
+    training.restore(checkpoint);
+  } finally {
+    checkpoint.close();
+  }
+}
+
+class Interrupted extends Error {}
+
+/** The first SIGINT or SIGTERM is kept for the loop; a second one ends the process at once. */
+function watchSignals(): { caught?: "SIGINT" | "SIGTERM"; stop(): void } {
+  const handlers = (["SIGINT", "SIGTERM"] as const).map((name) => {
+    const handler = () => {
+      if (watch.caught) process.exit(EXIT_CODES[name]);
+      watch.caught = name;
+      console.error(`\n${name}: saving after this step; once more to leave at once`);
+    };
+    process.on(name, handler);
+    return [name, handler] as const;
+  });
+  const watch: ReturnType<typeof watchSignals> = {
+    stop: () => {
+      for (const [name, handler] of handlers) process.off(name, handler);
+    },
+  };
+  return watch;
+}
+
+/** 128 + the signal's number, as shells have it. */
+export const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
