@@ -1,32 +1,11 @@
 /** `bun run trainer`: trains a model, on a small real corpus where nothing else is said. */
-import { existsSync } from "node:fs";
-import { freemem } from "node:os";
-import { join } from "node:path";
-import { Presets, SingleBar } from "cli-progress";
 import { Command, Option } from "commander";
-import { measureRoof } from "../runtime/backend/wasm/measure.ts";
-import { createWasmBackend } from "../runtime/backend/wasm/mod.ts";
-import { ReflowError } from "../runtime/errors.ts";
-import { type Checkpoint, latestCheckpoint, openCheckpoint } from "../runtime/formats/checkpoint.ts";
-import { lockFolder } from "../runtime/formats/lock.ts";
 import { PRESETS, VARIANTS } from "../runtime/model/config.ts";
-import { trainingBytes } from "../runtime/model/train.ts";
-import { baselines } from "./baselines.ts";
 import { number, runCommand } from "./command.ts";
-import { loadData } from "./data/load.ts";
 import { ORDERS } from "./data/sampler.ts";
-import { EXIT_CODES, returnToCheckpoint, runTraining } from "./loop.ts";
 import { SCHEDULES } from "./schedule.ts";
-import {
-  checkFlags,
-  type Flags,
-  flagName,
-  resolveSettings,
-  resumeSettings,
-  type Settings,
-} from "./settings.ts";
-import { describeSettings, summarize } from "./summary.ts";
-import { readTrainerJson, Training } from "./training.ts";
+import { checkFlags, flagName } from "./settings.ts";
+import { train } from "./train.ts";
 
 const command = new Command("trainer")
   .description(
@@ -67,136 +46,8 @@ const command = new Command("trainer")
   .option("--keep <n>", "checkpoints kept (2)", number)
   .option("--dry-run", "say what would be trained, and stop")
   .allowExcessArguments(false)
-  .action(train);
+  .action((options) => train(checkFlags(options, flagName)));
 
 await runCommand(command);
 // The backend's threads and a pending read must not hold the process.
 process.exit();
-
-async function train(options: Record<string, unknown>): Promise<void> {
-  const flags = checkFlags(options, flagName);
-  const init = flags.init === undefined ? undefined : openCheckpoint(flags.init, { weights: "f32" });
-  const out = flags.out ?? defaultFolder(flags);
-  const resumed = flags.resume ? newestOf(out) : undefined;
-  const settings = resumed ? settingsOf(resumed, flags) : resolveSettings(flags, init?.config);
-  const { model, trajectory, conduct } = settings;
-  refuseIfTooLarge(settings);
-  console.error(describeSettings(settings));
-
-  const lock = conduct.dryRun ? undefined : lockFolder(out);
-  try {
-    if (lock && !resumed && latestCheckpoint(out)) {
-      throw new ReflowError(
-        "usage",
-        `${out} holds a run already`,
-        "add --resume to go on, or choose another --out",
-      );
-    }
-    const { data: path, val, tokenizer } = trajectory;
-    const inherited =
-      init && existsSync(join(init.folder, "tokenizer.json")) && join(init.folder, "tokenizer.json");
-    const data = await withBar((onProgress) =>
-      loadData({
-        data: path,
-        val,
-        tokenizer: tokenizer ?? (inherited || undefined),
-        vocabSize: model.vocab_size,
-        onProgress,
-      }),
-    );
-    console.error(data.description);
-    const counted = baselines(data.train, data.val, model.vocab_size);
-    console.error(
-      `Counting reaches, on the same validation text: unigrams ${counted.unigram.toFixed(4)}, interpolated bigrams ${counted.bigram.toFixed(4)} nats a token`,
-    );
-    if (conduct.dryRun) return;
-
-    const backend = await createWasmBackend({ threads: conduct.threads });
-    const roof = measureRoof(backend);
-    console.error(`${backend.description}, roof ${(roof / 1e9).toFixed(0)} GFLOP/s; writing to ${out}`);
-    const training = new Training(backend, settings, data);
-    returnToCheckpoint(training, out, init);
-    const ending = await runTraining(training, { run: out, init, roof });
-    backend.dispose();
-    if (ending.reason === "SIGINT" || ending.reason === "SIGTERM") {
-      console.error(`Saved ${ending.checkpoint}; add --resume to go on.`);
-      process.exitCode = EXIT_CODES[ending.reason];
-    } else {
-      console.log(await summarize(ending.checkpoint, { valLoss: ending.valLoss, data, baselines: counted }));
-    }
-  } finally {
-    lock?.release();
-  }
-}
-
-/** `runs/PRESET`, or `runs/PRESET-2` and so on where that holds a run already. */
-function defaultFolder({ preset = "tiny", resume }: Flags): string {
-  const folder = (n: number) => join("runs", n === 1 ? preset : `${preset}-${n}`);
-  let n = 1;
-  while (latestCheckpoint(folder(n))) n++;
-  return folder(resume ? Math.max(1, n - 1) : n);
-}
-
-function newestOf(run: string): Checkpoint {
-  const folder = latestCheckpoint(run);
-  if (folder) return openCheckpoint(folder, { weights: "f32" });
-  throw new ReflowError(
-    "checkpoint",
-    `${run} holds no checkpoint to resume`,
-    "leave --resume out to begin a run",
-  );
-}
-
-function settingsOf(checkpoint: Checkpoint, flags: Flags): Settings {
-  try {
-    const { preset, trajectory } = readTrainerJson(checkpoint);
-    return resumeSettings(flags, { preset, model: checkpoint.config, trajectory });
-  } finally {
-    checkpoint.close();
-  }
-}
-
-/** wasm32 addresses 4 GiB; some of it is scratch memory. */
-const WASM_BYTES = 4 * 2 ** 30 - 2 ** 26;
-
-function refuseIfTooLarge({ preset, model, trajectory }: Settings): void {
-  const bytes = trainingBytes(model, { batch: trajectory.batch, length: model.context });
-  const gib = (n: number) => `${(n / 2 ** 30).toFixed(1)} GiB`;
-  const help = "use a smaller --batch, --context or --preset";
-  if (bytes > WASM_BYTES) {
-    const message = `training ${preset} takes ${gib(bytes)}, and WebAssembly's memory ends at 4 GiB`;
-    throw new ReflowError("memory", message, `${help}; on WASM the large presets only infer`);
-  }
-  if (bytes > freemem()) {
-    throw new ReflowError(
-      "memory",
-      `training takes ${gib(bytes)}, ${gib(freemem())} of memory are free`,
-      help,
-    );
-  }
-}
-
-/** Runs `load` with a bar for each stage that takes a while. */
-async function withBar<T>(
-  load: (onProgress: (stage: string, done: number, of: number) => void) => Promise<T>,
-): Promise<T> {
-  const bar = new SingleBar(
-    { format: "{stage} {bar} {percentage}%", barsize: 24, clearOnComplete: true },
-    Presets.shades_grey,
-  );
-  let shown: string | undefined;
-  try {
-    return await load((stage, done, of) => {
-      if (stage !== shown) {
-        if (shown) bar.stop();
-        shown = stage;
-        if (!process.stderr.isTTY) console.error(`${stage} …`);
-        bar.start(of, done, { stage: stage.padEnd(9) });
-      }
-      bar.setTotal(of);
-      bar.update(done);
-    });
-  } finally {
-    bar.stop();
-  }
-}

@@ -1,4 +1,3 @@
-import { relative } from "node:path";
 import { openCheckpoint } from "../runtime/formats/checkpoint.ts";
 import { isFactored, parameterCount } from "../runtime/model/config.ts";
 import { loadModel } from "../runtime/model/load.ts";
@@ -43,9 +42,11 @@ export async function summarize(
     lines.push("", ...(await sample(checkpoint)));
     lines.push("", ...nearest(checkpoint, data));
   }
-  const path = relative(process.cwd(), checkpoint) || checkpoint;
-  lines.push("", `Checkpoint: ${path}`, "Next:");
-  lines.push(`  bun run cli sample ${path} --prompt "The people"`, `  bun run cli inspect ${path}`);
+  lines.push("", `Checkpoint: ${checkpoint}`, "Next:");
+  lines.push(
+    `  bun run cli sample ${checkpoint} --prompt "The people"`,
+    `  bun run cli inspect ${checkpoint}`,
+  );
   return lines.join("\n");
 }
 
@@ -89,10 +90,12 @@ function nearest(path: string, { tokenizer }: Data): string[] {
     const lines = WORDS.flatMap((word) => {
       const id = tokenizer!.tokenId(word);
       if (id === undefined) return [];
-      const near = neighbours(table, columns, { id, rows: tokenizer!.vocabSize, count: 6 });
-      const shown = near.map(
-        ({ id, cosine }) => `${JSON.stringify(tokenizer!.tokenText(id)).slice(1, -1)} ${cosine.toFixed(2)}`,
-      );
+      const near = neighbours(table, columns, { id, rows: tokenizer!.vocabSize, count: 60 });
+      const shown = near
+        .map(({ id, cosine }) => ({ text: tokenizer!.tokenText(id), cosine }))
+        .filter(({ text }) => /^ \p{L}+$/u.test(text)) // whole words: pieces of words say little to a reader
+        .slice(0, 6)
+        .map(({ text, cosine }) => `${text.trim()} ${cosine.toFixed(2)}`);
       return [`  ${word.trim().padEnd(8)} ${shown.join("  ")}`];
     });
     return [

@@ -4,7 +4,8 @@ import { multiply, PANEL_SCRATCH, packB } from "./gemm";
 import { exp, exp1, fma, largest, sum } from "./math";
 import { arg, pointer, scratch, take } from "./parallel";
 
-const BLOCK = 64;
+/** Eight 6-row panels, so that no tile is cut: 64 rows were 4 % slower. */
+const BLOCK = 48;
 const NR = 8;
 
 // Scratch, after a panel of A (the host's formula in wasm/mod.ts is this one):

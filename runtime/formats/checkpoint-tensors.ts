@@ -27,8 +27,7 @@ export function int8Entries(config: ModelConfig): TensorEntry[] {
 /**
  * Checks that a file holds exactly the tensors of a config.
  *
- * @throws ReflowError `checkpoint` naming missing and unexpected tensors, or the first of a wrong shape or
- * dtype
+ * @throws ReflowError `checkpoint` naming missing and unexpected tensors, or the first of a wrong form
  */
 export function checkTensors(file: TensorFile, config: ModelConfig, weights: "f32" | "int8"): void {
   const wrong = (what: string) =>

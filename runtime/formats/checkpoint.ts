@@ -55,7 +55,7 @@ export const stepFolder = (run: string, step: number): string =>
  * await writeCheckpoint(stepFolder(run, 100), async (files) => {
  *   files.json("config.json", config);
  *   const weights = files.tensors("model.safetensors", entries);
- *   for (const { name } of entries) weights.write(name, (await backend.read(parameters[name])) as Float32Array);
+ *   for (const { name } of entries) weights.write(name, await backend.read(parameters[name]));
  * });
  */
 export async function writeCheckpoint(

@@ -61,10 +61,7 @@ export function replaceDurably(from: string, to: string): void {
   syncFolder(dirname(to));
 }
 
-/**
- * Makes the creations, renames and removals in a folder durable, where the system can: Windows can't and
- * needn't.
- */
+/** Makes the creations, renames and removals in a folder durable. Windows can't and needn't. */
 export function syncFolder(folder: string): void {
   if (process.platform === "win32") return;
   const fd = openSync(folder, "r");

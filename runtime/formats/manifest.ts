@@ -76,9 +76,8 @@ export function checkFile(folder: string, name: string, manifest: Manifest): voi
   if (!existsSync(path)) {
     throw new ReflowError("checkpoint", `${path} is missing, though manifest.json lists it`, DAMAGED);
   }
-  const found = hashFile(path);
-  if (found !== manifest[name].sha256) {
-    const message = `${path} is corrupt: its SHA-256 is ${found} where manifest.json says ${manifest[name].sha256}`;
+  if (hashFile(path) !== manifest[name].sha256) {
+    const message = `${path} is corrupt: its SHA-256 is not the one in manifest.json`;
     throw new ReflowError("checkpoint", message, DAMAGED);
   }
 }

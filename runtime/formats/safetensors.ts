@@ -267,8 +267,7 @@ export function readSafetensors(
  *
  * @throws RangeError where an array is not of its dtype or doesn't fill its shape
  * @example
- * writeSafetensors(new Map([["ids", { dtype: "I32", shape: [2, 3], data: Int32Array.of(1, 2, 3, 4, 5, 6)
- * }]]))
+ * writeSafetensors(new Map([["ids", { dtype: "I32", shape: [1, 3], data: Int32Array.of(1, 2, 3) }]]))
  */
 export function writeSafetensors(
   tensors: ReadonlyMap<string, TensorData>,

@@ -6,6 +6,7 @@ import { Random } from "./random.ts";
 import { type Logprob, logprobs, Sampler, type SamplingOptions } from "./sampling.ts";
 import { RunState } from "./state.ts";
 import { StoppableText } from "./stop.ts";
+import { takeTurn } from "./turn.ts";
 
 /** Text, or token ids. */
 export type Prompt = string | Int32Array | readonly number[];
@@ -26,7 +27,10 @@ export interface GenerateOptions extends SamplingOptions {
   signal?: AbortSignal;
   /** `false` runs the whole text again for each token. Default true. */
   cached?: boolean;
-  /** Run on prompt and generated tokens alike. */
+  /**
+   * Run on prompt and generated tokens alike. A prompt passes through in one piece; the readout's hooks see only the rows
+   * that are sampled from.
+   */
   hooks?: readonly Hook[];
 }
 
@@ -238,10 +242,9 @@ async function runWhole(
 ): Promise<Float32Array[]> {
   const last: Float32Array[] = [];
   for (const [slot, s] of sequences.entries()) {
-    const whole = { ids: s.ids.subarray(0, s.length), slot, logits: 1 };
-    for await (const { logits } of prefill(model, state, whole, hooks)) {
+    const whole = { ids: s.ids.subarray(0, s.length), slot, logits: 1, hooks, signal };
+    for await (const { logits } of prefill(model, state, whole)) {
       if (logits) last.push((await model.backend.read(logits)) as Float32Array);
-      await takeTurn(signal);
     }
   }
   return last;
@@ -266,30 +269,4 @@ async function runLast(
   await takeTurn(signal);
   const V = logits.shape[1];
   return sequences.map((_, i) => all.subarray(i * V, (i + 1) * V));
-}
-
-/** Other tasks of the event loop get a turn this often: a model on the CPU never waits by itself. */
-const TURN_MS = 10;
-
-let lastTurn = performance.now();
-
-/** To be called often: lets other tasks run now and then, and throws once the signal is aborted. */
-async function takeTurn(signal: AbortSignal | undefined): Promise<void> {
-  if (performance.now() - lastTurn > TURN_MS) {
-    await nextTask();
-    lastTurn = performance.now();
-  }
-  signal?.throwIfAborted();
-}
-
-/** Waits for the event loop's next task. 0.02 ms in Bun and 0.1 ms in Deno, where setTimeout takes 1 to 2 ms. */
-function nextTask(): Promise<void> {
-  const { port1, port2 } = new MessageChannel();
-  return new Promise((resolve) => {
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }

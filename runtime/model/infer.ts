@@ -7,8 +7,9 @@ import type { Backend, Tensor } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
 import { type HookRows, type HookSet, hookPattern } from "./hooks.ts";
-import type { RunState } from "./state.ts";
-import type { Affine, Weights } from "./weights.ts";
+import { type RunState, stateBytes } from "./state.ts";
+import { takeTurn } from "./turn.ts";
+import { type Affine, type Weights, weightBytes } from "./weights.ts";
 
 export interface InferenceModel {
   backend: Backend;
@@ -29,6 +30,15 @@ export interface Step {
 
 /** Rows of a pass over a long text: enough to keep the matrix kernels busy, few enough for memory to stay small. */
 export const PREFILL_ROWS = 128;
+
+/** Bytes that generating one sequence of the whole context takes: the weights, a cache, and a pass's activations. */
+export function inferenceBytes(config: ModelConfig, weights: "f32" | "int8"): number {
+  const rows = Math.min(PREFILL_ROWS, config.context);
+  return (
+    weightBytes(config, weights) +
+    stateBytes(config, { slots: 1, context: config.context, rows, logitRows: 1 })
+  );
+}
 
 const TRANSPOSED = { transB: true };
 
@@ -87,14 +97,18 @@ export async function forward(
     linear(f.q, f.n, w.q); // (B·T,H·D)
     linear(f.k, f.n, w.k); // (B·T,K·D)
     linear(f.v, f.n, w.v);
-    if (hook) await hook(`blocks.${l}.attn.hook_q`, f.q, H, D);
-    if (hook) await hook(`blocks.${l}.attn.hook_k`, f.k, K, D);
-    if (hook) await hook(`blocks.${l}.attn.hook_v`, f.v, K, D);
+    if (hook) {
+      await hook(`blocks.${l}.attn.hook_q`, f.q, H, D);
+      await hook(`blocks.${l}.attn.hook_k`, f.k, K, D);
+      await hook(`blocks.${l}.attn.hook_v`, f.v, K, D);
+    }
     if (weights.rope) {
       backend.rope(f.q, weights.rope, f.ropeQ);
       backend.rope(f.k, weights.rope, f.ropeK);
-      if (hook) await hook(`blocks.${l}.attn.hook_rot_q`, f.q, H, D);
-      if (hook) await hook(`blocks.${l}.attn.hook_rot_k`, f.k, K, D);
+    }
+    if (hook && weights.rope) {
+      await hook(`blocks.${l}.attn.hook_rot_q`, f.q, H, D);
+      await hook(`blocks.${l}.attn.hook_rot_k`, f.k, K, D);
     }
     backend.writeCache(kCache, f.k, f.start);
     backend.writeCache(vCache, f.v, f.start);
@@ -175,28 +189,34 @@ export interface Prefill {
   slot: number;
   /** How many of its last rows to give logits for. */
   logits: number;
+  hooks?: HookSet;
+  signal?: AbortSignal;
 }
 
-/** Part of a sequence: logits (N,V) of the positions that end before `end`. */
-export interface PrefillChunk {
+/** What one pass gave: logits (count,V) of the positions up to `end`, if there are any. */
+export interface PrefillPass {
   end: number;
   count: number;
   logits: Tensor | undefined;
 }
 
-/** Runs a sequence into an empty slot, in passes of the run state's rows, and says so after each. */
+/**
+ * Runs a sequence into an empty slot, in passes of the run state's rows.
+ *
+ * @throws the signal's reason, once it is aborted
+ */
 export async function* prefill(
   model: InferenceModel,
   state: RunState,
-  { ids, slot, logits }: Prefill,
-  hooks?: HookSet,
-): AsyncGenerator<PrefillChunk> {
+  { ids, slot, logits, hooks, signal }: Prefill,
+): AsyncGenerator<PrefillPass> {
   const { rows } = state.options;
   for (let at = 0; at < ids.length; at += rows) {
     const end = Math.min(at + rows, ids.length);
     const count = Math.max(0, end - Math.max(at, ids.length - logits));
     const step = { ids: ids.subarray(at, end), start: Int32Array.of(at), slot, logits: count };
     yield { end, count, logits: await forward(model, state, step, hooks) };
+    await takeTurn(signal);
   }
 }
 

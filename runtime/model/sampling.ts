@@ -31,22 +31,20 @@ export interface Logprob {
 export class Sampler {
   readonly #options: Required<SamplingOptions>;
   /** Scratch, by id: penalised logits, and probabilities up to a common factor, 1 being the likeliest's. */
-  readonly #scores: Float64Array;
+  readonly #scores: Float32Array;
   readonly #weights: Float64Array;
-  readonly #ids: Int32Array;
 
   constructor(options: SamplingOptions, vocabSize: number) {
     const { temperature = 1, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = options;
+    const penalizes = repetitionPenalty > 0 && repetitionPenalty < Infinity;
     require(temperature >= 0 && temperature < Infinity, "temperature", temperature, "0 or more");
     require(Number.isInteger(topK) && topK >= 0, "topK", topK, "a whole number, 0 for off");
     require(topP >= 0 && topP <= 1, "topP", topP, "0 to 1");
     require(minP >= 0 && minP <= 1, "minP", minP, "0 to 1");
-    require(repetitionPenalty > 0 &&
-      repetitionPenalty < Infinity, "repetitionPenalty", repetitionPenalty, "more than 0");
+    require(penalizes, "repetitionPenalty", repetitionPenalty, "more than 0");
     this.#options = { temperature, topK, topP, minP, repetitionPenalty };
-    this.#scores = new Float64Array(vocabSize);
+    this.#scores = new Float32Array(vocabSize);
     this.#weights = new Float64Array(vocabSize);
-    this.#ids = new Int32Array(vocabSize);
   }
 
   /**
@@ -71,56 +69,49 @@ export class Sampler {
       throw new ReflowError(
         "numerics",
         "no logit is finite",
-        "the weights, or a hook's output, hold NaN or Infinity",
+        "the weights, or what a hook returned, hold NaN or Infinity",
       );
     }
-    return temperature === 0 ? best : this.#draw(this.#candidates(scores[best]), random);
+    if (temperature === 0) return best;
+    this.#weigh(scores[best]);
+    return this.#draw(random, best);
   }
 
-  /** The ids that may be drawn; their weights are in `#weights`. */
-  #candidates(most: number): Int32Array {
+  /** Weights of what may be drawn, zeros elsewhere. */
+  #weigh(most: number): void {
     const { temperature, topK, topP, minP } = this.#options;
     const [scores, weights] = [this.#scores, this.#weights];
-    // A prefix of the vocabulary by likelihood, where a cut needs the order, else all of it.
-    let ids = topK > 0 && topK < scores.length ? largest(scores, topK) : this.#all();
+    const lastOfK = topK > 0 && topK < scores.length ? lastOfLargest(scores, topK) : undefined;
     let total = 0;
-    for (const id of ids) {
-      weights[id] = Math.exp((scores[id] - most) / temperature);
+    for (let id = 0; id < scores.length; id++) {
+      const out = lastOfK !== undefined && before(scores, lastOfK, id);
+      weights[id] = out ? 0 : Math.exp((scores[id] - most) / temperature);
       total += weights[id];
     }
+    let lastOfP: number | undefined;
     if (topP < 1) {
-      // Tokens below this weight add up to less than 1 − p: they are outside, and needn't be sorted.
-      const floor = ((1 - topP) * total) / ids.length;
-      ids = ids.filter((id) => weights[id] >= floor).sort((a, b) => weights[b] - weights[a] || a - b);
-      let sum = 0;
-      const end = ids.findIndex((id) => {
-        sum += weights[id];
-        return sum >= topP * total;
-      });
-      if (end >= 0) ids = ids.subarray(0, end + 1);
+      // Tokens of less weight than this add up to less than 1 − p.
+      const floor = ((1 - topP) * total) / scores.length;
+      const ids = idsWhere(weights, floor);
+      lastOfP = prefixEnd(scores, ids, topP * total, weights);
     }
-    return minP > 0 ? ids.filter((id) => weights[id] >= minP) : ids;
+    for (let id = 0; id < scores.length; id++) {
+      const out = lastOfP !== undefined && before(scores, lastOfP, id);
+      if (out || weights[id] < minP) weights[id] = 0;
+    }
   }
 
-  #all(): Int32Array {
-    for (let id = 0; id < this.#ids.length; id++) this.#ids[id] = id;
-    return this.#ids;
-  }
-
-  #draw(ids: Int32Array, random: Random): number {
+  /** By the order of ids, so that the rounding of a logit hardly ever changes what is drawn. */
+  #draw(random: Random, best: number): number {
     const weights = this.#weights;
     let total = 0;
-    for (const id of ids) total += weights[id];
+    for (let id = 0; id < weights.length; id++) total += weights[id];
     let rest = random.uniform() * total;
-    let drawn = ids[0];
-    for (const id of ids) {
-      if (weights[id] === 0) continue;
-      // Where rounding leaves a rest beyond the last, the last it is.
-      drawn = id;
+    for (let id = 0; id < weights.length; id++) {
       rest -= weights[id];
-      if (rest < 0) break;
+      if (rest < 0) return id;
     }
-    return drawn;
+    return best; // rounding left a rest
   }
 }
 
@@ -128,24 +119,71 @@ function require(condition: boolean, name: string, value: unknown, expected: str
   if (!condition) throw new ReflowError("usage", `${name} is ${value}`, `use ${expected}`);
 }
 
-/** The indices of the n largest scores, the largest first; of equals, the lowest index first. */
-export function largest(scores: ArrayLike<number>, n: number): Int32Array {
-  const before = (a: number, b: number) => scores[a] > scores[b] || (scores[a] === scores[b] && a < b);
-  const size = Math.min(n, scores.length);
-  // A heap of the best so far, the last of them on top: most of a vocabulary fails its one comparison.
-  const heap = Int32Array.from({ length: size }, (_, i) => i).sort((a, b) => (before(a, b) ? 1 : -1));
-  for (let i = size; i < scores.length && size > 0; i++) {
-    if (!before(i, heap[0])) continue;
-    let at = 0;
-    for (let child = 1; child < size; child = 2 * at + 1) {
-      if (child + 1 < size && before(heap[child], heap[child + 1])) child++;
-      if (!before(i, heap[child])) break;
-      heap[at] = heap[child];
-      at = child;
+/** The order of likelihood: the larger score first; of equals, the lower id. */
+const before = (scores: Float32Array, a: number, b: number): boolean =>
+  scores[a] > scores[b] || (scores[a] === scores[b] && a < b);
+
+/** The ids whose value is at least `floor`. */
+function idsWhere(values: Float32Array | Float64Array, floor: number): Int32Array {
+  const ids = new Int32Array(values.length);
+  let n = 0;
+  for (let id = 0; id < values.length; id++) if (values[id] >= floor) ids[n++] = id;
+  return ids.subarray(0, n);
+}
+
+/**
+ * The last of the fewest likeliest ids whose sizes, 1 each where there are none, add up to `target`; all of them where
+ * they don't. Quickselect: changes the order of `ids`, and takes a time linear in them.
+ */
+function prefixEnd(scores: Float32Array, ids: Int32Array, target: number, sizes?: Float64Array): number {
+  // What is looked for is in [low, high); sizes before it add up to target − rest.
+  let [low, high, rest] = [0, ids.length, target];
+  let end = 0;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const pivot = ids[middle];
+    ids[middle] = ids[high - 1];
+    let at = low;
+    let sum = 0;
+    for (let i = low; i < high - 1; i++) {
+      const id = ids[i];
+      if (!before(scores, id, pivot)) continue;
+      sum += sizes ? sizes[id] : 1;
+      ids[i] = ids[at];
+      ids[at++] = id;
     }
-    heap[at] = i;
+    ids[high - 1] = ids[at];
+    ids[at] = pivot;
+    if (sum >= rest && at > low) {
+      high = at;
+    } else {
+      end = pivot;
+      rest -= sum + (sizes ? sizes[pivot] : 1);
+      if (rest <= 0) break;
+      low = at + 1;
+    }
   }
-  return heap.sort((a, b) => (before(a, b) ? -1 : 1));
+  return end;
+}
+
+/** The id of the n-th largest score. */
+function lastOfLargest(scores: Float32Array, n: number): number {
+  // The maximum of every 64 scores: n of these are at least as large as their n-th, which so bounds that of all.
+  const maxima = new Float32Array((scores.length + 63) >> 6).fill(-Infinity);
+  for (let id = 0; id < scores.length; id++) {
+    if (scores[id] > maxima[id >> 6]) maxima[id >> 6] = scores[id];
+  }
+  const floor = n < maxima.length ? maxima[prefixEnd(maxima, idsWhere(maxima, -Infinity), n)] : -Infinity;
+  return prefixEnd(scores, idsWhere(scores, floor), n);
+}
+
+/** The ids of the n largest scores in order: the largest first; of equals, the lowest id first. */
+export function largest(scores: Float32Array, n: number): Int32Array {
+  if (n === 0 || scores.length === 0) return new Int32Array();
+  const end = lastOfLargest(scores, n);
+  const ids: number[] = [];
+  for (let id = 0; id < scores.length; id++) if (!before(scores, end, id)) ids.push(id);
+  return Int32Array.from(ids.sort((a, b) => (before(scores, a, b) ? -1 : 1)));
 }
 
 /**
@@ -158,9 +196,9 @@ export function logprobs(
   vocabSize: number,
 ): { logprob: number; top: Logprob[] } {
   let most = -Infinity;
-  for (const x of logits) if (x > most) most = x;
+  for (let i = 0; i < logits.length; i++) if (logits[i] > most) most = logits[i];
   let sum = 0;
-  for (const x of logits) sum += Math.exp(x - most);
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - most);
   const lse = most + Math.log(sum);
   const top = largest(logits.subarray(0, vocabSize), n);
   return {

@@ -1,4 +1,5 @@
 import type { AttentionShape, Backend, RopeOptions, Tensor } from "../backend/backend.ts";
+import type { Alloc } from "./block.ts";
 import { isFactored, type ModelConfig } from "./config.ts";
 
 export interface RunStateOptions {
@@ -42,6 +43,32 @@ const keyWidth = (config: ModelConfig): number => (config.n_kv_heads * config.d_
 
 type Activations = { [name in keyof ReturnType<typeof activationShapes>]: Tensor };
 
+function allocateState(config: ModelConfig, options: RunStateOptions, alloc: Alloc) {
+  const { slots, context, rows, logitRows } = options;
+  const caches = () =>
+    Array.from({ length: config.n_layers }, () => alloc([slots, context, keyWidth(config)]));
+  return {
+    activations: mapValues(activationShapes(config, rows, logitRows), (shape) => alloc(shape)) as Activations,
+    ids: alloc([rows], "i32"),
+    positions: alloc([rows], "i32"),
+    start: alloc([slots], "i32"),
+    /** By layer, (slots, context, K·D) */
+    kCache: caches(),
+    vCache: caches(),
+  };
+}
+
+/** Bytes of a {@link RunState}, by the list that allocates it. */
+export function stateBytes(config: ModelConfig, options: RunStateOptions): number {
+  let bytes = 0;
+  allocateState(config, options, (shape, dtype = "f32") => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    bytes += 4 * size;
+    return { dtype, shape, size };
+  });
+  return bytes;
+}
+
 /** Tensors of exactly one step's shapes: views on the run state's memory. */
 export interface Frame extends Activations {
   slot: number;
@@ -69,28 +96,26 @@ export class RunState {
   readonly sequences: Int32Array;
   readonly #backend: Backend;
   readonly #config: ModelConfig;
-  readonly #memory: Activations;
-  readonly #integers: Record<"ids" | "positions" | "start", Tensor>;
-  /** By layer, (slots, context, K·D) */
-  readonly #kCache: Tensor[];
-  readonly #vCache: Tensor[];
+  readonly #memory: ReturnType<typeof allocateState>;
+  readonly #owned: Tensor[] = [];
   #frame: Frame | undefined;
 
+  /** @throws ReflowError `memory` where it doesn't fit */
   constructor(backend: Backend, config: ModelConfig, options: RunStateOptions) {
-    const { slots, context, rows, logitRows } = options;
-    const cache = () => backend.alloc([slots, context, keyWidth(config)]);
     this.options = options;
-    this.sequences = Int32Array.from({ length: slots }, (_, slot) => slot);
+    this.sequences = Int32Array.from({ length: options.slots }, (_, slot) => slot);
     this.#backend = backend;
     this.#config = config;
-    this.#memory = mapValues(activationShapes(config, rows, logitRows), (shape) => backend.alloc(shape));
-    this.#integers = {
-      ids: backend.alloc([rows], "i32"),
-      positions: backend.alloc([rows], "i32"),
-      start: backend.alloc([slots], "i32"),
-    };
-    this.#kCache = Array.from({ length: config.n_layers }, cache);
-    this.#vCache = Array.from({ length: config.n_layers }, cache);
+    try {
+      this.#memory = allocateState(config, options, (shape, dtype) => {
+        const tensor = backend.alloc(shape, dtype);
+        this.#owned.push(tensor);
+        return tensor;
+      });
+    } catch (error) {
+      this.free();
+      throw error;
+    }
   }
 
   /** The tensors for B sequences of T rows in the slots from `slot` on, and logits of the last N rows. */
@@ -106,18 +131,19 @@ export class RunState {
     }
     const { n_heads: heads, n_kv_heads: kvHeads, d_model } = this.#config;
     const headDim = d_model / heads;
+    const { activations, ids, positions, kCache, vCache } = this.#memory;
     const view = (tensor: Tensor, shape: number[], offset = 0) => this.#backend.view(tensor, shape, offset);
     const shapes = activationShapes(this.#config, B * T, N);
-    const start = view(this.#integers.start, [B]);
+    const start = view(this.#memory.start, [B]);
     const frame: Frame = {
       slot,
-      ...mapValues(shapes, (shape, name) => view(this.#memory[name]!, shape)),
-      ids: view(this.#integers.ids, [B * T]),
-      positions: view(this.#integers.positions, [B * T]),
+      ...mapValues(shapes, (shape, name) => view(activations[name]!, shape)),
+      ids: view(ids, [B * T]),
+      positions: view(positions, [B * T]),
       start,
-      last: view(this.#memory.x, [N, d_model], (B * T - N) * d_model),
-      kCache: this.#kCache.map((cache) => this.#slots(cache, slot, B)),
-      vCache: this.#vCache.map((cache) => this.#slots(cache, slot, B)),
+      last: view(activations.x, [N, d_model], (B * T - N) * d_model),
+      kCache: kCache.map((cache) => this.#slots(cache, slot, B)),
+      vCache: vCache.map((cache) => this.#slots(cache, slot, B)),
       attention: { batch: B, length: T, heads, kvHeads, headDim },
       ropeQ: { length: T, heads, headDim, start },
       ropeK: { length: T, heads: kvHeads, headDim, start },
@@ -128,15 +154,14 @@ export class RunState {
 
   /** Puts the sequence of slot `from` in the place of that of slot `to`. */
   move(from: number, to: number): void {
-    for (const cache of [...this.#kCache, ...this.#vCache]) {
+    for (const cache of [...this.#memory.kCache, ...this.#memory.vCache]) {
       this.#backend.copy(this.#slots(cache, to, 1), this.#slots(cache, from, 1));
     }
     this.sequences[to] = this.sequences[from];
   }
 
   free(): void {
-    const tensors = [...Object.values(this.#memory), ...Object.values(this.#integers)];
-    for (const tensor of [...tensors, ...this.#kCache, ...this.#vCache]) this.#backend.free(tensor);
+    for (const tensor of this.#owned) this.#backend.free(tensor);
   }
 
   #slots(cache: Tensor, slot: number, count: number): Tensor {

@@ -1,5 +1,6 @@
 import type { Backend, Tensor } from "../backend/backend.ts";
-import { isFactored, type ModelConfig } from "./config.ts";
+import { groupsOf } from "../formats/int8.ts";
+import { isFactored, type ModelConfig, parameterSpecs } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
 
@@ -106,11 +107,12 @@ function decodeTable(backend: Backend, table: Tensor): Tensor {
 async function transposed(backend: Backend, matrix: Tensor): Promise<Tensor> {
   const [rows, columns] = matrix.shape;
   const values = await backend.read(matrix);
+  const turned = new Float32Array(values.length);
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, i++) turned[column * rows + row] = values[i];
+  }
   const out = backend.alloc([columns, rows]);
-  backend.write(
-    out,
-    Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)]),
-  );
+  backend.write(out, turned);
   return out;
 }
 
@@ -140,4 +142,16 @@ async function keepTopk(backend: Backend, table: Tensor, k: number): Promise<voi
     }
   }
   for (const tensor of [...buffers, ids]) backend.free(tensor);
+}
+
+/** Bytes of a model's weights on a device, as {@link prepareWeights} leaves them. */
+export function weightBytes(config: ModelConfig, weights: "f32" | "int8"): number {
+  const f32 = (shape: readonly number[]) => 4 * shape.reduce((a, b) => a * b, 1);
+  let bytes = config.variant === "gpt2" ? 0 : f32([config.context, config.d_model / config.n_heads]);
+  for (const { name, shape } of parameterSpecs(config)) {
+    if (name === "basis") bytes += 2 * f32(shape);
+    else if (shape.length === 1 || weights === "f32") bytes += f32(shape);
+    else bytes += shape[0] * (shape[1] + 4 * groupsOf(shape[1]));
+  }
+  return bytes;
 }

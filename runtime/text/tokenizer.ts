@@ -13,8 +13,8 @@ import { WordTable } from "./word-table.ts";
 
 export interface EncodeOptions {
   /**
-   * Read `<|endoftext|>` in the text as the special token. Without it, the text is only text, whoever wrote it, and
-   * no encoding of it has {@link Tokenizer.endOfText} in it.
+   * Read `<|endoftext|>` in the text as the special token, as Hugging Face's `tokenizers` does. Without it, text is
+   * only text, whoever wrote it, and no encoding has {@link Tokenizer.endOfText} in it.
    */
   allowSpecial?: boolean;
 }
@@ -108,6 +108,7 @@ export class Tokenizer {
     return this.#vocabulary.tokens.length;
   }
 
+  /** The ids of a text, and nothing before or after them. */
   encode(text: string, { allowSpecial = false }: EncodeOptions = {}): Int32Array {
     const ids: number[] = [];
     const documents = allowSpecial ? text.split(END_OF_TEXT) : [text];

@@ -197,6 +197,6 @@ class Words {
     const pair = this.#pairs.get(key);
     if (!pair) return; // the one that is being merged, in "aaa"
     pair.count -= this.#counts[position];
-    if (pair.count === 0) this.#pairs.delete(key);
+    if (pair.count === 0) this.#pairs.delete(key); // for its positions' memory
   }
 }

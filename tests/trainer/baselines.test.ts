@@ -80,12 +80,14 @@ test("of very many tokens, blocks from all over are counted", () => {
   const length = 2 ** 25 + 2;
   const half = length / 2;
   let most = 0;
+  let read = 0;
   const halves: TokenSource = {
     length,
     name: "halves",
     read(position, into) {
       into.fill(position < half ? 0 : 1);
       most = Math.max(most, position);
+      read += into.length;
     },
     close() {},
   };
@@ -94,6 +96,7 @@ test("of very many tokens, blocks from all over are counted", () => {
   expect(found.unigram).toBeCloseTo(Math.LN2, 1);
   expect(found.bigram).toBeCloseTo(0, 5);
   expect(most).toBeGreaterThan(0.99 * length);
+  expect(read).toBeLessThan(1.1 * length);
 });
 
 test("the conditional probabilities add up to 1", () => {

@@ -29,6 +29,11 @@ describe("worked by hand", () => {
     });
   });
 
+  test("a warm-up into wsd's last fifth shortens that", () => {
+    const late = { schedule: "wsd", lr: 1, minLr: 0, warmup: 90, steps: 100 } as const;
+    expect([89, 90, 95].map((step) => learningRate(step, late))).toEqual([1, 1, 0.5]);
+  });
+
   test("constant", () => {
     expect(rates("constant", [4, 103, 104, 1e6])).toEqual([1, 1, 1, 1]);
   });

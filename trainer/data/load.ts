@@ -1,11 +1,18 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ReflowError } from "../../runtime/errors.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { defaultCorpus } from "./default-corpus.ts";
 import { documentFiles } from "./documents.ts";
 import { asData, cacheDirectory } from "./files.ts";
-import { openPrepared, type Prepared, prepareData, preparedKey, type TextInput } from "./prepare.ts";
+import {
+  isPrepared,
+  openPrepared,
+  type Prepared,
+  preparedKey,
+  type TextInput,
+  writePrepared,
+} from "./prepare.ts";
 import { openTokens, sliceTokens, type TokenSource } from "./shards.ts";
 import { heldOutSize } from "./split.ts";
 import { mustFit, type Progress, resolveTokenizer } from "./tokenizer-flag.ts";
@@ -77,7 +84,7 @@ async function prepareCached(input: TextInput, options: LoadOptions): Promise<Pr
     // Not there yet, or broken: either way, it is made again.
     if (!(error instanceof ReflowError)) throw error;
   }
-  await prepareData(input, folder, options);
+  await writePrepared(input, folder, options);
   return openPrepared(folder);
 }
 
@@ -104,8 +111,6 @@ async function loadTokens(path: string, options: LoadOptions): Promise<Data> {
   const val = other && (other.val ?? other.train);
   return describe(path, { ...holdOut(opened.train, val ?? opened.val), tokenizer });
 }
-
-const isPrepared = (path: string) => existsSync(join(path, "meta.json"));
 
 function isTokens(path: string): boolean {
   if (!asData(path, () => statSync(path)).isDirectory()) return path.endsWith(".bin");

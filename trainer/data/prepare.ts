@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   openSync,
   readdirSync,
@@ -35,8 +36,10 @@ const splitSchema = v.object({
   /** Of the text in UTF-8, without what stands between documents. */
   bytes: count,
 });
+const META = "meta.json";
+const FORMAT = "reflow-tokens-1";
 const metaSchema = v.object({
-  format: v.literal("reflow-tokens-1"),
+  format: v.literal(FORMAT),
   type: v.picklist(["uint16", "uint32"]),
   vocabSize: count,
   endOfText: count,
@@ -52,8 +55,8 @@ type Split = v.InferOutput<typeof splitSchema>;
 
 /**
  * Tokenizes text into a folder: `train-000.bin`, … and `val-000.bin`, …, bare little-endian ids as in nanoGPT's, with
- * `<|endoftext|>` after each document; the `tokenizer.json`; and `meta.json`. Text is streamed, and a folder that is
- * there is only replaced by a finished one.
+ * `<|endoftext|>` after each document; the `tokenizer.json`; and `meta.json`. Text is streamed. A folder of prepared tokens
+ * that is there is replaced, once all is written; any other is refused.
  *
  * @throws ReflowError `data` for what can't be read or written, and as {@link resolveTokenizer} does
  */
@@ -61,6 +64,20 @@ export async function prepareData(
   input: TextInput,
   folder: string,
   options: ResolveOptions = {},
+): Promise<void> {
+  const isEmpty = existsSync(folder) && statSync(folder).isDirectory() && readdirSync(folder).length === 0;
+  if (existsSync(folder) && !isEmpty && !isPrepared(folder)) {
+    const help = "name a new folder, or remove it";
+    throw new ReflowError("data", `${folder} is there, and is no prepared data`, help);
+  }
+  await writePrepared(input, folder, options);
+}
+
+/** {@link prepareData}, whatever it replaces. */
+export async function writePrepared(
+  input: TextInput,
+  folder: string,
+  options: ResolveOptions,
 ): Promise<void> {
   const read = () => readDocuments(input.train);
   let train = read;
@@ -85,7 +102,7 @@ export async function prepareData(
     // What stands between documents has not been counted.
     options.onProgress?.("tokenize", of, of);
     const meta: TokensMeta = {
-      format: "reflow-tokens-1",
+      format: FORMAT,
       type,
       vocabSize: tokenizer.vocabSize,
       endOfText: tokenizer.endOfText,
@@ -93,7 +110,7 @@ export async function prepareData(
       train: trainSplit,
       val: valSplit,
     };
-    writeFileSync(join(temporary, "meta.json"), `${JSON.stringify(meta, null, 2)}\n`);
+    writeFileSync(join(temporary, META), `${JSON.stringify(meta, null, 2)}\n`);
   });
 }
 
@@ -186,6 +203,12 @@ export class ShardWriter {
   }
 }
 
+/** Is it a folder that {@link prepareData} has written, whole or not? */
+export function isPrepared(path: string): boolean {
+  const meta = join(path, META);
+  return existsSync(meta) && readFileSync(meta, "utf8").includes(FORMAT);
+}
+
 /** Prepared tokens, opened. */
 export interface Prepared {
   meta: TokensMeta;
@@ -200,7 +223,7 @@ export interface Prepared {
  * @throws ReflowError `data` or `format` where something is missing, cut off or changed
  */
 export function openPrepared(folder: string): Prepared {
-  const metaFile = join(folder, "meta.json");
+  const metaFile = join(folder, META);
   const refuse = (what: string, cause?: unknown): never => {
     throw new ReflowError("data", what, "prepare the data again", { cause });
   };

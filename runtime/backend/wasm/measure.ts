@@ -16,9 +16,9 @@ export function leastSeconds(run: () => void, runs: number): number {
  * The roof, in operations a second over all of the backend's threads: multiply-adds in registers, in this engine, with
  * nothing loaded or stored. No kernel can do more.
  */
-export function measureRoof(backend: WasmBackend, runs = 20): number {
+export function measureRoof(backend: WasmBackend, runs = 40): number {
   const out = backend.alloc([1]);
-  const thousands = 40;
+  const thousands = 600; // about a millisecond
   backend.float(2, 0.5);
   backend.float(3, 0.75);
   const seconds = leastSeconds(() => backend.run(ops.ROOF, Number.POSITIVE_INFINITY, thousands, out), runs);

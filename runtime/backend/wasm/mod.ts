@@ -61,7 +61,7 @@ const MATVEC_ROWS = 8;
 /** How many rounded activations fit into the shared scratch memory. */
 const ROUNDED_VALUES = 2 ** 21;
 /** BLOCK of attention.ts. */
-const ATTENTION_BLOCK = 64;
+const ATTENTION_BLOCK = 48;
 /** CHUNK of optimizer.ts. */
 const NORM_CHUNK = 16384;
 const WEIGHT_TYPE: Partial<Record<DType, number>> = { f32: ops.F32, f16: ops.F16, i8: ops.I8 };

@@ -120,6 +120,23 @@ onBackends((backend) => {
     for (const i of [1, 2]) expect(await single(model, prompts[i], { temperature: 0 })).toEqual(batch[i]);
   });
 
+  test("generations of one model at a time don't meet", async () => {
+    const model = await make();
+    const prompts = [5, 2, 7].map((length, i) => randomIds(model.config, length, i));
+    const alone = await Promise.all(prompts.map((prompt) => single(model, prompt, { temperature: 0 })));
+    const iterators = prompts.map((prompt) => model.generate(prompt, { temperature: 0 }));
+    const ids: number[][] = prompts.map(() => []);
+    for (let ended = 0; ended < 3; ) {
+      ended = 0;
+      for (const [i, iterator] of iterators.entries()) {
+        const { value, done } = await iterator.next();
+        if (done) ended++;
+        else if (value.type === "token") ids[i].push(value.id);
+      }
+    }
+    expect(ids).toEqual(alone.map((sequence) => sequence.ids));
+  });
+
   test("hooks see prompt and generated tokens, at their positions", async () => {
     const model = await make();
     const rows: number[][] = [];
@@ -343,7 +360,7 @@ describe("ending it from outside", () => {
   test("an aborted signal throws its reason, before and between tokens", async () => {
     await memory(async (model) => {
       const reason = new Error("enough");
-      expect(single(model, [1], { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+      await expect(single(model, [1], { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
       const controller = new AbortController();
       const events: GenerateEvent[] = [];
       const run = async () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Backend } from "../../../runtime/backend/backend.ts";
 import { type ModelConfig, VARIANTS } from "../../../runtime/model/config.ts";
-import { forward, type InferenceModel, prefill } from "../../../runtime/model/infer.ts";
+import { forward, type InferenceModel, inferenceBytes, prefill } from "../../../runtime/model/infer.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { RunState } from "../../../runtime/model/state.ts";
 import { assertClose } from "../../support/compare.ts";
@@ -186,6 +186,34 @@ onBackends((backend) => {
     expect(state.frame(1, 2, 0, 1)).not.toBe(state.frame(1, 1, 0, 1));
     state.free();
   });
+});
+
+test("inferenceBytes is what a device holds", async () => {
+  for (const variant of VARIANTS) {
+    const config = tinyConfig(variant);
+    for (const [weights, type] of [
+      ["f32", "f32"],
+      ["int8", "i8"],
+    ] as const) {
+      const backend = new ReferenceBackend();
+      await makeModel(backend, config, type);
+      new RunState(backend, config, { slots: 1, context: 24, rows: 24, logitRows: 1 });
+      expect(inferenceBytes(config, weights)).toBe(backend.memory().allocated);
+    }
+  }
+});
+
+test("a run state that doesn't fit leaves nothing behind", async () => {
+  const backend = new ReferenceBackend();
+  const alloc = backend.alloc.bind(backend);
+  let left = 12;
+  backend.alloc = (...args) => {
+    if (left-- === 0) throw new Error("full");
+    return alloc(...args);
+  };
+  const options = { slots: 1, context: 24, rows: 24, logitRows: 1 };
+  expect(() => new RunState(backend, tinyConfig("reflow"), options)).toThrow("full");
+  expect(backend.memory().allocated).toBe(0);
 });
 
 describe("reflow-topk", () => {

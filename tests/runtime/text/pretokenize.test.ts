@@ -18,6 +18,7 @@ test.each([
   ["I'll say it's 42, y'all've", ["I", "'ll", " say", " it", "'s", " 42", ",", " y", "'", "all", "'ve"]],
   ["'S 's 'tis", ["'", "S", " '", "s", " '", "tis"]],
   ["'tis", ["'t", "is"]],
+  ["I'm I'd we're", ["I", "'m", " I", "'d", " we", "'re"]],
   ["two  spaces", ["two", " ", " spaces"]],
   ["line\n\nline", ["line", "\n", "\n", "line"]],
   ["a \n b", ["a", " \n", " b"]],

@@ -69,6 +69,11 @@ describe("text files", () => {
   });
 });
 
+test("a line that only begins like a separator, cut where it does", () => {
+  const text = `${"word ".repeat(MIB).slice(0, MIB - 14)}\n<|endoftext|>!\nThe end.`;
+  expect(documents({ "a.txt": text })).toEqual([text]);
+});
+
 describe("long documents", () => {
   const words = Array.from({ length: 700_000 }, (_, i) => (i % 17 ? `w${i % 101}` : "and,\n\n so  on"));
   const text = words.join(" ");

@@ -69,11 +69,18 @@ describe("text", () => {
     expect(stages).toEqual([]);
     expect(readAll(second.train)).toEqual(readAll(first.train));
     const [key] = readdirSync(join(folder, "cache/tokens"));
-    truncateSync(join(folder, "cache/tokens", key, "train-000.bin"), 4);
-    const third = await load(folder, options);
-    expect(stages.length).toBeGreaterThan(0);
-    expect(third.train.length).toBe(first.train.length);
+    for (const file of ["train-000.bin", "meta.json"]) {
+      truncateSync(join(folder, "cache/tokens", key, file), 4);
+      const again = await load(folder, options);
+      expect(stages.splice(0).length).toBeGreaterThan(0);
+      expect(again.train.length).toBe(first.train.length);
+    }
     expect(readdirSync(join(folder, "cache/tokens"))).toEqual([key]);
+  });
+
+  test("in a folder with somebody else's meta.json", async () => {
+    const folder = temporaryFolder({ ...files, "f/meta.json": "{}" });
+    expect((await load(folder, { data: "f" })).tokenizer!.vocabSize).toBe(300);
   });
 
   test("with --val, all of --data is training data", async () => {

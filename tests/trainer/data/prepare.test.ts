@@ -5,6 +5,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -102,6 +103,24 @@ describe("prepareData", () => {
     expect(readdirSync(folder).sort()).toEqual(["a.txt", "out", "out.tmp-new"]);
   });
 
+  test("a folder of anything else is refused, and kept", async () => {
+    const folder = temporaryFolder({
+      "a.txt": stories[9],
+      "home/meta.json": "{}",
+      "home/letters": "dear",
+      "e/x": "",
+    });
+    rmSync(join(folder, "e/x"));
+    const run = (out: string) =>
+      prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:257" }, join(folder, out));
+    expect(await refusal("data", () => run("home"))).toContain("home is there, and is no prepared data");
+    expect(await refusal("data", () => run("a.txt"))).toContain("a.txt is there");
+    expect(readFileSync(join(folder, "home/letters"), "utf8")).toBe("dear");
+    await run("e");
+    await run("e");
+    expect(openPrepared(join(folder, "e")).meta.vocabSize).toBe(257);
+  });
+
   test("a folder that can't be written", async () => {
     const folder = temporaryFolder({ "a.txt": stories[9] });
     const run = () =>
@@ -172,6 +191,17 @@ describe("ShardWriter", () => {
       source.close();
     }
   });
+});
+
+test("a shard is full in the middle of a buffer", () => {
+  const folder = temporaryFolder();
+  const writer = new ShardWriter(folder, "train", "uint16", 300_000);
+  writer.write(Uint16Array.from({ length: 650_000 }, (_, i) => i % 1000));
+  writer.close();
+  const sizes = readdirSync(folder)
+    .sort()
+    .map((file) => statSync(join(folder, file)).size);
+  expect(sizes).toEqual([600_000, 600_000, 100_000]);
 });
 
 describe("openPrepared", () => {
