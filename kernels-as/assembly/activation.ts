@@ -2,7 +2,7 @@
 import { fma, loadTo, sigmoid, storeTo, tanh } from "./math";
 import { arg, pointer, take } from "./parallel";
 
-const CHUNK = 4096;
+const CHUNK = 512;
 
 /** out = silu(gate)·up. Arguments: out, gate, up, size. */
 export function swiglu(): void {

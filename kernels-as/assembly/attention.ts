@@ -1,7 +1,7 @@
 // Causal attention, a (sequence, key/value head) pair a task. Scores exist for BLOCK query rows at a time and only up
 // to the diagonal's block; all products run through the packed GEMM of gemm.ts, in the thread's scratch memory.
 import { multiply, PANEL_SCRATCH, packB } from "./gemm";
-import { exp, exp1, fma, largest, sum } from "./math";
+import { dot, exp, exp1, fma, largest, sum } from "./math";
 import { arg, pointer, scratch, take } from "./parallel";
 
 /** Eight 6-row panels, so that no tile is cut: 64 rows were 4 % slower. */
@@ -202,15 +202,6 @@ export function attentionBackward(thread: i32): void {
       }
     }
   }
-}
-
-function dot(a: usize, b: usize, count: i32): f32 {
-  let acc = f32x4.splat(0);
-  const end = a + ((<usize>count) << 2);
-  for (; a + 16 <= end; a += 16, b += 16) acc = fma(v128.load(a), v128.load(b), acc);
-  let total = sum(acc);
-  for (; a < end; a += 4, b += 4) total += load<f32>(a) * load<f32>(b);
-  return total;
 }
 
 /** In place: scores become P, dP becomes dS = P∘(dP − δ)/√D; both 0 from `count` up to `width`. */

@@ -90,3 +90,21 @@ function storePart(p: usize, end: usize, x: v128): void {
   if (p + 4 < end) store<f32>(p, f32x4.extract_lane(x, 1), 4);
   if (p + 8 < end) store<f32>(p, f32x4.extract_lane(x, 2), 8);
 }
+
+/** Σ a·b over `count` values, in four chains: one waits for its sum, three cycles a step. */
+export function dot(a: usize, b: usize, count: i32): f32 {
+  let sum0 = f32x4.splat(0);
+  let sum1 = f32x4.splat(0);
+  let sum2 = f32x4.splat(0);
+  let sum3 = f32x4.splat(0);
+  const end = a + (<usize>count << 2);
+  for (; a + 64 <= end; a += 64, b += 64) {
+    sum0 = fma(v128.load(a), v128.load(b), sum0);
+    sum1 = fma(v128.load(a, 16), v128.load(b, 16), sum1);
+    sum2 = fma(v128.load(a, 32), v128.load(b, 32), sum2);
+    sum3 = fma(v128.load(a, 48), v128.load(b, 48), sum3);
+  }
+  let total = sum(f32x4.add(f32x4.add(sum0, sum1), f32x4.add(sum2, sum3)));
+  for (; a < end; a += 4, b += 4) total += load<f32>(a) * load<f32>(b);
+  return total;
+}

@@ -31,13 +31,21 @@ export interface Step {
 /** Rows of a pass over a long text: enough to keep the matrix kernels busy, few enough for memory to stay small. */
 export const PREFILL_ROWS = 128;
 
-/** Bytes that generating one sequence of the whole context takes: the weights, a cache, and a pass's activations. */
-export function inferenceBytes(config: ModelConfig, weights: "f32" | "int8"): number {
-  const rows = Math.min(PREFILL_ROWS, config.context);
-  return (
-    weightBytes(config, weights) +
-    stateBytes(config, { slots: 1, context: config.context, rows, logitRows: 1 })
-  );
+/** Bytes that generating `batch` sequences of `length` tokens takes: the weights, a cache, and a pass's activations. */
+export function inferenceBytes(
+  config: ModelConfig,
+  weights: "f32" | "f16" | "int8",
+  { batch = 1, length = config.context } = {},
+): { weights: number; cache: number; activations: number; total: number } {
+  const rows = Math.max(batch, Math.min(PREFILL_ROWS, length));
+  const { cache, activations } = stateBytes(config, {
+    slots: batch,
+    context: length,
+    rows,
+    logitRows: batch,
+  });
+  const held = weightBytes(config, weights);
+  return { weights: held, cache, activations, total: held + cache + activations };
 }
 
 const TRANSPOSED = { transB: true };

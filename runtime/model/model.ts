@@ -29,6 +29,8 @@ export interface RunWithCacheOptions {
 export interface EvaluateOptions {
   /** How far a window moves; the context's half where it isn't said. */
   stride?: number;
+  /** Called with the tokens that have been predicted, and those that will be. */
+  onProgress?(done: number, of: number): void;
 }
 
 export interface Evaluation {
@@ -144,6 +146,7 @@ export class Model implements Disposable {
           backend.crossEntropy(some, logits, next, 0);
           for (const loss of await backend.read(some)) sum += loss;
         }
+        options.onProgress?.(scored, tokens);
       }
     } finally {
       for (const tensor of [targets, losses]) backend.free(tensor);

@@ -58,15 +58,19 @@ function allocateState(config: ModelConfig, options: RunStateOptions, alloc: All
   };
 }
 
-/** Bytes of a {@link RunState}, by the list that allocates it. */
-export function stateBytes(config: ModelConfig, options: RunStateOptions): number {
+/** Bytes of a {@link RunState}, by the list that allocates it: of its key/value cache, and of everything else. */
+export function stateBytes(
+  config: ModelConfig,
+  options: RunStateOptions,
+): { cache: number; activations: number } {
   let bytes = 0;
-  allocateState(config, options, (shape, dtype = "f32") => {
+  const { kCache, vCache } = allocateState(config, options, (shape, dtype = "f32") => {
     const size = shape.reduce((a, b) => a * b, 1);
     bytes += 4 * size;
     return { dtype, shape, size };
   });
-  return bytes;
+  const cache = [...kCache, ...vCache].reduce((sum, { size }) => sum + 4 * size, 0);
+  return { cache, activations: bytes - cache };
 }
 
 /** Tensors of exactly one step's shapes: views on the run state's memory. */

@@ -6,7 +6,7 @@ let lastTurn = performance.now();
 /** To be called often: lets other tasks run now and then, and throws once the signal is aborted. */
 export async function takeTurn(signal?: AbortSignal): Promise<void> {
   if (performance.now() - lastTurn > TURN_MS) {
-    
+    await nextTask();
     lastTurn = performance.now();
   }
   signal?.throwIfAborted();

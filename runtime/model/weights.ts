@@ -145,12 +145,13 @@ async function keepTopk(backend: Backend, table: Tensor, k: number): Promise<voi
 }
 
 /** Bytes of a model's weights on a device, as {@link prepareWeights} leaves them. */
-export function weightBytes(config: ModelConfig, weights: "f32" | "int8"): number {
+export function weightBytes(config: ModelConfig, weights: "f32" | "f16" | "int8"): number {
   const f32 = (shape: readonly number[]) => 4 * shape.reduce((a, b) => a * b, 1);
   let bytes = config.variant === "gpt2" ? 0 : f32([config.context, config.d_model / config.n_heads]);
   for (const { name, shape } of parameterSpecs(config)) {
     if (name === "basis") bytes += 2 * f32(shape);
     else if (shape.length === 1 || weights === "f32") bytes += f32(shape);
+    else if (weights === "f16") bytes += f32(shape) / 2;
     else bytes += shape[0] * (shape[1] + 4 * groupsOf(shape[1]));
   }
   return bytes;

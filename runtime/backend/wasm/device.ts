@@ -14,8 +14,8 @@ const ARGUMENTS = 1408 >> 2;
 const SHARED_BYTES = (2 ** 21 + 8 * 8192) * 4;
 /** PANEL_SCRATCH of gemm.ts, rounded up. */
 export const PANEL_BYTES = 20480;
-/** Nanoseconds of work below which starting the workers costs more than it saves. */
-const PARALLEL_WORK = 5000;
+/** Nanoseconds of work below which starting the workers, some 200 ns where they spin, costs more than it saves. */
+const PARALLEL_WORK = 1000;
 
 const BYTES: Record<DType, number> = { f32: 4, i32: 4, f16: 2, i8: 1 };
 const ARRAYS = { f32: Float32Array, i32: Int32Array, f16: Uint16Array, i8: Int8Array };
@@ -85,8 +85,8 @@ export class WasmDevice {
   }
 
   /**
-   * Runs an op: on all threads if `work` (about its operations) is worth it. Tensors stand for their addresses;
-   * numbers are integers. Floats are written by the caller, into `float`, beforehand.
+   * Runs an op, on all threads if `work`, about the nanoseconds it takes on one, is worth it. Tensors stand for their
+   * addresses, numbers are integers; floats come after them, put there with {@link float} beforehand.
    */
   run(op: number, work: number, ...args: (Tensor | number)[]): void {
     for (let i = 0; i < args.length; i++) {

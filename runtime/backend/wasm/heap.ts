@@ -3,9 +3,11 @@ import { ReflowError } from "../../errors.ts";
 const PAGE = 65536;
 /** wasm32's end: 65,536 pages of 64 KiB. */
 export const MAX_BYTES = 65536 * PAGE;
+/** What tensors can have of it: the rest is for the kernels' own scratch memory. */
+export const TENSOR_BYTES = MAX_BYTES - 2 ** 26;
 const ALIGN = 64;
-/** Bytes behind every block that vector loads may touch. */
-const PADDING = 16;
+/** Bytes behind every block that vector loads may touch: the rest of a group of 32 int8 weights, for one. */
+const PADDING = 64;
 
 /**
  * Hands out blocks of a WebAssembly memory: first fit among freed blocks, else from the top, growing the memory. Pages

@@ -1,30 +1,74 @@
 import * as ops from "../../../kernels-as/assembly/ops.ts";
+import type { Tensor } from "../backend.ts";
 import type { WasmBackend } from "./mod.ts";
 
-/** Seconds that `run` takes: the least of several runs, since whatever else the machine does only adds. */
-export function leastSeconds(run: () => void, runs: number): number {
+/** On all of the backend's threads, whatever it takes. */
+const ALWAYS = Number.POSITIVE_INFINITY;
+
+/**
+ * A run of the roof: multiply-adds in registers on all of the backend's threads, in this engine, nothing loaded or
+ * stored. No kernel does more operations a second. It takes about a millisecond, short enough to find a moment in which
+ * nothing else runs.
+ */
+export function roofRun(backend: WasmBackend): { operations: number; run(): void } {
+  const thousands = 600;
+  const out = backend.alloc([1]);
+  const run = () => {
+    backend.float(2, 0.5);
+    backend.float(3, 0.75);
+    backend.run(ops.ROOF, ALWAYS, thousands, out);
+  };
+  // Thirteen chains of four lanes, two operations each: see kernels-as/assembly/measure.ts.
+  return { operations: thousands * 1000 * 104 * backend.threads, run };
+}
+
+/** The roof in operations a second: the best of some runs, since whatever else the machine does only slows it. */
+export function measureRoof(backend: WasmBackend, runs = 40): number {
+  const { operations, run } = roofRun(backend);
   let least = Number.POSITIVE_INFINITY;
   for (let i = 0; i < runs; i++) {
     const start = performance.now();
     run();
     least = Math.min(least, (performance.now() - start) / 1000);
   }
-  return least;
+  return operations / least;
 }
 
-/**
- * The roof, in operations a second over all of the backend's threads: multiply-adds in registers, in this engine, with
- * nothing loaded or stored. No kernel can do more.
- */
-export function measureRoof(backend: WasmBackend, runs = 40): number {
+/** Dot products of `bytes` of int8 weights, in rows of 256, and nothing else that decoding does. */
+export function bareDotRun(backend: WasmBackend, bytes: number): { run(): void; free(): void } {
+  const K = 256;
+  const N = Math.floor(bytes / K);
+  const weights = backend.alloc([N, K], "i8");
+  fillInt8(backend, weights);
+  const x = backend.alloc([K / 2], "i32"); // K int16
+  const out = backend.alloc([N], "i32");
+  return {
+    run: () => backend.run(ops.BARE_DOT, ALWAYS, out, x, weights, N, K),
+    free: () => {
+      for (const tensor of [weights, x, out]) backend.free(tensor);
+    },
+  };
+}
+
+/** Writes every value: pages that were never written all share one of zeros, and would be read from the cache. */
+export function fillInt8(backend: WasmBackend, tensor: Tensor): void {
+  const chunk = Int8Array.from({ length: Math.min(tensor.size, 2 ** 20) }, (_, i) => (i * 37) % 127);
+  for (let offset = 0; offset < tensor.size; offset += chunk.length) {
+    backend.write(tensor, chunk.subarray(0, Math.min(chunk.length, tensor.size - offset)), offset);
+  }
+}
+
+/** Reads `bytes` of memory once, on all threads. */
+export function readRun(backend: WasmBackend, bytes: number): { bytes: number; run(): void; free(): void } {
+  const block = 2 ** 16;
+  const memory = backend.alloc([(Math.floor(bytes / block) * block) / 4]);
+  backend.fill(memory, 1); // so that there are pages to read: see fillInt8
   const out = backend.alloc([1]);
-  const thousands = 600; // about a millisecond
-  backend.float(2, 0.5);
-  backend.float(3, 0.75);
-  const seconds = leastSeconds(() => backend.run(ops.ROOF, Number.POSITIVE_INFINITY, thousands, out), runs);
-  backend.free(out);
-  return (thousands * 1000 * OPERATIONS_A_ROUND * backend.threads) / seconds;
+  return {
+    bytes: memory.size * 4,
+    run: () => backend.run(ops.READ_BANDWIDTH, ALWAYS, memory, memory.size * 4, out),
+    free: () => {
+      for (const tensor of [memory, out]) backend.free(tensor);
+    },
+  };
 }
-
-/** Thirteen fused chains of four lanes: see kernels-as/assembly/measure.ts. */
-const OPERATIONS_A_ROUND = 104;

@@ -58,8 +58,8 @@ function startWorker(start: WorkerStart): Promise<Worker> {
 
 /** Products of at most this many rows read each weight once, unpacked. */
 const MATVEC_ROWS = 8;
-/** How many rounded activations fit into the shared scratch memory. */
-const ROUNDED_VALUES = 2 ** 21;
+/** How many rounded activations a thread keeps at a time. */
+const ROUNDED_VALUES = 2 ** 18;
 /** BLOCK of attention.ts. */
 const ATTENTION_BLOCK = 48;
 /** CHUNK of optimizer.ts. */
@@ -67,9 +67,19 @@ const NORM_CHUNK = 16384;
 const WEIGHT_TYPE: Partial<Record<DType, number>> = { f32: ops.F32, f16: ops.F16, i8: ops.I8 };
 
 const last = (t: Tensor) => t.shape[t.shape.length - 1];
-const is = (t: Tensor, ...shape: number[]) =>
-  t.shape.length === shape.length && shape.every((n, i) => n === t.shape[i]);
-const same = (...tensors: Tensor[]) => tensors.every((t) => is(t, ...tensors[0].shape));
+// These run for every op, a hundred times a decoded token: plain loops, which halve what the checks cost.
+function is(t: Tensor, ...shape: number[]): boolean {
+  return equal(t.shape, shape);
+}
+function same(first: Tensor, ...others: Tensor[]): boolean {
+  for (let i = 0; i < others.length; i++) if (!equal(first.shape, others[i].shape)) return false;
+  return true;
+}
+function equal(a: readonly number[], b: readonly number[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
 /** Whether x's last dimensions are b's. */
 const broadcasts = (x: Tensor, b: Tensor) => same({ ...x, shape: x.shape.slice(-b.shape.length) }, b);
 
@@ -114,8 +124,9 @@ export class WasmBackend extends WasmDevice implements Backend {
     check(fits && (type === ops.F32 || (transB && !transA)), "matmul", out, a, b);
     const nanoseconds = (M * N * K) / 20;
     if (transB && !transA && (M <= MATVEC_ROWS || type === ops.I8)) {
-      // Rounded rows lie in the shared scratch memory, two bytes a value and a scale a group.
-      const rows = Math.min(M, Math.floor(ROUNDED_VALUES / K));
+      // Rounded rows lie in each thread's scratch memory: two bytes a value and a scale a group.
+      const rows = type === ops.I8 ? Math.max(1, Math.min(M, Math.floor(ROUNDED_VALUES / K))) : M;
+      if (type === ops.I8) this.reserveScratch(rows * Math.ceil(K / 32) * 68);
       for (let m = 0; m < M; m += rows) {
         const count = Math.min(rows, M - m);
         const [to, from] =
@@ -261,8 +272,8 @@ export class WasmBackend extends WasmDevice implements Backend {
     const fits = q.size === B * T * H * D && slots === B && C === KV * D && H % KV === 0 && start.size === B;
     check(fits && same(out, q) && same(kCache, vCache), "attentionCached", out, q, kCache, vCache, start);
     this.reserveScratch(4 * (context + 8));
-    // The lengths are on the device; half the context is the guess.
-    const nanoseconds = (B * T * H * D * context) / 16;
+    // How much is cached is on the device: half the context is the guess.
+    const nanoseconds = (B * T * H * D * context) / 4;
     this.run(ops.ATTENTION_CACHED, nanoseconds, out, q, kCache, vCache, start, B, T, H, KV, D, context);
   }
 
@@ -270,22 +281,22 @@ export class WasmBackend extends WasmDevice implements Backend {
 
   swiglu(out: Tensor, gate: Tensor, up: Tensor): void {
     check(same(out, gate, up), "swiglu", out, gate, up);
-    this.run(ops.SWIGLU, out.size, out, gate, up, out.size);
+    this.run(ops.SWIGLU, 3 * out.size, out, gate, up, out.size);
   }
 
   swigluBackward(dGate: Tensor, dUp: Tensor, dOut: Tensor, gate: Tensor, up: Tensor): void {
     check(same(dGate, dUp, dOut, gate, up), "swigluBackward", dGate, dUp, dOut, gate, up);
-    this.run(ops.SWIGLU_BACKWARD, 2 * dOut.size, dGate, dUp, dOut, gate, up, dOut.size);
+    this.run(ops.SWIGLU_BACKWARD, 4 * dOut.size, dGate, dUp, dOut, gate, up, dOut.size);
   }
 
   gelu(out: Tensor, x: Tensor): void {
     check(same(out, x), "gelu", out, x);
-    this.run(ops.GELU, x.size, out, x, x.size);
+    this.run(ops.GELU, 3 * x.size, out, x, x.size);
   }
 
   geluBackward(dx: Tensor, dOut: Tensor, x: Tensor): void {
     check(same(dx, dOut, x), "geluBackward", dx, dOut, x);
-    this.run(ops.GELU_BACKWARD, 2 * x.size, dx, dOut, x, x.size);
+    this.run(ops.GELU_BACKWARD, 4 * x.size, dx, dOut, x, x.size);
   }
 
   // ---- loss and optimizer ----------------------------------------------------------------------------------

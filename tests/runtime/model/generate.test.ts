@@ -1,10 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { VARIANTS, type Variant } from "../../../runtime/model/config.ts";
 import type { FinishEvent, GenerateEvent, GenerateOptions, Prompt } from "../../../runtime/model/generate.ts";
 import type { Activation, Hook } from "../../../runtime/model/hooks.ts";
 import { Model } from "../../../runtime/model/model.ts";
-import { StoppableText } from "../../../runtime/model/stop.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { expectError } from "../formats/support.ts";
@@ -142,8 +140,20 @@ onBackends((backend) => {
     const rows: number[][] = [];
     const look: Hook = ["blocks.0.hook_resid_post", ({ positions }) => void rows.push([...positions])];
     const hooks = [look, say(undefined, undefined, undefined, 65, 66, 67)];
-    await single(model, [1, 2, 3, 4], { temperature: 0, maxTokens: 3, hooks });
+    const { ids } = await single(model, [1, 2, 3, 4], { temperature: 0, maxTokens: 3, hooks });
+    expect(ids).toEqual([65, 66, 67]);
     expect(rows).toEqual([[0, 1, 2, 3], [4], [5]]);
+  });
+
+  test("hooks are told which of the prompts a row is of", async () => {
+    const model = await make();
+    const seen: number[][] = [];
+    const look: Hook = ["hook_embed", ({ sequences }) => void seen.push([...sequences])];
+    const full = randomIds(model.config, 16);
+    await collect(
+      model.generate([full, [1], [2]], { temperature: 0, maxTokens: 2, hooks: [look, say(5, 6)] }),
+    );
+    expect(seen).toEqual([[1], [2], [1, 2]]);
   });
 
   test("what a hook does to the prompt's residual stream changes what follows", async () => {
@@ -215,47 +225,6 @@ describe("how a sequence ends", () => {
     const texts: string[] = [];
     for await (const { text } of model.generate([1], { hooks: [sayText("né 😀!")] })) texts.push(text);
     expect(texts).toEqual(["n", "", "é", " ", "", "", "", "😀", "!", ""]);
-  });
-});
-
-describe("stop strings", () => {
-  /** A decoder whose ids are parts of a text. */
-  const over = (parts: string[], stops: string[]) => {
-    const text = new StoppableText({ push: (id) => parts[id], end: () => "" }, stops);
-    let said = "";
-    for (let id = 0; id < parts.length && !text.stopped; id++) said += text.push(id);
-    return { said: said + text.end(), stopped: text.stopped };
-  };
-
-  test("however the text is cut, it ends before the first", () => {
-    const letters = fc.string({ unit: fc.constantFrom("a", "b", "c"), minLength: 1, maxLength: 4 });
-    fc.assert(
-      fc.property(
-        fc.array(letters, { maxLength: 12 }),
-        fc.array(letters, { maxLength: 3 }),
-        (parts, stops) => {
-          const text = parts.join("");
-          // The first that is complete; of those that are complete together, the one that began first.
-          const ends = stops.flatMap((s) => (text.includes(s) ? [text.indexOf(s) + s.length] : []));
-          const { said, stopped } = over([...text], stops);
-          expect(stopped).toBe(ends.length > 0);
-          if (!stopped) {
-            expect(said).toBe(text);
-            expect(over(parts, stops)).toEqual({ said: text, stopped: false });
-          } else {
-            const complete = text.slice(0, Math.min(...ends));
-            const begins = stops.filter((s) => complete.endsWith(s)).map((s) => complete.length - s.length);
-            expect(said).toBe(text.slice(0, Math.min(...begins)));
-            expect(over(parts, stops).stopped).toBe(true);
-          }
-        },
-      ),
-    );
-  });
-
-  test("one that repeats itself", () => {
-    expect(over(["aa", "a", "ab"], ["aab"]).said).toBe("aa");
-    expect(over(["abab", "abc", "d"], ["ababc"]).said).toBe("ab");
   });
 });
 

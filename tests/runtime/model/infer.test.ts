@@ -193,12 +193,22 @@ test("inferenceBytes is what a device holds", async () => {
     const config = tinyConfig(variant);
     for (const [weights, type] of [
       ["f32", "f32"],
+      ["f16", "f16"],
       ["int8", "i8"],
     ] as const) {
       const backend = new ReferenceBackend();
       await makeModel(backend, config, type);
-      new RunState(backend, config, { slots: 1, context: 24, rows: 24, logitRows: 1 });
-      expect(inferenceBytes(config, weights)).toBe(backend.memory().allocated);
+      const held = backend.memory().allocated;
+      const one = new RunState(backend, config, { slots: 1, context: 24, rows: 24, logitRows: 1 });
+      const { weights: bytes, cache, activations, total } = inferenceBytes(config, weights);
+      expect(bytes).toBe(held);
+      expect(cache).toBe(config.n_layers * 2 * 24 * ((config.n_kv_heads * 24) / 4) * 4);
+      expect(total).toBe(backend.memory().allocated);
+      expect(bytes + cache + activations).toBe(total);
+      one.free();
+      new RunState(backend, config, { slots: 30, context: 20, rows: 30, logitRows: 30 });
+      const many = inferenceBytes(config, weights, { batch: 30, length: 20 });
+      expect(many.total).toBe(backend.memory().allocated);
     }
   }
 });
@@ -252,7 +262,11 @@ describe("evaluate", () => {
         const { data } = await model.forward(ids.slice(begin, t));
         sum += crossEntropy(data.subarray(-config.vocab_size), config.vocab_size, [0, ids[t]]);
       }
-      const { loss, tokens } = await model.evaluate(ids, { stride });
+      const progress: number[] = [];
+      const onProgress = (done: number, of: number) => progress.push(done / of);
+      const { loss, tokens } = await model.evaluate(ids, { stride, onProgress });
+      expect(progress.length).toBe(1 + Math.ceil((30 - config.context) / stride));
+      expect(progress.at(-1)).toBe(1);
       expect(tokens).toBe(30);
       expect(loss).toBeCloseTo(sum / 30, 5);
     }
