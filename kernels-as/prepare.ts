@@ -28,29 +28,32 @@ function fingerprint(files: string[]): string {
   return hash.digest("hex");
 }
 
-/** Runs `work` unless the stamp file says that it was done for just these files. */
-async function once(stamp: string, files: string[], work: () => void | Promise<void>): Promise<void> {
-  const print = fingerprint(files);
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === print) return;
-  await work();
-  writeFileSync(stamp, print);
-}
+const isCurrent = (stamp: string, print: string) =>
+  existsSync(stamp) && readFileSync(stamp, "utf8") === print;
 
-function install(): void {
-  if (!process.versions.bun) {
-    if (existsSync(join(root, "node_modules/assemblyscript"))) return;
-    throw new Error("node_modules is missing: run `deno install` (or `bun install`) first");
-  }
+/** By whichever runs this; Deno uses what Bun has installed. */
+function install(files: string[]): void {
+  const print = fingerprint(files);
+  const stamp = (by: string) => join(root, `node_modules/.reflow-${by}`);
+  const by = process.versions.bun ? "bun" : "deno";
+  if (isCurrent(stamp("bun"), print) || isCurrent(stamp(by), print)) return;
   console.error("Installing packages (first run) …");
-  const result = spawnSync(process.execPath, ["install", "--frozen-lockfile"], {
-    cwd: root,
-    encoding: "utf8",
-  });
+  const args = by === "bun" ? ["install", "--frozen-lockfile"] : ["install"];
+  const result = spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" });
   if (result.status !== 0) {
     console.error(result.stdout + result.stderr);
-    console.error("Installing packages failed. Is the npm registry within reach? `bun install` tries again.");
+    console.error(
+      `Installing packages failed. Is the npm registry within reach? \`${by} install\` tries again.`,
+    );
     process.exit(1);
   }
+  writeFileSync(stamp(by), print);
+  if (by === "bun") return;
+  // Deno looked at node_modules when it started: the rest is for a process that finds the packages there.
+  const again = spawnSync(process.execPath, ["run", "-A", fileURLToPath(import.meta.url)], {
+    stdio: "inherit",
+  });
+  process.exit(again.status ?? 1);
 }
 
 async function buildKernels(): Promise<void> {
@@ -105,9 +108,15 @@ async function buildKernels(): Promise<void> {
   }
 }
 
-const lock = [join(root, "package.json"), join(root, "bun.lock")];
-await once(join(root, "node_modules/.reflow-installed"), lock, install);
-const kernels = readdirSync(sources).map((file) => join(sources, file));
-kernels.push(join(here, "microkernel.ts"), join(here, "prepare.ts"), lock[1]);
-mkdirSync(build, { recursive: true });
-await once(join(build, "stamp"), kernels.sort(), buildKernels);
+const lock = join(root, "bun.lock");
+install([join(root, "package.json"), lock]);
+const kernels = [
+  ...readdirSync(sources).map((file) => join(sources, file)),
+  ...["microkernel.ts", "prepare.ts"].map((file) => join(here, file)),
+  lock,
+];
+const print = fingerprint(kernels.sort());
+if (!isCurrent(join(build, "stamp"), print)) {
+  await buildKernels();
+  writeFileSync(join(build, "stamp"), print);
+}

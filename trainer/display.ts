@@ -17,13 +17,15 @@ export class Display {
   constructor(step: number, steps: number) {
     this.#steps = steps;
     if (!process.stderr.isTTY) return;
-    const format = "{bar} {value}/{total}  loss {loss}  val {val}  {rate} tok/s  {roof}ETA {eta_formatted}";
+    const columns = process.stderr.columns || 80;
+    const [bar, roof] = columns < 80 ? ["", ""] : ["{bar} ", "{roof}"];
+    const barsize = Math.max(4, Math.min(24, columns - 66 - 2 * `${steps}`.length));
     this.#bar = new SingleBar(
       {
-        format,
-        barsize: Math.max(8, Math.min(24, (process.stderr.columns ?? 80) - 78)),
-        hideCursor: true,
+        format: `${bar}{value}/{total}  loss {loss}  val {val}  {rate} tok/s  ${roof}ETA {eta_formatted}`,
+        barsize,
         etaBuffer: 50,
+        linewrap: true, // off, it would stay off after a kill
       },
       Presets.shades_grey,
     );
@@ -50,11 +52,36 @@ export class Display {
       console.error(line);
       return;
     }
-    process.stderr.write(`\r\x1b[K${line}\n`);
-    this.#bar.updateETA();
+    // Stopping, the bar goes back to where the cursor was saved: from now on, that is a line lower.
+    process.stderr.write(`\r\x1b[K${line}\n\x1b7`);
   }
 
   stop(): void {
     this.#bar?.stop();
+  }
+}
+
+/** Runs `work` with a bar for each stage of it that takes a while; 39 columns wide. */
+export async function withBar<T>(
+  work: (onProgress: (stage: string, done: number, of: number) => void) => Promise<T>,
+): Promise<T> {
+  const bar = new SingleBar(
+    { format: "{stage} {bar} {percentage}%", barsize: 24, clearOnComplete: true, linewrap: true },
+    Presets.shades_grey,
+  );
+  let shown: string | undefined;
+  try {
+    return await work((stage, done, of) => {
+      if (stage !== shown) {
+        if (shown) bar.stop();
+        shown = stage;
+        if (!process.stderr.isTTY) console.error(`${stage} …`);
+        bar.start(of, done, { stage: stage.padEnd(9) });
+      }
+      bar.setTotal(of);
+      bar.update(done);
+    });
+  } finally {
+    bar.stop();
   }
 }

@@ -34,7 +34,7 @@ export type Ending = {
 /**
  * Trains until the last step, the time, or a signal; saves, evaluates and logs on the way, and always at the end.
  *
- * A step whose loss or gradient isn't finite changes nothing. The run goes back to its last checkpoint and passes over
+ * After a step whose loss, gradient or new weights aren't finite the run goes back to its last checkpoint and passes over
  * the batches up to that step, as PaLM's training did (Chowdhery et al. 2022, section 5.1); after a few times it gives up.
  *
  * @throws ReflowError `numerics` then; `checkpoint` where a save fails: older checkpoints stay
@@ -43,9 +43,12 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
   const { run, roof } = options;
   const { trajectory, conduct, model } = training.settings;
   const { steps } = trajectory;
-  const metrics = new Metrics(run, training.step);
+  const metrics = new Metrics(run);
+  metrics.cut(training.step);
   const display = new Display(training.step, steps);
-  const signals = watchSignals();
+  const signals = watchSignals((name) =>
+    display.note(`${name}: saving after this step; once more to leave at once`),
+  );
   const deadline = performance.now() + (conduct.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
   const flops = flopsPerToken(model, model.context);
   let valLoss: number | undefined;
@@ -66,27 +69,28 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
     saved = training.step;
     pruneCheckpoints(run, conduct.keep);
   };
-  const rollBack = (loss: number, gradNorm: number) => {
+  const rollBack = (failure: string) => {
     const failed = training.step;
-    const what = `step ${failed + 1}: loss ${loss}, gradient norm ${gradNorm}`;
+    const what = `step ${failed + 1}: ${failure}`;
     if (++rollbacks > ROLLBACKS) {
       throw new ReflowError(
         "numerics",
-        `${what}: not finite for the ${rollbacks}th time`,
-        "lower --lr, lengthen --warmup or clip with --grad-clip; the last checkpoint is from before",
+        `${what}, after going back ${ROLLBACKS} times`,
+        "lower --lr, lengthen --warmup or clip with --grad-clip; checkpoints are from before",
       );
     }
     returnToCheckpoint(training, run, options.init);
     training.skipPast(failed);
-    display.note(`${what}: not finite; back to step ${training.step}, passing over its batches`);
+    metrics.cut(training.step);
+    display.note(`${what}; back to step ${training.step}, passing over the batches in between`);
   };
 
   try {
     while (training.step < steps && !signals.caught && performance.now() < deadline) {
       const start = performance.now();
-      const { loss, lr, gradNorm } = await training.train();
-      if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-        rollBack(loss, gradNorm);
+      const { loss, lr, gradNorm, failure } = await training.train();
+      if (failure) {
+        rollBack(failure);
         continue;
       }
       const tokensPerSecond = (1000 * training.tokensPerStep) / (performance.now() - start);
@@ -141,12 +145,12 @@ export function returnToCheckpoint(training: Training, run: string, init?: Check
 class Interrupted extends Error {}
 
 /** The first SIGINT or SIGTERM is kept for the loop; a second one ends the process at once. */
-function watchSignals(): { caught?: "SIGINT" | "SIGTERM"; stop(): void } {
+function watchSignals(onFirst: (name: string) => void): { caught?: "SIGINT" | "SIGTERM"; stop(): void } {
   const handlers = (["SIGINT", "SIGTERM"] as const).map((name) => {
     const handler = () => {
       if (watch.caught) process.exit(EXIT_CODES[name]);
       watch.caught = name;
-      console.error(`\n${name}: saving after this step; once more to leave at once`);
+      onFirst(name);
     };
     process.on(name, handler);
     return [name, handler] as const;

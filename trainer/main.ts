@@ -4,7 +4,7 @@ import { PRESETS, VARIANTS } from "../runtime/model/config.ts";
 import { number, runCommand } from "./command.ts";
 import { ORDERS } from "./data/sampler.ts";
 import { SCHEDULES } from "./schedule.ts";
-import { checkFlags, flagName } from "./settings.ts";
+import { readFlags } from "./settings.ts";
 import { train } from "./train.ts";
 
 const command = new Command("trainer")
@@ -46,7 +46,7 @@ const command = new Command("trainer")
   .option("--keep <n>", "checkpoints kept (2)", number)
   .option("--dry-run", "say what would be trained, and stop")
   .allowExcessArguments(false)
-  .action((options) => train(checkFlags(options, flagName)));
+  .action((options) => train(readFlags(options)));
 
 await runCommand(command);
 // The backend's threads and a pending read must not hold the process.

@@ -12,15 +12,14 @@ import {
 import { ORDERS } from "./data/sampler.ts";
 import { SCHEDULES } from "./schedule.ts";
 
-const count = (least: number) =>
-  v.pipe(
-    v.number(),
-    v.integer(),
-    v.minValue(least, `a whole number of at least ${least}`),
-    v.maxValue(2 ** 40),
-  );
-const real = (least: number) =>
-  v.pipe(v.number(), v.finite("a finite number"), v.minValue(least, `a number of at least ${least}`));
+const count = (least: number) => {
+  const expected = `a whole number of at least ${least} was expected`;
+  return v.pipe(v.number(expected), v.safeInteger(expected), v.minValue(least, expected));
+};
+const real = (least: number) => {
+  const expected = `a finite number of at least ${least} was expected`;
+  return v.pipe(v.number(expected), v.finite(expected), v.minValue(least, expected));
+};
 
 /** What decides a run's weights, bit for bit. Saved with every checkpoint; a resumed run keeps it. */
 const trajectory = {
@@ -47,9 +46,9 @@ const conduct = {
   out: v.string(),
   resume: v.boolean(),
   device: v.picklist(["auto", "wasm"], "there is no such backend: use auto or wasm"),
-  threads: v.pipe(count(1), v.maxValue(256)),
+  threads: v.pipe(count(1), v.maxValue(256, "at most 256 was expected")),
   world: v.picklist(["auto", "1"], "this version trains in one process: use 1"),
-  minutes: v.pipe(real(0), v.gtValue(0)),
+  minutes: v.pipe(real(0), v.gtValue(0, "more than 0 was expected")),
   evalEvery: count(1),
   logEvery: count(1),
   saveEvery: count(1),
@@ -59,14 +58,13 @@ const conduct = {
 
 /** What shapes the model; the rest of its config comes from the preset, or from `--config`. */
 const shape = {
-  preset: v.string(),
   variant: v.picklist(VARIANTS),
   context: count(1),
 };
 
-const flagsSchema = v.partial(v.strictObject({ ...shape, ...trajectory, ...conduct }));
-/** Flags as given, camelCase; absent where they weren't. */
-export type Flags = v.InferOutput<typeof flagsSchema> & { config?: string };
+const flagsSchema = v.partial(v.strictObject({ preset: v.string(), ...shape, ...trajectory, ...conduct }));
+/** Flags as given, camelCase; absent where they weren't. `model`: what a `--config` file says of the model. */
+export type Flags = v.InferOutput<typeof flagsSchema> & { model?: PartialConfig };
 
 type Values<T extends v.ObjectEntries> = v.InferOutput<v.ObjectSchema<T, undefined>>;
 /** `data`, `val`, `tokenizer` and `init` may be absent. */
@@ -82,6 +80,8 @@ export interface Settings {
   conduct: Conduct;
 }
 
+const DEFAULTS = { batch: 8, accumulate: 1, steps: 10_000, lr: 6e-4 };
+
 /** A preset's own way of training, where it differs. `tiny` is the quick start: under four minutes on two cores. */
 const TRAINING: Record<string, Partial<Trajectory>> = {
   tiny: { batch: 16, steps: 700, lr: 4e-3, warmup: 40 },
@@ -89,7 +89,8 @@ const TRAINING: Record<string, Partial<Trajectory>> = {
   small: { batch: 1, accumulate: 8 },
 };
 
-const modelKeys = [
+const MODEL_KEYS = new Set([
+  "variant",
   "vocab_size",
   "n_signals",
   "top_k",
@@ -99,65 +100,73 @@ const modelKeys = [
   "n_kv_heads",
   "d_ff",
   "context",
-];
-const MODEL_KEYS = new Set([...modelKeys, "variant", "rope_theta"]);
+  "rope_theta",
+]);
 
-/** @throws ReflowError `usage` naming the flag or key, what was found and what was expected */
-export function checkFlags(values: Record<string, unknown>, where: (key: string) => string): Flags {
-  const { config, ...rest } = values;
-  const result = v.safeParse(flagsSchema, rest);
-  if (result.success) return { ...result.output, config: config as string | undefined };
+/**
+ * A command line's flags, over those of its `--config` file.
+ *
+ * @throws ReflowError `usage` naming the flag or key, what was found and what was expected; `config` for a file that
+ *   isn't one
+ */
+export function readFlags({ config, ...options }: { config?: string } & Record<string, unknown>): Flags {
+  const flags = checkFlags(options, flagName);
+  return config === undefined ? flags : { ...readConfigFile(config), ...flags };
+}
+
+function checkFlags(values: Record<string, unknown>, where: (key: string) => string): Flags {
+  const result = v.safeParse(flagsSchema, values);
+  if (result.success) return result.output;
   const issue = result.issues[0];
   const key = String(issue.path?.[0]?.key);
   const known = [...Object.keys(flagsSchema.entries), ...MODEL_KEYS];
   if (issue.type === "strict_object") {
     throw new ReflowError("usage", `${where(key)} is unknown`, `did you mean ${closest(key, known)}?`);
   }
-  const expected = issue.expected?.replaceAll('"', "") ?? "";
-  const what = issue.message.startsWith("Invalid") ? `expected ${expected}` : issue.message;
-  throw new ReflowError("usage", `${where(key)} is ${JSON.stringify(rest[key])}`, what);
+  const value = values[key];
+  const found = typeof value === "number" ? value : JSON.stringify(value);
+  const isOurs = !issue.message.startsWith("Invalid");
+  const help = isOurs ? issue.message : `expected ${issue.expected?.replaceAll('"', "")}`;
+  throw new ReflowError("usage", `${where(key)} is ${found}`, help);
 }
 
-export const flagName = (key: string) => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+const flagName = (key: string) => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /**
- * Everything a run needs to know: the preset, over it the `--config` file, over that the flags.
+ * Everything a run needs to know: over the preset, the flags.
  *
- * @param inherited the model of `--init`, which takes the preset's place
+ * @param inherited the model of `--init`, in the place of a preset that isn't given
  * @throws ReflowError `usage` or `config`
  */
-export function resolveSettings(flags: Flags, inherited?: ModelConfig): Settings {
-  const file = flags.config === undefined ? { settings: {}, model: {} } : readConfigFile(flags.config);
-  const given: Flags = { ...file.settings, ...flags };
+export function resolveSettings(given: Flags, inherited?: ModelConfig): Settings {
   const preset = given.preset ?? "tiny";
   if (!Object.hasOwn(PRESETS, preset)) {
     const help = `did you mean ${closest(preset, Object.keys(PRESETS))}? There are ${Object.keys(PRESETS).join(", ")}`;
     throw new ReflowError("usage", `preset "${preset}" is unknown`, help);
   }
-  const base: PartialConfig = inherited ?? { ...PRESETS[preset], ...vocabularyOf(given.tokenizer) };
-  const model = resolveConfig({ ...base, ...file.model }, { variant: given.variant, context: given.context });
-  const training = {
-    batch: 8,
-    accumulate: 1,
-    steps: 10_000,
-    lr: 6e-4,
+  const ofPreset = { ...PRESETS[preset], ...vocabularyOf(given.tokenizer) };
+  const base = inherited && given.preset === undefined ? inherited : ofPreset;
+  const model = resolveConfig(base, modelFlags(given));
+  if (inherited) mustFit(inherited, model);
+  const training: Partial<Trajectory> & typeof DEFAULTS = {
+    ...DEFAULTS,
     ...TRAINING[preset],
     ...pick(trajectory, given),
   };
-  const { steps, lr } = training;
+  const { steps, lr, warmup = 200 } = training;
   return {
     preset,
     model,
     trajectory: {
       minLr: lr / 10,
       schedule: "cosine",
-      warmup: Math.min(200, Math.ceil(steps / 20)),
       weightDecay: 0.1,
       gradClip: 1,
       order: "shuffled",
       basisInit: "orthogonal",
       seed: 1337,
       ...training,
+      warmup: given.warmup ?? Math.min(warmup, Math.ceil(steps / 10)),
     },
     conduct: {
       resume: false,
@@ -186,7 +195,7 @@ function pick<T extends object>(keys: T, from: Partial<Record<keyof T, unknown>>
 }
 
 /** A JSON object of model keys as in `config.json` and of flags in camelCase: {"d_model": 192, "minLr": 1e-4}. */
-function readConfigFile(path: string): { settings: Flags; model: PartialConfig } {
+function readConfigFile(path: string): Flags {
   let json: unknown;
   try {
     json = JSON.parse(readFileSync(path, "utf8"));
@@ -204,15 +213,38 @@ function readConfigFile(path: string): { settings: Flags; model: PartialConfig }
   }
   const entries = Object.entries(json);
   const isModel = ([key]: [string, unknown]) => MODEL_KEYS.has(key);
-  const settings = Object.fromEntries(entries.filter((entry) => !isModel(entry)));
+  const flags = Object.fromEntries(entries.filter((entry) => !isModel(entry)));
   return {
-    settings: checkFlags(settings, (key) => `--config ${path}: ${key}`),
+    ...checkFlags(flags, (key) => `--config ${path}: ${key}`),
     model: Object.fromEntries(entries.filter(isModel)) as PartialConfig,
   };
 }
 
+/** What flags and file say of the model. */
+const modelFlags = (flags: Flags): PartialConfig => ({ ...flags.model, ...pick(shape, flags) });
+
+/** The first key in which two settings differ. */
+function difference(
+  a: Record<string, unknown>,
+  b: Record<string, unknown>,
+  but: string[],
+): string | undefined {
+  return Object.keys({ ...a, ...b }).find((key) => !but.includes(key) && !Object.is(a[key], b[key]));
+}
+
+/** Weights fit a model of another context, unless they hold a table of positions. */
+function mustFit(init: ModelConfig, model: ModelConfig): void {
+  const key = difference(init, model, init.variant === "gpt2" ? [] : ["context"]) as keyof ModelConfig;
+  if (!key) return;
+  throw new ReflowError(
+    "usage",
+    `the model's ${key} is ${model[key] ?? "not set"}, that of --init ${init[key] ?? "not set"}`,
+    "leave --preset and the model's shape out: --init brings its own",
+  );
+}
+
 /** Flags that a resumed run may give anew: the rest of its trajectory is as saved. */
-const RESUMABLE = new Set(["steps"]);
+const RESUMABLE = ["steps"];
 
 /**
  * The settings of a resumed run: its own, and how it is carried out from now on.
@@ -220,26 +252,26 @@ const RESUMABLE = new Set(["steps"]);
  * @throws ReflowError `usage` for a flag that would make it another run
  */
 export function resumeSettings(
-  flags: Flags,
-  saved: Pick<Settings, "preset" | "model" | "trajectory">,
+  given: Flags,
+  { preset, model, trajectory: before }: Pick<Settings, "preset" | "model" | "trajectory">,
 ): Settings {
-  const { model, trajectory: before } = saved;
-  const kept = { preset: saved.preset, variant: model.variant, context: model.context, ...before };
-  const file = flags.config === undefined ? undefined : readConfigFile(flags.config);
-  const given: Flags = { ...file?.settings, ...flags };
-  for (const [key, value] of Object.entries({
-    ...pick({ ...shape, ...trajectory }, given),
-    ...file?.model,
-  })) {
-    const now = { ...model, ...kept }[key as keyof typeof kept];
-    if (RESUMABLE.has(key) || Object.is(now, value)) continue;
+  const now: Record<string, unknown> = {
+    preset: given.preset ?? preset,
+    ...resolveConfig(model, modelFlags(given)),
+    ...before,
+    ...pick(trajectory, given),
+  };
+  const kept: Record<string, unknown> = { preset, ...model, ...before };
+  const key = difference(kept, now, RESUMABLE);
+  if (key) {
+    const name = Object.hasOwn(flagsSchema.entries, key) ? flagName(key) : key;
     throw new ReflowError(
       "usage",
-      `${flagName(key)} ${value} is not the run's, which is ${now ?? "not set"}`,
+      `${name} ${now[key]} is not the run's, which is ${kept[key] ?? "not set"}`,
       "leave it out to resume, or start another run with --init and another --out",
     );
   }
   const steps = given.steps ?? before.steps;
-  const resolved = resolveSettings({ ...pick(conduct, given), steps });
-  return { ...saved, trajectory: { ...before, steps }, conduct: resolved.conduct };
+  const { conduct: conducted } = resolveSettings({ ...pick(conduct, given), steps });
+  return { preset, model, trajectory: { ...before, steps }, conduct: conducted };
 }

@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { freemem } from "node:os";
 import { join } from "node:path";
-import { Presets, SingleBar } from "cli-progress";
+import { TENSOR_BYTES } from "../runtime/backend/wasm/heap.ts";
 import { measureRoof } from "../runtime/backend/wasm/measure.ts";
 import { createWasmBackend } from "../runtime/backend/wasm/mod.ts";
 import { ReflowError } from "../runtime/errors.ts";
@@ -10,6 +10,7 @@ import { lockFolder } from "../runtime/formats/lock.ts";
 import { trainingBytes } from "../runtime/model/train.ts";
 import { baselines } from "./baselines.ts";
 import { loadData } from "./data/load.ts";
+import { withBar } from "./display.ts";
 import { EXIT_CODES, returnToCheckpoint, runTraining } from "./loop.ts";
 import { type Flags, resolveSettings, resumeSettings, type Settings } from "./settings.ts";
 import { describeSettings, summarize } from "./summary.ts";
@@ -17,46 +18,45 @@ import { readTrainerJson, Training } from "./training.ts";
 
 /** Trains as the flags say, from the first look at them to the summary. Sets `process.exitCode` after a signal. */
 export async function train(flags: Flags): Promise<void> {
-  const init = flags.init === undefined ? undefined : openCheckpoint(flags.init, { weights: "f32" });
   const out = flags.out ?? defaultFolder(flags);
+  if (existsSync(out) && !statSync(out).isDirectory()) {
+    throw new ReflowError("usage", `--out ${out} is a file`, "a run is a folder: give another path");
+  }
   const resumed = flags.resume ? newestOf(out) : undefined;
+  if (!resumed) refuseIfTaken(out);
+  const init =
+    flags.init === undefined || resumed ? undefined : openCheckpoint(flags.init, { weights: "f32" });
   const settings = resumed ? settingsOf(resumed, flags) : resolveSettings(flags, init?.config);
   const { model, trajectory, conduct } = settings;
   refuseIfTooLarge(settings);
   console.error(describeSettings(settings));
 
-  const lock = conduct.dryRun ? undefined : lockFolder(out);
-  try {
-    if (lock && !resumed && latestCheckpoint(out)) {
-      throw new ReflowError(
-        "usage",
-        `${out} holds a run already`,
-        "add --resume to go on, or choose another --out",
-      );
-    }
-    const { data: path, val, tokenizer } = trajectory;
-    const inherited =
-      init && existsSync(join(init.folder, "tokenizer.json")) && join(init.folder, "tokenizer.json");
-    const data = await withBar((onProgress) =>
-      loadData({
-        data: path,
-        val,
-        tokenizer: tokenizer ?? (inherited || undefined),
-        vocabSize: model.vocab_size,
-        onProgress,
-      }),
-    );
-    console.error(data.description);
-    const counted = baselines(data.train, data.val, model.vocab_size);
-    console.error(
-      `Counting reaches, on the same validation text: unigrams ${counted.unigram.toFixed(4)}, interpolated bigrams ${counted.bigram.toFixed(4)} nats a token`,
-    );
-    if (conduct.dryRun) return;
+  const { data: path, val, tokenizer } = trajectory;
+  const inherited = trajectory.init === undefined ? undefined : tokenizerOf(resumed ?? init!);
+  const data = await withBar((onProgress) =>
+    loadData({
+      data: path,
+      val,
+      tokenizer: tokenizer ?? inherited,
+      vocabSize: model.vocab_size,
+      onProgress,
+    }),
+  );
+  console.error(data.description);
+  const counted = baselines(data.train, data.val, model.vocab_size);
+  console.error(
+    `Counting reaches, on the same validation text: unigrams ${counted.unigram.toFixed(4)}, interpolated bigrams ${counted.bigram.toFixed(4)} nats a token`,
+  );
+  if (conduct.dryRun) return;
 
-    const backend = await createWasmBackend({ threads: conduct.threads });
-    const roof = measureRoof(backend);
+  const backend = await createWasmBackend({ threads: conduct.threads });
+  const roof = measureRoof(backend);
+  const training = new Training(backend, settings, data);
+  // Not before now: what is wrong with the flags or the data leaves no folder behind.
+  const lock = lockFolder(out);
+  try {
+    if (!resumed) refuseIfTaken(out);
     console.error(`${backend.description}, roof ${(roof / 1e9).toFixed(0)} GFLOP/s; writing to ${out}`);
-    const training = new Training(backend, settings, data);
     returnToCheckpoint(training, out, init);
     const ending = await runTraining(training, { run: out, init, roof });
     backend.dispose();
@@ -67,8 +67,23 @@ export async function train(flags: Flags): Promise<void> {
       console.log(await summarize(ending.checkpoint, { valLoss: ending.valLoss, data, baselines: counted }));
     }
   } finally {
-    lock?.release();
+    lock.release();
   }
+}
+
+function refuseIfTaken(out: string): void {
+  if (!latestCheckpoint(out)) return;
+  throw new ReflowError(
+    "usage",
+    `${out} holds a run already`,
+    "add --resume to go on, or choose another --out",
+  );
+}
+
+/** A checkpoint's `tokenizer.json`, as `--tokenizer` takes it. */
+function tokenizerOf({ folder }: Checkpoint): string | undefined {
+  const path = join(folder, "tokenizer.json");
+  return existsSync(path) ? path : undefined;
 }
 
 /** `runs/PRESET`, or `runs/PRESET-2` and so on where that holds a run already. */
@@ -98,14 +113,11 @@ function settingsOf(checkpoint: Checkpoint, flags: Flags): Settings {
   }
 }
 
-/** wasm32 addresses 4 GiB; some of it is scratch memory. */
-const WASM_BYTES = 4 * 2 ** 30 - 2 ** 26;
-
 function refuseIfTooLarge({ preset, model, trajectory }: Settings): void {
   const bytes = trainingBytes(model, { batch: trajectory.batch, length: model.context });
   const gib = (n: number) => `${(n / 2 ** 30).toFixed(1)} GiB`;
   const help = "use a smaller --batch, --context or --preset";
-  if (bytes > WASM_BYTES) {
+  if (bytes > TENSOR_BYTES) {
     const message = `training ${preset} takes ${gib(bytes)}, and WebAssembly's memory ends at 4 GiB`;
     throw new ReflowError("memory", message, `${help}; on WASM the large presets only infer`);
   }
@@ -115,30 +127,5 @@ function refuseIfTooLarge({ preset, model, trajectory }: Settings): void {
       `training takes ${gib(bytes)}, ${gib(freemem())} of memory are free`,
       help,
     );
-  }
-}
-
-/** Runs `load` with a bar for each stage that takes a while. */
-async function withBar<T>(
-  load: (onProgress: (stage: string, done: number, of: number) => void) => Promise<T>,
-): Promise<T> {
-  const bar = new SingleBar(
-    { format: "{stage} {bar} {percentage}%", barsize: 24, clearOnComplete: true },
-    Presets.shades_grey,
-  );
-  let shown: string | undefined;
-  try {
-    return await load((stage, done, of) => {
-      if (stage !== shown) {
-        if (shown) bar.stop();
-        shown = stage;
-        if (!process.stderr.isTTY) console.error(`${stage} …`);
-        bar.start(of, done, { stage: stage.padEnd(9) });
-      }
-      bar.setTotal(of);
-      bar.update(done);
-    });
-  } finally {
-    bar.stop();
   }
 }

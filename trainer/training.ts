@@ -1,4 +1,4 @@
-import type { Backend } from "../runtime/backend/backend.ts";
+import type { Backend, Tensor } from "../runtime/backend/backend.ts";
 import { ReflowError } from "../runtime/errors.ts";
 import { type Checkpoint, writeCheckpoint } from "../runtime/formats/checkpoint.ts";
 import type { TensorFile } from "../runtime/formats/tensor-file.ts";
@@ -18,6 +18,8 @@ export interface StepResult {
   lr: number;
   /** Global norm of the gradients, before clipping. */
   gradNorm: number;
+  /** Why the step can't stand, as a sentence's beginning: something is not finite. */
+  failure?: string;
 }
 
 /** Where a run is: everything beside weights and moments that its next step depends on. */
@@ -38,6 +40,7 @@ export class Training {
   #position: Position = { step: 0, skipped: 0 };
   readonly #model: TrainableModel;
   readonly #optimizer: AdamW;
+  readonly #weightNorm: Tensor;
   readonly #sampler: Sampler;
   readonly #ids: Int32Array;
   readonly #targets: Int32Array;
@@ -57,6 +60,7 @@ export class Training {
     this.parameters = allocateParameters(backend, model);
     this.#model = new TrainableModel(backend, model, this.parameters, { batch, length });
     this.#optimizer = new AdamW(backend, model, this.parameters, this.#model.gradients);
+    this.#weightNorm = backend.alloc([1]);
   }
 
   get step(): number {
@@ -64,8 +68,9 @@ export class Training {
   }
 
   /**
-   * One optimizer step over batch × accumulate sequences. Where the loss or the gradients' norm isn't finite, the
-   * weights are left as they were and `step` does not advance.
+   * One optimizer step over batch × accumulate sequences. Where the loss or the gradients' norm isn't finite, there is
+   * no update. Nor does `step` advance where the update made weights that are not finite. After any of these the caller
+   * has to {@link restore}.
    */
   async train(): Promise<StepResult> {
     const { trajectory, model } = this.settings;
@@ -79,9 +84,20 @@ export class Training {
       loss += (await this.#model.loss()) / accumulate;
     }
     const lr = learningRate(step, trajectory);
+    if (!Number.isFinite(loss)) {
+      return { loss, lr, gradNorm: Number.NaN, failure: `the loss is ${loss}` };
+    }
     this.#optimizer.step({ lr, step: step + 1, weightDecay, clip });
     const gradNorm = await this.#optimizer.gradientNorm();
-    if (Number.isFinite(loss) && Number.isFinite(gradNorm)) this.#position = { step: step + 1, skipped };
+    if (!Number.isFinite(gradNorm)) {
+      return { loss, lr, gradNorm, failure: `the gradients' norm is ${gradNorm}` };
+    }
+    this.backend.globalNorm(this.#weightNorm, Object.values(this.parameters));
+    const [weightNorm] = await this.backend.read(this.#weightNorm);
+    if (!Number.isFinite(weightNorm)) {
+      return { loss, lr, gradNorm, failure: `the weights' norm became ${weightNorm}` };
+    }
+    this.#position = { step: step + 1, skipped };
     return { loss, lr, gradNorm };
   }
 

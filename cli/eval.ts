@@ -1,0 +1,116 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { ReflowError } from "../runtime/errors.ts";
+import type { Tokenizer } from "../runtime/text/tokenizer.ts";
+import type { DocumentPart } from "../trainer/data/documents.ts";
+import { number as format } from "./format.ts";
+import { CHECKPOINT, count, oneOf } from "./options.ts";
+
+interface EvalOptions {
+  text?: string;
+  stride?: number;
+  weights?: "f32" | "int8";
+  json?: boolean;
+}
+
+export function evalCommand(): Command {
+  return new Command("eval")
+    .summary("Measure a model's loss, perplexity and bits per byte on a text.")
+    .description(
+      "Measure a model's loss, perplexity and bits per byte on a text. Its documents are separated by lines with " +
+        'nothing but <|endoftext|>; in JSONL each line is one, an object with a "text". Each is read after that ' +
+        "token. Those between documents are predicted, and count as tokens but not as bytes.",
+    )
+    .argument("<checkpoint>", CHECKPOINT)
+    .option(
+      "--text <path>",
+      "text, JSONL, folder of .txt, or - for stdin (what the default corpus holds out)",
+    )
+    .option("--stride <n>", "tokens between windows of the context; fewer see more (half)", count(1))
+    .option("--weights <type>", "f32 or int8 (what the checkpoint has)", oneOf(["f32", "int8"]))
+    .option("--json", "one JSON object")
+    .addHelpText("after", "\nExample: bun run cli eval runs/tiny --text book.txt")
+    .action(evaluate);
+}
+
+async function evaluate(path: string, { text, stride, weights, json }: EvalOptions): Promise<void> {
+  const { loadModel } = await import("../runtime/model/load.ts");
+  const { withBar } = await import("../trainer/display.ts");
+  const { readDocuments } = await import("../trainer/data/documents.ts");
+  const result = await withBar(async (onProgress) => {
+    const files = await textFiles(text, (done, of) => onProgress("download", done, of));
+    using model = await loadModel(path, { weights });
+    const { ids, bytes, documents } = encode(model.tokenizer, readDocuments(files));
+    const { loss, tokens } = await model.evaluate(ids, {
+      stride,
+      onProgress: (done, of) => onProgress("evaluate", done, of),
+    });
+    return { loss, tokens, bytes, documents };
+  });
+  const { loss, tokens, bytes, documents } = result;
+  if (!Number.isFinite(loss)) {
+    throw new ReflowError("numerics", `the loss is ${loss}`, "the weights hold values that are not finite");
+  }
+  const perplexity = Math.exp(loss);
+  const bitsPerByte = (loss * tokens) / Math.LN2 / bytes;
+  if (json) {
+    console.log(JSON.stringify({ loss, perplexity, bitsPerByte, tokens, bytes, documents }));
+    return;
+  }
+  console.log(`loss           ${loss.toFixed(4)} nats a token
+perplexity     ${perplexity.toFixed(2)}
+bits per byte  ${bitsPerByte.toFixed(4)}
+tokens         ${format(tokens)}
+bytes          ${format(bytes)}
+documents      ${format(documents)}`);
+}
+
+async function textFiles(
+  text: string | undefined,
+  onProgress: (done: number, of: number) => void,
+): Promise<string[]> {
+  if (text === "-") return [spoolStdin()];
+  const { documentFiles } = await import("../trainer/data/documents.ts");
+  if (text !== undefined) return documentFiles(text);
+  const { defaultCorpus } = await import("../trainer/data/default-corpus.ts");
+  return (await defaultCorpus({ onProgress })).val;
+}
+
+/** Documents are read from files: what comes through stdin becomes one, while the process lasts. */
+function spoolStdin(): string {
+  const folder = mkdtempSync(join(tmpdir(), "reflow-eval-"));
+  process.on("exit", () => rmSync(folder, { recursive: true }));
+  const file = join(folder, "stdin");
+  writeFileSync(file, readFileSync(0));
+  return file;
+}
+
+/** One sequence in which each document follows an `<|endoftext|>`. */
+function encode(
+  tokenizer: Tokenizer,
+  parts: Iterable<DocumentPart>,
+): { ids: Int32Array; bytes: number; documents: number } {
+  const pieces: ArrayLike<number>[] = [];
+  let length = 0;
+  const put = (ids: ArrayLike<number>) => {
+    pieces.push(ids);
+    length += ids.length;
+  };
+  let [bytes, documents, begins] = [0, 0, true];
+  for (const { text, ends } of parts) {
+    if (begins) put([tokenizer.endOfText]);
+    put(tokenizer.encode(text));
+    bytes += Buffer.byteLength(text);
+    if (ends) documents++;
+    begins = ends;
+  }
+  const ids = new Int32Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    ids.set(piece, at);
+    at += piece.length;
+  }
+  return { ids, bytes, documents };
+}

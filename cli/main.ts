@@ -1,0 +1,34 @@
+/** `bun run cli`: looks at models, runs them, measures them, and prepares data. */
+import { Command } from "commander";
+import { runCommand } from "../trainer/command.ts";
+import { benchCommand } from "./bench.ts";
+import { dataCommand } from "./data.ts";
+import { evalCommand } from "./eval.ts";
+import { inspectCommand } from "./inspect.ts";
+import { logitsCommand } from "./logits.ts";
+import { quantizeCommand } from "./quantize.ts";
+import { sampleCommand } from "./sample.ts";
+import { tokenizeCommand } from "./tokenize.ts";
+
+const commands = [
+  inspectCommand(),
+  sampleCommand(),
+  evalCommand(),
+  logitsCommand(),
+  tokenizeCommand(),
+  dataCommand(),
+  quantizeCommand(),
+  benchCommand(),
+];
+
+const program = new Command("bun run cli").description(
+  "Look at reFlow models, run them, measure them, and prepare data. A model is a checkpoint's folder.",
+);
+for (const command of commands) program.addCommand(command);
+
+// A reader that has seen enough, as `| head` has, is nobody's error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit();
+});
+await runCommand(program);

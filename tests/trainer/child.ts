@@ -1,0 +1,151 @@
+/** The trainer as its users have it: a process of its own, here on a model of 31,000 parameters and 12 KB of text. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after } from "node:test";
+import { fileURLToPath } from "node:url";
+
+export const MODEL = {
+  d_model: 32,
+  n_signals: 32,
+  n_layers: 2,
+  n_heads: 4,
+  d_ff: 64,
+  context: 16,
+  vocab_size: 300,
+};
+
+const WORDS =
+  "the people of union states great war peace law and a to in we our nation congress year money trade".split(
+    " ",
+  );
+
+/** Sentences of words, the first ones often. */
+export function text(length: number, seed = 1): string {
+  let state = seed;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  let words = "";
+  while (words.length < length) {
+    words += WORDS[Math.floor(random() * random() * WORDS.length)];
+    words += random() < 0.12 ? ".\n" : " ";
+  }
+  return words;
+}
+
+/** What every run is told, unless a test says something else: it takes some milliseconds a step. */
+export const COMMON = ["--config", "config.json", "--data", "text.txt", "--batch", "8", "--threads", "1"];
+
+/** A folder with `text.txt`, `config.json` and a cache, where all runs of a test file are. Removed after it. */
+export class Workplace {
+  readonly folder = mkdtempSync(join(tmpdir(), "reflow-trainer-"));
+
+  constructor() {
+    writeFileSync(this.path("text.txt"), text(12_000));
+    writeFileSync(this.path("config.json"), JSON.stringify(MODEL));
+    after(() => rmSync(this.folder, { recursive: true, force: true }));
+  }
+
+  path(...names: string[]): string {
+    return join(this.folder, ...names);
+  }
+
+  start(args: readonly string[], { wrap = [] }: { wrap?: string[] } = {}): Trainer {
+    return new Trainer([...wrap, ...TRAINER, ...args], this.folder);
+  }
+
+  /** To its end, which must come with this status. */
+  async run(args: readonly string[], status = 0, options: { wrap?: string[] } = {}): Promise<Trainer> {
+    const trainer = this.start(args, options);
+    await trainer.ends(status);
+    return trainer;
+  }
+
+  copy(from: string, to: string): void {
+    cpSync(this.path(from), this.path(to), { recursive: true });
+  }
+
+  /** Names of a run's checkpoints. */
+  checkpoints(run: string): string[] {
+    return readdirSync(this.path(run))
+      .filter((name) => name.startsWith("step-"))
+      .sort();
+  }
+
+  /** A run's newest checkpoint: its files. */
+  newest(run: string): Map<string, Buffer> {
+    const folder = this.path(run, this.checkpoints(run).at(-1)!);
+    const names = readdirSync(folder).sort();
+    return new Map(names.map((name) => [name, readFileSync(join(folder, name))]));
+  }
+
+  metrics(run: string): Record<string, number>[] {
+    const lines = readFileSync(this.path(run, "metrics.jsonl"), "utf8").trimEnd().split("\n");
+    return lines.map((line) => JSON.parse(line));
+  }
+}
+
+const main = fileURLToPath(new URL("../../trainer/main.ts", import.meta.url));
+const TRAINER = [process.execPath, ...("Deno" in globalThis ? ["run", "-A"] : []), main];
+
+export class Trainer {
+  stdout = "";
+  /** Where all but the summary goes. */
+  stderr = "";
+  readonly child: ChildProcess;
+  readonly #ended: Promise<number | NodeJS.Signals>;
+
+  constructor([command, ...args]: string[], folder: string) {
+    const env = { ...process.env, REFLOW_CACHE: join(folder, "cache"), NO_COLOR: "1" };
+    this.child = spawn(command, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
+    this.child.stdout!.on("data", (chunk) => {
+      this.stdout += chunk;
+    });
+    this.child.stderr!.on("data", (chunk) => {
+      this.stderr += chunk;
+    });
+    this.#ended = new Promise((resolve) => {
+      this.child.on("close", (code, signal) => resolve(code ?? signal!));
+    });
+  }
+
+  /** Waits for something in the error output. */
+  async says(pattern: RegExp): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const look = () => {
+        if (pattern.test(this.stderr)) resolve();
+      };
+      look();
+      this.child.stderr!.on("data", look);
+      this.#ended.then(() => reject(new Error(`it ended without saying ${pattern}:\n${this.stderr}`)));
+    });
+  }
+
+  /** Waits for its end, which must come with this status or signal. */
+  async ends(status: number | NodeJS.Signals): Promise<void> {
+    const found = await this.#ended;
+    assert.equal(found, status, `${this.stderr}\n${this.stdout}`);
+  }
+
+  async kill(signal: NodeJS.Signals, status: number | NodeJS.Signals): Promise<void> {
+    this.child.kill(signal);
+    await this.ends(status);
+  }
+}
+
+/** Checkpoints equal to the last byte, file by file. */
+export function assertSame(found: Map<string, Buffer>, expected: Map<string, Buffer>, what: string): void {
+  assert.deepEqual([...found.keys()], [...expected.keys()], what);
+  for (const [name, bytes] of expected) {
+    assert.ok(bytes.equals(found.get(name)!), `${what}: ${name} differs`);
+  }
+}
+
+/** Without what depends on the clock. */
+export function timeless(metrics: Record<string, number>[]): Record<string, number>[] {
+  return metrics.map(({ tokensPerSecond: _, roofShare: __, ...rest }) => rest);
+}
