@@ -46,20 +46,20 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
   const metrics = new Metrics(run);
   metrics.cut(training.step);
   const display = new Display(training.step, steps);
-  const signals = watchSignals((name) =>
-    display.note(`${name}: saving after this step; once more to leave at once`),
-  );
+  const signals = watchSignals((name) => display.note(`${name}: saving; once more to leave at once`));
   const deadline = performance.now() + (conduct.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
   const flops = flopsPerToken(model, model.context);
   let valLoss: number | undefined;
   let saved = -1;
   let rollbacks = 0;
 
+  // Signals arrive between turns of the event loop; training has none of its own.
+  const pause = async () => {
+    await nextTurn();
+    if (signals.caught) throw new Interrupted();
+  };
   const evaluate = async (windows: number) => {
-    valLoss = await training.evaluate(windows, async () => {
-      await nextTurn();
-      if (signals.caught) throw new Interrupted();
-    });
+    valLoss = await training.evaluate(windows, pause);
     metrics.write({ step: training.step, valLoss });
   };
   const save = async () => {
@@ -86,9 +86,9 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
   };
 
   try {
-    while (training.step < steps && !signals.caught && performance.now() < deadline) {
+    while (training.step < steps && performance.now() < deadline) {
       const start = performance.now();
-      const { loss, lr, gradNorm, failure } = await training.train();
+      const { loss, lr, gradNorm, failure } = await training.train(pause);
       if (failure) {
         rollBack(failure);
         continue;
@@ -111,11 +111,9 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
       if (step % conduct.evalEvery === 0 && step < steps) await evaluate(EVALUATION_WINDOWS);
       display.step(step, { loss, valLoss, tokensPerSecond, roofShare }, log);
       if (step % conduct.saveEvery === 0 || step === steps) await save();
-      // Signals arrive between turns of the event loop; a step has none of its own.
-      await nextTurn();
     }
     await save();
-    if (!signals.caught) await evaluate(Number.POSITIVE_INFINITY);
+    await evaluate(Number.POSITIVE_INFINITY);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     await save();

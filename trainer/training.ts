@@ -71,8 +71,10 @@ export class Training {
    * One optimizer step over batch × accumulate sequences. Where the loss or the gradients' norm isn't finite, there is
    * no update. Nor does `step` advance where the update made weights that are not finite. After any of these the caller
    * has to {@link restore}.
+   *
+   * @param pause is called after every micro-batch; where it throws, nothing has changed but the gradients
    */
-  async train(): Promise<StepResult> {
+  async train(pause: () => Promise<void>): Promise<StepResult> {
     const { trajectory, model } = this.settings;
     const { batch, accumulate, weightDecay, gradClip: clip } = trajectory;
     const { step, skipped } = this.#position;
@@ -82,6 +84,7 @@ export class Training {
       readBatch(this.data.train, this.#sampler, first, this.#ids, this.#targets, model.context);
       this.#model.forwardBackward(this.#ids, this.#targets, { scale: 1 / accumulate });
       loss += (await this.#model.loss()) / accumulate;
+      await pause();
     }
     const lr = learningRate(step, trajectory);
     if (!Number.isFinite(loss)) {

@@ -3,8 +3,10 @@ import { dot, fma, largest, loadTo, sum, widenHalf } from "./math";
 import { F16, F32, I8 } from "./ops";
 import { arg, pointer, scratch, take } from "./parallel";
 
-/** Columns of the output (rows of the weights) a task. */
-const ROWS = 64;
+/** Columns of the output (rows of the weights) a task: few where there are few in all, so that threads end together. */
+@inline function rowsPerTask(N: i32): i32 {
+  return N >= 4096 ? 128 : 32;
+}
 
 /**
  * out (M,N) = or += x (M,K)·Wᵀ. Arguments: out, x, W (N,K), its scales, its type, M, N, K, accumulate.
@@ -29,8 +31,9 @@ export function matvec(thread: i32): void {
       quantise(x + ((<usize>m * K) << 2), codes + (at << 6), scales + (at << 2), K);
     }
   }
-  for (let from = take() * ROWS; from < N; from = take() * ROWS) {
-    const end = min(N, from + ROWS);
+  const rows = rowsPerTask(N);
+  for (let from = take() * rows; from < N; from = take() * rows) {
+    const end = min(N, from + rows);
     for (let m = 0; m < M; m++) {
       const row = x + ((<usize>m * K) << 2);
       const at = <usize>m * groups;

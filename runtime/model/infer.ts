@@ -7,9 +7,10 @@ import type { Backend, Tensor } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
 import { type HookRows, type HookSet, hookPattern } from "./hooks.ts";
+import { linear, norm } from "./layers.ts";
 import { type RunState, stateBytes } from "./state.ts";
 import { takeTurn } from "./turn.ts";
-import { type Affine, type Weights, weightBytes } from "./weights.ts";
+import { type Weights, weightBytes } from "./weights.ts";
 
 export interface InferenceModel {
   backend: Backend;
@@ -48,8 +49,6 @@ export function inferenceBytes(
   return { weights: held, cache, activations, total: held + cache + activations };
 }
 
-const TRANSPOSED = { transB: true };
-
 /**
  * Runs one step and leaves its keys and values in the cache. Without hooks nothing is waited for.
  *
@@ -71,20 +70,11 @@ export async function forward(
 
   const rows = hooks && hookRows(step, state);
   const hook = pointOf(hooks, rows);
-  const linear = (out: Tensor, x: Tensor, { weight, bias }: Affine) => {
-    backend.matmul(out, x, weight, TRANSPOSED);
-    if (bias) backend.addBroadcast(out, bias);
-  };
-  const norm = (out: Tensor, stats: Tensor, x: Tensor, { weight, bias }: Affine) => {
-    if (bias) backend.layernorm(out, stats, x, weight, bias);
-    else backend.rmsnorm(out, stats, x, weight);
-  };
-
   // e (B·T,d) = R[ids]·B, or E[ids]
   if (weights.recipe) {
     backend.gather(f.recipe!, weights.recipe, f.ids);
     if (hook) await hook("hook_recipe", f.recipe!, S);
-    linear(f.x, f.recipe!, { weight: weights.basisTransposed! });
+    linear(backend, f.x, f.recipe!, { weight: weights.basisTransposed! });
   } else {
     backend.gather(f.x, weights.embedding!, f.ids);
   }
@@ -101,10 +91,10 @@ export async function forward(
     if (hook) await hook(`blocks.${l}.hook_resid_pre`, f.x, d);
 
     // x += Attention(norm(x))
-    norm(f.n, f.stats, f.x, w.attnNorm);
-    linear(f.q, f.n, w.q); // (B·T,H·D)
-    linear(f.k, f.n, w.k); // (B·T,K·D)
-    linear(f.v, f.n, w.v);
+    norm(backend, f.n, f.stats, f.x, w.attnNorm);
+    linear(backend, f.q, f.n, w.q); // (B·T,H·D)
+    linear(backend, f.k, f.n, w.k); // (B·T,K·D)
+    linear(backend, f.v, f.n, w.v);
     if (hook) {
       await hook(`blocks.${l}.attn.hook_q`, f.q, H, D);
       await hook(`blocks.${l}.attn.hook_k`, f.k, K, D);
@@ -126,24 +116,24 @@ export async function forward(
       await hookPattern(backend, hooks, `blocks.${l}.attn.hook_pattern`, inputs, rows);
     }
     if (hook) await hook(`blocks.${l}.attn.hook_z`, f.z, H, D);
-    linear(f.out, f.z, w.o);
+    linear(backend, f.out, f.z, w.o);
     if (hook) await hook(`blocks.${l}.hook_attn_out`, f.out, d);
     // Not accumulated by the product: x + out must round the same whether hooks look at it or not.
     backend.add(f.x, f.x, f.out);
     if (hook) await hook(`blocks.${l}.hook_resid_mid`, f.x, d);
 
     // x += MLP(norm(x))
-    norm(f.n, f.stats, f.x, w.mlpNorm);
-    linear(f.h, f.n, w.gate ?? w.up); // (B·T,d_ff)
+    norm(backend, f.n, f.stats, f.x, w.mlpNorm);
+    linear(backend, f.h, f.n, w.gate ?? w.up); // (B·T,d_ff)
     if (hook) await hook(`blocks.${l}.mlp.hook_pre`, f.h, d_ff);
     if (w.gate) {
-      linear(f.up, f.n, w.up);
+      linear(backend, f.up, f.n, w.up);
       backend.swiglu(f.h, f.h, f.up);
     } else {
       backend.gelu(f.h, f.h);
     }
     if (hook) await hook(`blocks.${l}.mlp.hook_post`, f.h, d_ff);
-    linear(f.out, f.h, w.down);
+    linear(backend, f.out, f.h, w.down);
     if (hook) await hook(`blocks.${l}.hook_mlp_out`, f.out, d);
     backend.add(f.x, f.x, f.out);
     if (hook) await hook(`blocks.${l}.hook_resid_post`, f.x, d);
@@ -154,14 +144,14 @@ export async function forward(
   if (N === 0) return undefined;
   const lastRows = rows && { ...rows, length: N / B, positions: rows.positions.subarray(B * T - N) };
   const readoutHook = pointOf(hooks, lastRows);
-  norm(f.finalN, f.finalStats, f.last, weights.finalNorm);
+  norm(backend, f.finalN, f.finalStats, f.last, weights.finalNorm);
   if (readoutHook) await readoutHook("ln_final.hook_normalized", f.finalN, d);
   if (weights.recipe) {
-    linear(f.signals!, f.finalN, { weight: weights.basis! });
+    linear(backend, f.signals!, f.finalN, { weight: weights.basis! });
     if (readoutHook) await readoutHook("hook_signals", f.signals!, S);
-    linear(f.logits, f.signals!, { weight: weights.recipe });
+    linear(backend, f.logits, f.signals!, { weight: weights.recipe });
   } else {
-    linear(f.logits, f.finalN, { weight: weights.embedding! });
+    linear(backend, f.logits, f.finalN, { weight: weights.embedding! });
   }
   if (readoutHook) await readoutHook("hook_logits", f.logits, V);
   return f.logits;

@@ -5,11 +5,15 @@
 import type { Backend, Tensor } from "../backend/backend.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** A layer's parameters and their gradients. Only gpt2's have biases. */
-export interface Layer {
+/** A layer's parameters. Only gpt2's have biases. */
+export interface Affine {
   weight: Tensor;
-  dWeight: Tensor;
   bias?: Tensor;
+}
+
+/** And their gradients. */
+export interface Layer extends Affine {
+  dWeight: Tensor;
   dBias?: Tensor;
 }
 
@@ -32,7 +36,7 @@ export function linear(
   backend: Backend,
   out: Tensor,
   x: Tensor,
-  { weight, bias }: Layer,
+  { weight, bias }: Affine,
   { accumulate = false }: Accumulate = {},
 ): void {
   backend.matmul(out, x, weight, { transB: true, accumulate });
@@ -57,7 +61,13 @@ export function linearBackward(
 export const statsShape = (variant: string, M: number): number[] => (variant === "gpt2" ? [M, 2] : [M]);
 
 /** out (M,d) = norm of x (M,d): RMSNorm, or LayerNorm where there is a bias */
-export function norm(backend: Backend, out: Tensor, stats: Tensor, x: Tensor, { weight, bias }: Layer): void {
+export function norm(
+  backend: Backend,
+  out: Tensor,
+  stats: Tensor,
+  x: Tensor,
+  { weight, bias }: Affine,
+): void {
   if (bias) backend.layernorm(out, stats, x, weight, bias);
   else backend.rmsnorm(out, stats, x, weight);
 }

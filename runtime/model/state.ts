@@ -1,6 +1,7 @@
 import type { AttentionShape, Backend, RopeOptions, Tensor } from "../backend/backend.ts";
 import type { Alloc } from "./block.ts";
 import { isFactored, type ModelConfig } from "./config.ts";
+import { statsShape } from "./layers.ts";
 
 export interface RunStateOptions {
   /** How many sequences the cache holds. */
@@ -17,14 +18,13 @@ export interface RunStateOptions {
 function activationShapes(config: ModelConfig, M: number, N: number) {
   const { d_model: d, n_signals: S, d_ff, vocab_size: V } = config;
   const KD = keyWidth(config);
-  const stats = (rows: number) => (config.variant === "gpt2" ? [rows, 2] : [rows]);
   return {
     /** The residual stream, the input of a branch, and its output. */
     x: [M, d],
     n: [M, d],
     out: [M, d],
     /** What the norms keep for a backward that never comes. */
-    stats: stats(M),
+    stats: statsShape(config.variant, M),
     q: [M, d],
     k: [M, KD],
     v: [M, KD],
@@ -33,7 +33,7 @@ function activationShapes(config: ModelConfig, M: number, N: number) {
     h: [M, d_ff],
     up: [M, d_ff],
     finalN: [N, d],
-    finalStats: stats(N),
+    finalStats: statsShape(config.variant, N),
     logits: [N, V],
     ...(isFactored(config) ? { recipe: [M, S!], signals: [N, S!] } : {}),
   };

@@ -1,14 +1,9 @@
 import type { Backend, Tensor } from "../backend/backend.ts";
 import { groupsOf } from "../formats/int8.ts";
 import { isFactored, type ModelConfig, parameterSpecs } from "./config.ts";
+import type { Affine } from "./layers.ts";
 import type { Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
-
-/** A norm or a linear layer; only `gpt2` has biases. */
-export interface Affine {
-  weight: Tensor;
-  bias?: Tensor;
-}
 
 export interface BlockWeights {
   attnNorm: Affine;

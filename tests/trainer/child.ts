@@ -1,11 +1,10 @@
 /** The trainer as its users have it: a process of its own, here on a model of 31,000 parameters and 12 KB of text. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
-import { fileURLToPath } from "node:url";
 
 export const MODEL = {
   d_model: 32,
@@ -54,19 +53,15 @@ export class Workplace {
     return join(this.folder, ...names);
   }
 
-  start(args: readonly string[], { wrap = [] }: { wrap?: string[] } = {}): Trainer {
-    return new Trainer([...wrap, ...TRAINER, ...args], this.folder);
+  start(args: readonly string[]): Trainer {
+    return new Trainer([...TRAINER, ...args], this.folder);
   }
 
-  /** To its end, which must come with this status. */
-  async run(args: readonly string[], status = 0, options: { wrap?: string[] } = {}): Promise<Trainer> {
-    const trainer = this.start(args, options);
+  /** To its end, which must come with this status. `wrap`: a command that runs the trainer. */
+  async run(args: readonly string[], status = 0, wrap: string[] = []): Promise<Trainer> {
+    const trainer = new Trainer([...wrap, ...TRAINER, ...args], this.folder);
     await trainer.ends(status);
     return trainer;
-  }
-
-  copy(from: string, to: string): void {
-    cpSync(this.path(from), this.path(to), { recursive: true });
   }
 
   /** Names of a run's checkpoints. */
@@ -89,7 +84,7 @@ export class Workplace {
   }
 }
 
-const main = fileURLToPath(new URL("../../trainer/main.ts", import.meta.url));
+const main = join(import.meta.dirname, "../../trainer/main.ts");
 const TRAINER = [process.execPath, ...("Deno" in globalThis ? ["run", "-A"] : []), main];
 
 export class Trainer {
@@ -132,7 +127,7 @@ export class Trainer {
   }
 
   async kill(signal: NodeJS.Signals, status: number | NodeJS.Signals): Promise<void> {
-    this.child.kill(signal);
+    process.kill(this.child.pid!, signal); // after child.kill, Deno gives the signal in the place of the status
     await this.ends(status);
   }
 }

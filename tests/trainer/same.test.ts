@@ -7,7 +7,10 @@ import { assertSame, COMMON, timeless, Workplace } from "./child.ts";
 const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };
 const STEPS = 300;
-const COMMAND = [...COMMON, "--steps", `${STEPS}`, "--lr", "1e-3", "--log-every", "1", "--save-every", "50"];
+const COMMAND = [
+  ...[...COMMON, "--steps", `${STEPS}`, "--lr", "1e-3", "--warmup", "30"],
+  ...["--log-every", "1", "--save-every", "50"],
+];
 
 before(() => place.run([...COMMAND, "--out", "whole"]), TIMEOUT);
 
