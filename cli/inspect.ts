@@ -96,16 +96,17 @@ async function ofCheckpoint(path: string, { preset, variant }: InspectOptions): 
   const checkpoint = openCheckpoint(path);
   try {
     const { folder, identity, config, tokenizerJson } = checkpoint;
-    const trainer = checkpoint.readJson("trainer.json") as { step?: number } | undefined;
+    const trainer = checkpoint.readJson("trainer.json") as { step?: unknown } | null | undefined;
     const tokenizer = tokenizerJson === undefined ? undefined : Tokenizer.fromJSON(tokenizerJson);
+    const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
     return {
       folder,
       identity,
-      step: trainer?.step,
+      step: typeof trainer?.step === "number" ? trainer.step : undefined,
       tokenizer: tokenizer && { tokens: tokenizer.vocabSize },
-      files: readdirSync(folder)
-        .sort()
-        .map((name) => ({ name, bytes: statSync(join(folder, name)).size })),
+      files: files
+        .map(({ name }) => ({ name, bytes: statSync(join(folder, name)).size }))
+        .sort((a, b) => (a.name < b.name ? -1 : 1)),
       config,
       tensors: [...checkpoint.tensors.tensors].map(([name, { shape, dtype }]) => row(name, shape, dtype)),
     };

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
+import { spread } from "./format.ts";
 import { CHECKPOINT } from "./options.ts";
 
 interface LogitsOptions {
@@ -65,11 +66,8 @@ async function logits(path: string, { ids: idsPath, out, hidden, json }: LogitsO
     discard(draft);
     throw error;
   }
-  if (json) console.log(JSON.stringify({ out, tensors: entries }));
-  else
-    console.log(
-      [out, ...entries.map(({ name, shape }) => `${name.padEnd(10)} ${shape.join("×")}`)].join("\n"),
-    );
+  const rows = entries.map(({ name, shape }) => [name, shape.join("×")] as const);
+  console.log(json ? JSON.stringify({ out, tensors: entries }) : [out, ...spread(rows)].join("\n"));
 }
 
 /** The residual stream before each block, and after the last. */
@@ -79,10 +77,9 @@ const residuals = (layers: number): string[] => [
 ];
 
 function parseIds(path: string, text: string): number[][] {
+  const help = "give a list of sequences of one length: [[1,2,3],[4,5,6]]";
   const wrong = (what: string, cause?: unknown) =>
-    new ReflowError("data", `${path}: ${what}`, "give a list of sequences of one length: [[1,2,3],[4,5,6]]", {
-      cause,
-    });
+    new ReflowError("data", `${path}: ${what}`, help, { cause });
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -32,3 +32,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit();
 });
 await runCommand(program);
+// A sleeping thread must not hold the process, as in Deno it does, nor may the end of the output be lost: in Bun only
+// `end` waits until a slow reader has it all.
+await new Promise<void>((resolve) => process.stdout.end(resolve));
+process.exit();

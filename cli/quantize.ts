@@ -22,6 +22,6 @@ async function quantize(path: string, { json }: { json?: boolean }): Promise<voi
     name,
     bytes: statSync(join(folder, name)).size,
   }));
-  if (json) console.log(JSON.stringify({ folder, files: sizes }));
-  else console.log([folder, ...spread(sizes.map((each) => [each.name, bytes(each.bytes)]))].join("\n"));
+  const rows = sizes.map((each) => [each.name, bytes(each.bytes)] as const);
+  console.log(json ? JSON.stringify({ folder, files: sizes }) : [folder, ...spread(rows)].join("\n"));
 }

@@ -112,13 +112,17 @@ class Display {
   }
 }
 
-/** `" king"  -1.204   " king" -1.204  " queen" -2.310`, as much of it as the terminal is wide. */
+/** The token, then the likeliest ones, as many as a terminal's line holds: `" king"  -1.20  " king" -1.20  " man" -2.31` */
 function logprobLine(tokenizer: Tokenizer, event: GenerateEvent): string {
   if (event.type === "finish") return "";
-  const pair = (id: number, logprob: number) => `${tokenLabel(tokenizer, id)} ${logprob.toFixed(3)}`;
-  const chosen = `${tokenLabel(tokenizer, event.id).padEnd(14)} ${event.logprob!.toFixed(3).padStart(8)}`;
-  const top = event.topLogprobs!.map(({ id, logprob }) => pair(id, logprob));
-  return `${[`${chosen} `, ...top].join("  ").slice(0, columnsOf(process.stdout)).trimEnd()}\n`;
+  const width = process.stdout.isTTY ? columnsOf(process.stdout) : Number.POSITIVE_INFINITY;
+  let line = `${tokenLabel(tokenizer, event.id).padEnd(10)} ${event.logprob!.toFixed(2).padStart(6)}`;
+  for (const { id, logprob } of event.topLogprobs!) {
+    const next = `  ${tokenLabel(tokenizer, id)} ${logprob.toFixed(2)}`;
+    if (line.length + next.length > width) break;
+    line += next;
+  }
+  return `${line}\n`;
 }
 
 interface Figures {

@@ -42,24 +42,32 @@ export const COMMON = ["--config", "config.json", "--data", "text.txt", "--batch
 /** A folder with `text.txt`, `config.json` and a cache, where all runs of a test file are. Removed after it. */
 export class Workplace {
   readonly folder = mkdtempSync(join(tmpdir(), "reflow-trainer-"));
+  readonly #started: Trainer[] = [];
 
   constructor() {
     writeFileSync(this.path("text.txt"), text(12_000));
     writeFileSync(this.path("config.json"), JSON.stringify(MODEL));
-    after(() => rmSync(this.folder, { recursive: true, force: true }));
+    after(() => {
+      // What a failed test left running.
+      for (const { child } of this.#started) child.kill("SIGKILL");
+      rmSync(this.folder, { recursive: true, force: true });
+    });
   }
 
   path(...names: string[]): string {
     return join(this.folder, ...names);
   }
 
-  start(args: readonly string[]): Trainer {
-    return new Trainer([...TRAINER, ...args], this.folder);
+  /** @param wrap a command that runs the trainer */
+  start(args: readonly string[], wrap: string[] = []): Trainer {
+    const trainer = new Trainer([...wrap, ...TRAINER, ...args], this.folder);
+    this.#started.push(trainer);
+    return trainer;
   }
 
-  /** To its end, which must come with this status. `wrap`: a command that runs the trainer. */
+  /** To its end, which must come with this status. */
   async run(args: readonly string[], status = 0, wrap: string[] = []): Promise<Trainer> {
-    const trainer = new Trainer([...wrap, ...TRAINER, ...args], this.folder);
+    const trainer = this.start(args, wrap);
     await trainer.ends(status);
     return trainer;
   }
@@ -126,9 +134,9 @@ export class Trainer {
     assert.equal(found, status, `${this.stderr}\n${this.stdout}`);
   }
 
-  async kill(signal: NodeJS.Signals, status: number | NodeJS.Signals): Promise<void> {
-    process.kill(this.child.pid!, signal); // after child.kill, Deno gives the signal in the place of the status
-    await this.ends(status);
+  signal(signal: NodeJS.Signals): void {
+    // After child.kill, Deno gives the signal in the place of the status.
+    process.kill(this.child.pid!, signal);
   }
 }
 

@@ -1,11 +1,11 @@
 /** A killed run, a full disk, a loss that isn't finite: the last good checkpoint is there, and goes on. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
-import { assertSame, COMMON, timeless, Workplace } from "./child.ts";
+import { assertSame, COMMON, text, timeless, Workplace } from "./child.ts";
 
 const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };
@@ -34,14 +34,16 @@ test("kill -9 at any moment of a run that saves at every step", TIMEOUT, async (
     const trainer = place.start([...args, ...(round === 0 ? [] : ["--resume"])]);
     await trainer.says(new RegExp(`step ${last + 3}/`));
     await sleep(23 * Math.random());
-    await trainer.kill("SIGKILL", "SIGKILL");
+    trainer.signal("SIGKILL");
+    await trainer.ends("SIGKILL");
     const { step, finite } = readNewest("killed");
     assert.ok(step >= last + 2 && finite, `step ${step} after ${last}`);
     last = step;
   }
   const trainer = place.start([...args, "--resume"]);
   await trainer.says(/\nstep /);
-  await trainer.kill("SIGTERM", 143);
+  trainer.signal("SIGTERM");
+  await trainer.ends(143);
   const { step } = readNewest("killed");
   const steps = timeless(place.metrics("killed")).map(({ step }) => step);
   assert.deepEqual(
@@ -148,15 +150,32 @@ test("two trainers on one folder: the second refuses, naming the first", TIMEOUT
     second.stderr,
     new RegExp(`error: shared is in use by process ${first.child.pid}\nhelp: {2}wait`),
   );
-  await first.kill("SIGINT", 130);
+  first.signal("SIGINT");
+  await first.ends(130);
   const third = await place.run([...COMMON, "--out", "shared"], 2);
   assert.match(third.stderr, /error: shared holds a run already\nhelp: {2}add --resume/);
+});
+
+test("a run that another trainer begins and ends in the meantime is left alone", TIMEOUT, async () => {
+  writeFileSync(place.path("long.txt"), text(3_000_000));
+  const args = ["--config", "config.json", "--threads", "1", "--steps", "5", "--out", "meantime"];
+  const second = place.start([...args, "--data", "long.txt"]);
+  // It has seen that the folder is free, and has some tenths of a second to tokenize.
+  await second.says(/AdamW/);
+  second.signal("SIGSTOP");
+  await place.run([...args, "--data", "text.txt"]);
+  const first = place.newest("meantime");
+  second.signal("SIGCONT");
+  await second.ends(2);
+  assert.match(second.stderr, /error: meantime holds a run already/);
+  assertSame(place.newest("meantime"), first, "the first run");
 });
 
 test("a signal does not wait for the end of a long step", TIMEOUT, async () => {
   const trainer = place.start([...COMMON, "--accumulate", "100000", "--out", "long"]);
   await trainer.says(/writing to long/);
   await sleep(100);
-  await trainer.kill("SIGINT", 130);
+  trainer.signal("SIGINT");
+  await trainer.ends(130);
   assert.deepEqual(readNewest("long"), { step: 0, finite: true });
 });

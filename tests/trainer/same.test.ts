@@ -52,7 +52,8 @@ for (const [signal, status] of [
     const run = `interrupted-${signal}`;
     const trainer = place.start([...COMMAND, "--out", run]);
     await trainer.says(/step 60\//);
-    await trainer.kill(signal, status);
+    trainer.signal(signal);
+    await trainer.ends(status);
     const [last] = place.checkpoints(run).slice(-1);
     const step = Number(last.slice(5));
     if (signal === "SIGKILL") assert.equal(step % 50, 0);

@@ -1,0 +1,86 @@
+import { expect, test } from "bun:test";
+import { readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadModel } from "../../runtime/mod.ts";
+import { temporaryFolder } from "../runtime/formats/support.ts";
+import { tinyTokenizer, writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { cli, cliWith, json, refusal, refused } from "./support.ts";
+
+interface Evaluated {
+  loss: number;
+  perplexity: number;
+  bitsPerByte: number;
+  tokens: number;
+  bytes: number;
+  documents: number;
+}
+
+const root = temporaryFolder();
+const folder = join(root, "model");
+await writeTinyCheckpoint(folder);
+const DOCUMENTS = ["the king and the queen. ".repeat(20).trim(), "the café 😀"];
+const file = (name: string, data: string | Uint8Array): string => {
+  const path = join(root, name);
+  writeFileSync(path, data);
+  return path;
+};
+const text = `${DOCUMENTS[0]}\n\n<|endoftext|>\n\n${DOCUMENTS[1]}\n`;
+const txt = file("text.txt", text);
+
+test("each document is read after <|endoftext|>, which is a token and no byte", async () => {
+  const { endOfText } = tinyTokenizer;
+  const ids = DOCUMENTS.flatMap((document) => [endOfText, ...tinyTokenizer.encode(document)]);
+  using model = await loadModel(folder);
+  for (const flags of [{}, { stride: 7 }]) {
+    const { loss } = await model.evaluate(ids, flags);
+    const bytes = Buffer.byteLength(DOCUMENTS.join(""));
+    const nats = loss * (ids.length - 1);
+    const args = flags.stride ? ["--stride", String(flags.stride)] : [];
+    const found = await json<Evaluated>("eval", folder, "--text", txt, ...args);
+    expect(found).toMatchObject({ tokens: ids.length - 1, bytes, documents: 2 });
+    expect(found.loss).toBeCloseTo(loss, 5);
+    expect(found.perplexity).toBeCloseTo(Math.exp(loss), 2);
+    expect(found.bitsPerByte).toBeCloseTo(nats / Math.LN2 / bytes, 5);
+  }
+});
+
+test("stdin, JSONL and a folder are read alike; nothing is left behind", async () => {
+  const expected = await json<Evaluated>("eval", folder, "--text", txt);
+  const spooled = () => readdirSync(tmpdir()).filter((name) => name.startsWith("reflow-eval-"));
+  const before = spooled();
+  const { stdout } = await cliWith({ stdin: text }, "eval", folder, "--text", "-", "--json");
+  expect(JSON.parse(stdout)).toEqual(expected);
+  expect(spooled()).toEqual(before);
+  const jsonl = file("text.jsonl", DOCUMENTS.map((text) => JSON.stringify({ text })).join("\n"));
+  expect(await json<Evaluated>("eval", folder, "--text", jsonl)).toEqual(expected);
+  expect(await json<Evaluated>("eval", folder, "--text", root)).toEqual(expected);
+});
+
+test("for people: figures on stdout, progress on stderr", async () => {
+  const { code, stdout, stderr } = await cli("eval", folder, "--text", txt, "--weights", "int8");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(
+    /^loss +\d\.\d{4} nats a token\nperplexity +[\d.]+\nbits per byte +[\d.]+\ntokens +\d+\nbytes +493\ndocuments +2\n$/,
+  );
+  expect(stderr).toBe("evaluate …\n");
+});
+
+test("what can't be evaluated", async () => {
+  expect(await refused("eval", folder, "--text", file("empty", ""))).toContain("there is no text in");
+  expect(await refused("eval", folder, "--text", file("blank", " \n\n<|endoftext|>\n"))).toContain("no text");
+  expect(await refused("eval", folder, "--text", file("zero", "a\0b"))).toContain("a zero byte");
+  expect(await refused("eval", folder, "--text", file("latin1", Uint8Array.of(0x61, 0xe9, 0x62)))).toContain(
+    "UTF-8",
+  );
+  expect(await refused("eval", folder, "--text", join(root, "none"))).toContain("no such file");
+  expect(await refused("eval", folder, "--text", txt, "--stride", "0")).toContain("A whole number from 1 on");
+  expect(await refused("eval", folder, "--text", txt, "--stride", "49", "--json")).toContain("stride is 49");
+  expect(await refused("eval", join(root, "none"), "--text", txt)).toContain("does not exist");
+  expect(refusal(await cliWith({ stdin: "" }, "eval", folder, "--text", "-"))).toContain("there is no text");
+});
+
+test("the default text needs a network once, and without one says what to pass", async () => {
+  const env = { REFLOW_CACHE: join(root, "cache") };
+  expect(refusal(await cliWith({ env }, "eval", folder))).toContain("pass your own text");
+});

@@ -1,0 +1,122 @@
+/** How much memory it takes, as the system counts it: resident, in a process of its own. Linux only, for /proc. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { writeCheckpoint } from "../../runtime/formats/checkpoint.ts";
+import { int8Entries } from "../../runtime/formats/checkpoint-tensors.ts";
+import { elementsOf } from "../../runtime/formats/safetensors.ts";
+import { PRESETS, resolveConfig } from "../../runtime/model/config.ts";
+import { trainBpe } from "../../runtime/text/train-bpe.ts";
+import { COMMON, text, Workplace } from "../trainer/child.ts";
+
+const place = new Workplace();
+const TIMEOUT = { timeout: 3_600_000 };
+const MB = 1e6;
+
+/** A live process's memory in bytes: now, or at most so far; undefined once it has ended. */
+function memory({ pid }: ChildProcess, field: "VmRSS" | "VmHWM"): number | undefined {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const kib = new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1];
+  return kib === undefined ? undefined : Number(kib) * 1024;
+}
+
+/** The most that a process takes until it ends. */
+async function peakOf(child: ChildProcess): Promise<number> {
+  let peak = 0;
+  const look = setInterval(() => {
+    peak = memory(child, "VmHWM") ?? peak;
+  }, 20);
+  await new Promise((resolve) => child.once("close", resolve));
+  clearInterval(look);
+  return peak;
+}
+
+/** Tokens for a model of any vocabulary, without a tokenizer. */
+function writeTokens(name: string, length: number, vocabSize: number): void {
+  const ids = Uint16Array.from({ length }, (_, i) => (Math.imul(i, 2654435761) >>> 16) % vocabSize);
+  writeFileSync(place.path(name), ids);
+}
+
+function assertBelow(bytes: number, most: number, what: string): void {
+  console.log(`${what}: ${(bytes / MB).toFixed(1)} MB, at most ${most / MB} MB`);
+  assert.ok(bytes > 0 && bytes < most, `${what} took ${bytes} bytes`);
+}
+
+test(
+  "1,000 steps of a tiny model, with evaluations and saves, take no more memory than 200",
+  TIMEOUT,
+  async () => {
+    const often = ["--log-every", "1", "--eval-every", "20", "--save-every", "50"];
+    const trainer = place.start([...COMMON, "--steps", "1100", ...often, "--out", "growth"]);
+    await trainer.says(/step 200\//);
+    const early = memory(trainer.child, "VmRSS")!;
+    await trainer.says(/step 1000\//);
+    const late = memory(trainer.child, "VmRSS")!;
+    await trainer.ends(0);
+    console.log(
+      `RSS ${(early / MB).toFixed(1)} MB after 200 steps, ${(late / MB).toFixed(1)} MB after 1,000`,
+    );
+    assert.ok(late - early < 20 * MB, `${early} bytes after 200 steps, ${late} after 1,000`);
+  },
+);
+
+test("training nano at B 8, T 256: under 700 MB", TIMEOUT, async () => {
+  writeTokens("nano.bin", 200_000, 8192);
+  const shape = ["--preset", "nano", "--batch", "8", "--data", "nano.bin"];
+  const trainer = place.start([...shape, "--steps", "12", "--save-every", "4", "--out", "nano"]);
+  assertBelow(await peakOf(trainer.child), 700 * MB, "nano");
+  await trainer.ends(0);
+});
+
+test("the same on text, which is tokenized first", TIMEOUT, async () => {
+  writeFileSync(place.path("long.txt"), text(20_000_000));
+  const shape = ["--preset", "nano", "--batch", "8", "--data", "long.txt", "--tokenizer", "bpe:300"];
+  const trainer = place.start([...shape, "--steps", "3", "--out", "nano-text"]);
+  assertBelow(await peakOf(trainer.child), 700 * MB, "nano on text");
+  await trainer.ends(0);
+});
+
+test("training small at B 1, T 1024: under 3 GB", TIMEOUT, async () => {
+  writeTokens("small.bin", 50_000, 50304);
+  const shape = ["--preset", "small", "--batch", "1", "--accumulate", "1", "--data", "small.bin"];
+  const trainer = place.start([...shape, "--steps", "2", "--out", "small"]);
+  assertBelow(await peakOf(trainer.child), 3000 * MB, "small");
+  await trainer.ends(0);
+});
+
+test("reflow-1 in int8 samples: under 1.2 GB", TIMEOUT, async () => {
+  const config = resolveConfig(PRESETS["reflow-1"]);
+  const tokenizer = trainBpe([text(20_000)], 300);
+  await writeCheckpoint(place.path("reflow-1"), (files) => {
+    files.json("config.json", config);
+    files.json("tokenizer.json", tokenizer.toJSON());
+    const entries = int8Entries(config);
+    const file = files.tensors("model.int8.safetensors", entries, { identity: "0".repeat(64) });
+    for (const { name, dtype, shape } of entries) {
+      const columns = shape.at(-1)!;
+      const rows = elementsOf(shape) / columns;
+      for (let row = 0; row < rows; row++) {
+        // Uniform in ±127 with this scale: a standard deviation of 0.02.
+        if (dtype === "I8")
+          file.write(
+            name,
+            Int8Array.from({ length: columns }, () => Math.random() * 254 - 127),
+          );
+        else file.write(name, new Float32Array(columns).fill(name.endsWith(".scale") ? 2.7e-4 : 1));
+      }
+    }
+  });
+  const main = join(import.meta.dirname, "../../cli/main.ts");
+  const runtime = [process.execPath, ...("Deno" in globalThis ? ["run", "-A"] : [])];
+  const args = ["sample", place.path("reflow-1"), "--prompt", "the people", "--max-tokens", "8", "--json"];
+  const [command, ...rest] = [...runtime, main, ...args];
+  const child = spawn(command, rest, { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  child.stdout.on("data", (chunk) => {
+    output += chunk;
+  });
+  assertBelow(await peakOf(child), 1200 * MB, "reflow-1 in int8");
+  assert.equal(JSON.parse(output).samples[0].ids.length, 8);
+});
