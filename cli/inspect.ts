@@ -96,13 +96,14 @@ async function ofCheckpoint(path: string, { preset, variant }: InspectOptions): 
   const checkpoint = openCheckpoint(path);
   try {
     const { folder, identity, config, tokenizerJson } = checkpoint;
-    const trainer = checkpoint.readJson("trainer.json") as { step?: unknown } | null | undefined;
+    const trainer = checkpoint.readJson("trainer.json") as { position?: { step?: unknown } } | undefined;
     const tokenizer = tokenizerJson === undefined ? undefined : Tokenizer.fromJSON(tokenizerJson);
     const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
+    const step = trainer?.position?.step;
     return {
       folder,
       identity,
-      step: typeof trainer?.step === "number" ? trainer.step : undefined,
+      step: typeof step === "number" ? step : undefined,
       tokenizer: tokenizer && { tokens: tokenizer.vocabSize },
       files: files
         .map(({ name }) => ({ name, bytes: statSync(join(folder, name)).size }))

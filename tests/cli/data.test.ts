@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openPrepared } from "../../trainer/data/prepare.ts";
-import { temporaryFolder } from "../runtime/formats/support.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { cli, json, refused } from "./support.ts";
 
 const root = temporaryFolder();

@@ -3,7 +3,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadModel } from "../../runtime/mod.ts";
-import { temporaryFolder } from "../runtime/formats/support.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { tinyTokenizer, writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { cli, cliWith, json, refusal, refused } from "./support.ts";
 

@@ -6,7 +6,7 @@ import { quantizeCheckpoint } from "../../runtime/formats/quantize.ts";
 import { PRESETS, resolveConfig } from "../../runtime/model/config.ts";
 import { inferenceBytes } from "../../runtime/model/infer.ts";
 import { trainingBytes } from "../../runtime/model/train.ts";
-import { temporaryFolder } from "../runtime/formats/support.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { tinyTokenizer, writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { cli, cliWith, json, refused } from "./support.ts";
 

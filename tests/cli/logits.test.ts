@@ -3,9 +3,9 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readSafetensors, type TensorData, writeSafetensors } from "../../runtime/formats/safetensors.ts";
 import { parameterSpecs } from "../../runtime/model/config.ts";
-import { temporaryFolder } from "../runtime/formats/support.ts";
 import { ORACLE_CASES, readOracle } from "../runtime/model/oracle-suite.ts";
 import { assertClose } from "../support/compare.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { cli, json, refused } from "./support.ts";
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { temporaryFolder } from "../runtime/formats/support.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { cli, refused, textOf } from "./support.ts";
 

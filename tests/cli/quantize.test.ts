@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
-import { temporaryFolder } from "../runtime/formats/support.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { cli, json, refused } from "./support.ts";
 

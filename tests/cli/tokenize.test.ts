@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { temporaryFolder } from "../runtime/formats/support.ts";
+import { temporaryFolder } from "../support/temporary.ts";
 import { tinyTokenizer, writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { cli, cliWith, json, refusal, refused } from "./support.ts";
 

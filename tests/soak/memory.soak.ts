@@ -65,7 +65,17 @@ test(
 test("training nano at B 8, T 256: under 700 MB", TIMEOUT, async () => {
   writeTokens("nano.bin", 200_000, 8192);
   const shape = ["--preset", "nano", "--batch", "8", "--data", "nano.bin"];
-  const trainer = place.start([...shape, "--steps", "12", "--save-every", "4", "--out", "nano"]);
+  const trainer = place.start([
+    ...shape,
+    "--steps",
+    "12",
+    "--save-every",
+    "4",
+    "--eval-every",
+    "6",
+    "--out",
+    "nano",
+  ]);
   assertBelow(await peakOf(trainer.child), 700 * MB, "nano");
   await trainer.ends(0);
 });

@@ -32,7 +32,7 @@ export async function writeTinyCheckpoint(
   await writeCheckpoint(folder, async (files) => {
     files.json("config.json", config);
     files.json("tokenizer.json", tinyTokenizer);
-    files.json("trainer.json", { step: 1234 });
+    files.json("trainer.json", { position: { step: 1234, skipped: 0 } });
     const file = files.tensors("model.safetensors", f32Entries(config));
     for (const [name, tensor] of Object.entries(parameters)) {
       file.write(name, (await backend.read(tensor)) as Float32Array);

@@ -28,7 +28,8 @@ import {
 } from "../../../runtime/formats/safetensors.ts";
 import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
 import { parameterSpecs } from "../../../runtime/model/config.ts";
-import { expectError, temporaryFolder } from "./support.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { expectError } from "./support.ts";
 import { randomValues, tinyConfig, tokenizerJson, writeTiny } from "./tiny.ts";
 
 const root = temporaryFolder();

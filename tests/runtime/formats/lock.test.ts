@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { lockFolder } from "../../../runtime/formats/lock.ts";
-import { expectError, temporaryFolder } from "./support.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { expectError } from "./support.ts";
 
 const root = temporaryFolder();
 let folders = 0;
@@ -68,7 +69,8 @@ test("of many that find a dead lock at once exactly one gets it", async () => {
 });
 
 test("a lock whose process was killed but not yet waited for by its parent is taken over", async () => {
-  const parent = Bun.spawn(["sh", "-c", "true & echo $!; exec sleep 60"]);
+  // It outlives the shell: one that ends before `exec` may be waited for by the shell itself.
+  const parent = Bun.spawn(["sh", "-c", "sleep 0.3 & echo $!; exec sleep 60"]);
   const { value } = await parent.stdout.getReader().read();
   const pid = Number(new TextDecoder().decode(value));
   while (readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1][0] !== "Z") await Bun.sleep(1);

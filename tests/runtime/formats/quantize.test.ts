@@ -7,7 +7,8 @@ import { quantizeRows } from "../../../runtime/formats/int8.ts";
 import { quantizeCheckpoint } from "../../../runtime/formats/quantize.ts";
 import { elementsOf, readSafetensors, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
 import { parameterSpecs } from "../../../runtime/model/config.ts";
-import { expectError, temporaryFolder } from "./support.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { expectError } from "./support.ts";
 import { randomValues, tinyConfig, writeTiny } from "./tiny.ts";
 
 const root = temporaryFolder();

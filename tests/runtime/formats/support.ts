@@ -1,15 +1,5 @@
-import { afterAll, expect } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect } from "bun:test";
 import { type ErrorCode, ReflowError } from "../../../runtime/errors.ts";
-
-/** A new folder, removed when the test file ends. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "reflow-formats-"));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** What `action` throws, which must be a ReflowError of this code whose message matches. */
 export async function expectError(

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import type { HostArray } from "../../../runtime/backend/backend.ts";
 import { readSafetensors, type TensorData, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
 import { createTensorFile, openTensorFile } from "../../../runtime/formats/tensor-file.ts";
-import { expectError, temporaryFolder } from "./support.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { expectError } from "./support.ts";
 import { randomValues } from "./tiny.ts";
 
 const folder = temporaryFolder();

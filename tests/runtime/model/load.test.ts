@@ -14,7 +14,8 @@ import { Model } from "../../../runtime/model/model.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
-import { expectError, temporaryFolder } from "../formats/support.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { expectError } from "../formats/support.ts";
 import { makeModel, randomIds, randomValues, tinyConfig, type WeightType } from "./infer-support.ts";
 
 const root = temporaryFolder();

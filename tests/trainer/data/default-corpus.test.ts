@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { defaultCorpus, gpt2Files, splitByYear } from "../../../trainer/data/default-corpus.ts";
-import { refusal, temporaryFolder } from "./temporary.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { refusal } from "./refusal.ts";
 
 const saved = process.env.npm_config_registry;
 

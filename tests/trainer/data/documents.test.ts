@@ -3,7 +3,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { cutBefore, documentFiles, readDocuments } from "../../../trainer/data/documents.ts";
-import { refusal, temporaryFolder } from "./temporary.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { refusal } from "./refusal.ts";
 
 /** The documents of files with these contents, parts put together. */
 function documents(files: Record<string, string | Uint8Array>): string[] {

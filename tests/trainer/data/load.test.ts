@@ -5,7 +5,8 @@ import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { type LoadOptions, loadData } from "../../../trainer/data/load.ts";
 import { prepareData } from "../../../trainer/data/prepare.ts";
 import type { TokenSource } from "../../../trainer/data/shards.ts";
-import { refusal, temporaryFolder } from "./temporary.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { refusal } from "./refusal.ts";
 
 const stories = Array.from(
   { length: 60 },

@@ -15,7 +15,8 @@ import { Tokenizer } from "../../../runtime/text/tokenizer.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { openPrepared, prepareData, preparedKey, ShardWriter } from "../../../trainer/data/prepare.ts";
 import { openTokens, type TokenSource } from "../../../trainer/data/shards.ts";
-import { refusal, temporaryFolder } from "./temporary.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { refusal } from "./refusal.ts";
 
 const readAll = (source: TokenSource) => {
   const ids = new Int32Array(source.length);

@@ -6,7 +6,8 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createTarGzip } from "nanotar";
 import { type DataPackage, fetchPackage } from "../../../trainer/data/registry.ts";
-import { refusal, temporaryFolder } from "./temporary.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { refusal } from "./refusal.ts";
 
 const tarball = await createTarGzip([
   { name: "package/package.json", data: "{}" },
