@@ -113,7 +113,7 @@ function refuseIfTaken(folder: string): void {
 
 /** Step folders of a run, newest first, damaged ones included. */
 function steps(run: string): string[] {
-  if (!existsSync(run)) return [];
+  if (!statSync(run, { throwIfNoEntry: false })?.isDirectory()) return [];
   return readdirSync(run)
     .map((name) => /^step-(\d+)$/.exec(name))
     .filter((match) => match !== null)

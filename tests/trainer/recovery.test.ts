@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
 import { assertSame, COMMON, text, timeless, Workplace } from "./child.ts";
@@ -63,6 +63,8 @@ interface Disk {
   /** this, put before the command, does. */
   wrap: string[];
   widen(folder: string): void;
+  /** Before the folder can be removed. */
+  release(folder: string): void;
 }
 
 const fileSizeLimit: Disk = {
@@ -72,6 +74,7 @@ const fileSizeLimit: Disk = {
   // In blocks of 512 bytes. Where the signal is ignored, write says EFBIG.
   wrap: ["sh", "-c", 'trap "" XFSZ; ulimit -f 400; exec "$@"', "sh"],
   widen() {},
+  release() {},
 };
 
 const fullDisk: Disk = {
@@ -80,10 +83,10 @@ const fullDisk: Disk = {
   narrow(folder) {
     mkdirSync(folder);
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=600k", "reflow-test", folder]);
-    after(() => execFileSync("umount", ["-l", folder]));
   },
   wrap: [],
   widen: (folder) => execFileSync("mount", ["-o", "remount,size=4m", folder]),
+  release: (folder) => execFileSync("umount", ["-l", folder]),
 };
 
 /** Mounting is a privilege; the other way to fill a disk is always there. */
@@ -109,18 +112,22 @@ for (const disk of disks) {
     async () => {
       const run = disk.name.replaceAll(" ", "-");
       disk.narrow(place.path(run));
-      const args = [...COMMON, "--schedule", "constant", "--warmup", "5"];
-      await place.run([...args, "--steps", "10", "--save-every", "10", "--out", run]);
-      const before = place.newest(run);
-      const more = [...args, "--steps", "20", "--save-every", "20", "--out", run, "--resume"];
-      const { stderr } = await place.run(more, 2, disk.wrap);
-      assert.match(stderr, disk.error);
-      assert.match(stderr, /\nhelp: {2}/);
-      assert.deepEqual(readdirSync(place.path(run)).sort(), ["metrics.jsonl", "step-00000010"]);
-      assertSame(place.newest(run), before, "the old checkpoint");
-      disk.widen(place.path(run));
-      await place.run(more);
-      assert.deepEqual(readNewest(run), { step: 20, finite: true });
+      try {
+        const args = [...COMMON, "--schedule", "constant", "--warmup", "5"];
+        await place.run([...args, "--steps", "10", "--save-every", "10", "--out", run]);
+        const before = place.newest(run);
+        const more = [...args, "--steps", "20", "--save-every", "20", "--out", run, "--resume"];
+        const { stderr } = await place.run(more, 2, disk.wrap);
+        assert.match(stderr, disk.error);
+        assert.match(stderr, /\nhelp: {2}/);
+        assert.deepEqual(readdirSync(place.path(run)).sort(), ["metrics.jsonl", "step-00000010"]);
+        assertSame(place.newest(run), before, "the old checkpoint");
+        disk.widen(place.path(run));
+        await place.run(more);
+        assert.deepEqual(readNewest(run), { step: 20, finite: true });
+      } finally {
+        disk.release(place.path(run));
+      }
     },
   );
 }
