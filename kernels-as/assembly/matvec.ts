@@ -3,10 +3,8 @@ import { dot, fma, largest, loadTo, sum, widenHalf } from "./math";
 import { F16, F32, I8 } from "./ops";
 import { arg, pointer, scratch, take } from "./parallel";
 
-/** Columns of the output (rows of the weights) a task: few where there are few in all, so that threads end together. */
-@inline function rowsPerTask(N: i32): i32 {
-  return N >= 4096 ? 128 : 32;
-}
+/** Columns of the output (rows of the weights) a task. */
+const ROWS = 32;
 
 /**
  * out (M,N) = or += x (M,K)·Wᵀ. Arguments: out, x, W (N,K), its scales, its type, M, N, K, accumulate.
@@ -31,9 +29,8 @@ export function matvec(thread: i32): void {
       quantise(x + ((<usize>m * K) << 2), codes + (at << 6), scales + (at << 2), K);
     }
   }
-  const rows = rowsPerTask(N);
-  for (let from = take() * rows; from < N; from = take() * rows) {
-    const end = min(N, from + rows);
+  for (let from = take() * ROWS; from < N; from = take() * ROWS) {
+    const end = min(N, from + ROWS);
     for (let m = 0; m < M; m++) {
       const row = x + ((<usize>m * K) << 2);
       const at = <usize>m * groups;
@@ -96,11 +93,15 @@ function quantise(x: usize, codes: usize, scales: usize, K: i32): void {
     for (let i: usize = 0; i < 128; i += 32) {
       const low = x + i < end ? loadTo(x + i, end) : f32x4.splat(0);
       const high = x + i + 16 < end ? loadTo(x + i + 16, end) : f32x4.splat(0);
-      const a = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(low, inverse)));
-      const b = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(high, inverse)));
-      v128.store(codes + (i >> 1), i16x8.narrow_i32x4_s(a, b));
+      v128.store(codes + (i >> 1), i16x8.narrow_i32x4_s(round(low, inverse), round(high, inverse)));
     }
   }
+}
+
+/** x·scale as the nearest integers, ties to even: adding 1.5·2^23 leaves them in the low bits. |x·scale| < 2^22. */
+@inline function round(x: v128, scale: v128): v128 {
+  const magic = f32x4.splat(12582912.0);
+  return i32x4.sub(f32x4.add(f32x4.mul(x, scale), magic), magic);
 }
 
 /** 32 products of one group, in four sums. */
@@ -122,7 +123,7 @@ function dotInt8(x: usize, xScales: usize, w: usize, wScales: usize, K: i32): f3
     const y = group(w, v128.load(x), v128.load(x, 16), v128.load(x, 32), v128.load(x, 48));
     acc = fma(y, f32x4.mul(v128.load32_splat(xScales), v128.load32_splat(wScales)), acc);
   }
-  return sum(acc);
+  return f32x4.extract_lane(sums(acc, acc, acc, acc), 0);
 }
 
 /** Of rows n, n + step, n + 2·step, n + 3·step: x is loaded once. Each sum is the same bits as {@link dotInt8}'s. */
@@ -155,8 +156,12 @@ function fourDots(x: usize, xScales: usize, weights: usize, n: i32, step: i32, K
     w2 += 32;
     w3 += 32;
   }
-  let y = f32x4.splat(sum(acc0));
-  y = f32x4.replace_lane(y, 1, sum(acc1));
-  y = f32x4.replace_lane(y, 2, sum(acc2));
-  return f32x4.replace_lane(y, 3, sum(acc3));
+  return sums(acc0, acc1, acc2, acc3);
+}
+
+/** The sum of each vector's lanes. */
+@inline function sums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
 }
