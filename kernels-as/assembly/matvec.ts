@@ -7,19 +7,15 @@ import { arg, pointer, scratch, take } from "./parallel";
 const ROWS = 32;
 
 /**
- * out (M,N) = or += x (M,K)·Wᵀ. Arguments: out, x, W (N,K), its scales, its type, M, N, K, accumulate.
- * For I8 each row of x is rounded to int8 by groups of 32 first, by every thread for itself: that is cheaper than a
- * barrier after one thread's rounding.
+ * outs[i] (M,Ni) = or += x (M,K)·Wiᵀ. Arguments: x, the weights' type, M, K, accumulate, how many weights, then for
+ * each: out, W (N,K), its scales, N. For I8 each row of x is rounded to int8 by groups of 32 first, by every thread for
+ * itself: that is cheaper than a barrier after one thread's rounding.
  */
 export function matvec(thread: i32): void {
-  const out = pointer(0);
-  const x = pointer(1);
-  const w = pointer(2);
-  const type = arg(4);
-  const M = arg(5);
-  const N = arg(6);
-  const K = arg(7);
-  const accumulate = arg(8) != 0;
+  const x = pointer(0);
+  const type = arg(1);
+  const M = arg(2);
+  const K = arg(3);
   const groups = (K + 31) >> 5;
   const codes = scratch(thread);
   const scales = codes + ((<usize>M * groups) << 6);
@@ -29,43 +25,67 @@ export function matvec(thread: i32): void {
       quantise(x + ((<usize>m * K) << 2), codes + (at << 6), scales + (at << 2), K);
     }
   }
-  for (let from = take() * ROWS; from < N; from = take() * ROWS) {
-    const end = min(N, from + ROWS);
-    for (let m = 0; m < M; m++) {
-      const row = x + ((<usize>m * K) << 2);
-      const at = <usize>m * groups;
-      let n = from;
-      if (type == I8) {
-        // Rows a quarter of the task apart: four streams that each read straight on, which the processor's prefetcher
-        // follows. Four neighbouring rows took 1.5 to 3 times as long where the weights come from beyond the L2 cache.
-        const quarter = (end - from) >> 2;
-        for (; n < from + quarter; n++) {
-          const y = fourDots(codes + (at << 6), scales + (at << 2), w, n, quarter, K);
-          put(out, m * N + n, f32x4.extract_lane(y, 0), accumulate);
-          put(out, m * N + n + quarter, f32x4.extract_lane(y, 1), accumulate);
-          put(out, m * N + n + 2 * quarter, f32x4.extract_lane(y, 2), accumulate);
-          put(out, m * N + n + 3 * quarter, f32x4.extract_lane(y, 3), accumulate);
+  let task = take();
+  let before = 0;
+  for (let i = 0; i < arg(5); i++) {
+    const N = arg(4 * i + 9);
+    const tasks = (N + ROWS - 1) / ROWS;
+    for (; task < before + tasks; task = take()) {
+      const from = (task - before) * ROWS;
+      const end = min(N, from + ROWS);
+      const out = pointer(4 * i + 6);
+      const w = pointer(4 * i + 7);
+      for (let m = 0; m < M; m++) {
+        const at = <usize>m * groups;
+        const to = out + ((<usize>m * N) << 2);
+        if (type == I8) {
+          int8Rows(to, codes + (at << 6), scales + (at << 2), w, pointer(4 * i + 8), from, end, K);
+        } else {
+          floatRows(to, x + ((<usize>m * K) << 2), w, type, from, end, K);
         }
-        n = from + 4 * quarter;
-      }
-      for (; n < end; n++) {
-        let y: f32;
-        if (type == F32) y = dot(row, w + ((<usize>n * K) << 2), K);
-        else if (type == F16) y = dotHalf(row, w + ((<usize>n * K) << 1), K);
-        else y = dotInt8(codes + (at << 6), scales + (at << 2), w + <usize>n * K, groupScales(n, groups), K);
-        put(out, m * N + n, y, accumulate);
       }
     }
+    before += tasks;
   }
 }
 
-@inline function put(out: usize, i: i32, y: f32, accumulate: bool): void {
-  const p = out + (<usize>i << 2);
-  store<f32>(p, accumulate ? load<f32>(p) + y : y);
+function floatRows(out: usize, x: usize, w: usize, type: i32, from: i32, end: i32, K: i32): void {
+  for (let n = from; n < end; n++) {
+    put(out, n, type == F32 ? dot(x, w + ((<usize>n * K) << 2), K) : dotHalf(x, w + ((<usize>n * K) << 1), K));
+  }
 }
 
-@inline function groupScales(row: i32, groups: i32): usize {
-  return pointer(3) + ((<usize>row * groups) << 2);
+/**
+ * Four rows at a time, a quarter of the task apart: four streams that each read straight on, which the processor's
+ * prefetcher follows. Four neighbouring rows took 1.5 to 3 times as long where weights come from beyond the L2 cache.
+ */
+function int8Rows(
+  out: usize,
+  x: usize,
+  xScales: usize,
+  w: usize,
+  wScales: usize,
+  from: i32,
+  end: i32,
+  K: i32,
+): void {
+  const groups = (K + 31) >> 5;
+  const quarter = (end - from) >> 2;
+  for (let n = from; n < from + quarter; n++) {
+    const y = fourDots(x, xScales, w + <usize>n * K, wScales + ((<usize>n * groups) << 2), quarter, K);
+    put(out, n, f32x4.extract_lane(y, 0));
+    put(out, n + quarter, f32x4.extract_lane(y, 1));
+    put(out, n + 2 * quarter, f32x4.extract_lane(y, 2));
+    put(out, n + 3 * quarter, f32x4.extract_lane(y, 3));
+  }
+  for (let n = from + 4 * quarter; n < end; n++) {
+    put(out, n, dotInt8(x, xScales, w + <usize>n * K, wScales + ((<usize>n * groups) << 2), K));
+  }
+}
+
+@inline function put(out: usize, n: i32, y: f32): void {
+  const p = out + (<usize>n << 2);
+  store<f32>(p, arg(4) ? load<f32>(p) + y : y);
 }
 
 function dotHalf(x: usize, w: usize, K: i32): f32 {
@@ -126,14 +146,13 @@ function dotInt8(x: usize, xScales: usize, w: usize, wScales: usize, K: i32): f3
   return f32x4.extract_lane(sums(acc, acc, acc, acc), 0);
 }
 
-/** Of rows n, n + step, n + 2·step, n + 3·step: x is loaded once. Each sum is the same bits as {@link dotInt8}'s. */
-function fourDots(x: usize, xScales: usize, weights: usize, n: i32, step: i32, K: i32): v128 {
+/** Of four rows, each `step` after the one before: x is loaded once. Each sum is the same bits as {@link dotInt8}'s. */
+function fourDots(x: usize, xScales: usize, w: usize, scale: usize, step: i32, K: i32): v128 {
   const groups = (K + 31) >> 5;
-  let w0 = weights + <usize>n * K;
+  let w0 = w;
   let w1 = w0 + <usize>step * K;
   let w2 = w1 + <usize>step * K;
   let w3 = w2 + <usize>step * K;
-  let scale = groupScales(n, groups);
   const scaleStep = <usize>(step * groups) << 2;
   let acc0 = f32x4.splat(0);
   let acc1 = f32x4.splat(0);

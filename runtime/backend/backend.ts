@@ -117,6 +117,11 @@ export interface Backend {
    * each row of `a` is rounded to int8 by groups of 32 as well (absolute maximum / 127), whatever the number of rows.
    */
   matmul(out: Tensor, a: Tensor, b: Tensor, options?: MatmulOptions): void;
+  /**
+   * outs[i] (M,Ni) = x (M,K)·weights[i]ᵀ for up to three weights (Ni,K) of one dtype: {@link Backend.matmul} with
+   * `transB`, in one op where there are few rows, since decoding waits for threads as long as it multiplies.
+   */
+  linears(outs: readonly Tensor[], x: Tensor, weights: readonly Tensor[]): void;
 
   // ---- tables ----------------------------------------------------------------------------------------------
   /** out (M,C) = table[ids]; table (V,C) is f32, f16 or i8, ids i32 (M), each in [0, V). */

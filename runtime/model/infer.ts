@@ -7,7 +7,7 @@ import type { Backend, Tensor } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
 import { type HookRows, type HookSet, hookPattern } from "./hooks.ts";
-import { linear, norm } from "./layers.ts";
+import { linear, linears, norm } from "./layers.ts";
 import { type RunState, stateBytes } from "./state.ts";
 import { takeTurn } from "./turn.ts";
 import { type Weights, weightBytes } from "./weights.ts";
@@ -92,9 +92,7 @@ export async function forward(
 
     // x += Attention(norm(x))
     norm(backend, f.n, f.stats, f.x, w.attnNorm);
-    linear(backend, f.q, f.n, w.q); // (B·T,H·D)
-    linear(backend, f.k, f.n, w.k); // (B·T,K·D)
-    linear(backend, f.v, f.n, w.v);
+    linears(backend, [f.q, f.k, f.v], f.n, [w.q, w.k, w.v]); // (B·T,H·D), (B·T,K·D) twice
     if (hook) {
       await hook(`blocks.${l}.attn.hook_q`, f.q, H, D);
       await hook(`blocks.${l}.attn.hook_k`, f.k, K, D);
@@ -124,14 +122,12 @@ export async function forward(
 
     // x += MLP(norm(x))
     norm(backend, f.n, f.stats, f.x, w.mlpNorm);
-    linear(backend, f.h, f.n, w.gate ?? w.up); // (B·T,d_ff)
+    if (w.gate)
+      linears(backend, [f.h, f.up], f.n, [w.gate, w.up]); // (B·T,d_ff) each
+    else linear(backend, f.h, f.n, w.up);
     if (hook) await hook(`blocks.${l}.mlp.hook_pre`, f.h, d_ff);
-    if (w.gate) {
-      linear(backend, f.up, f.n, w.up);
-      backend.swiglu(f.h, f.h, f.up);
-    } else {
-      backend.gelu(f.h, f.h);
-    }
+    if (w.gate) backend.swiglu(f.h, f.h, f.up);
+    else backend.gelu(f.h, f.h);
     if (hook) await hook(`blocks.${l}.mlp.hook_post`, f.h, d_ff);
     linear(backend, f.out, f.h, w.down);
     if (hook) await hook(`blocks.${l}.hook_mlp_out`, f.out, d);

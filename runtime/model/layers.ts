@@ -43,6 +43,24 @@ export function linear(
   if (bias) backend.addBroadcast(out, bias);
 }
 
+/** outs[i] (M,Oi) = {@link linear} of one x (M,I) by each of some layers */
+export function linears(
+  backend: Backend,
+  outs: readonly Tensor[],
+  x: Tensor,
+  layers: readonly Affine[],
+): void {
+  backend.linears(
+    outs,
+    x,
+    layers.map(({ weight }) => weight),
+  );
+  for (let i = 0; i < layers.length; i++) {
+    const { bias } = layers[i];
+    if (bias) backend.addBroadcast(outs[i], bias);
+  }
+}
+
 /** dx (M,I) = dOut (M,O) · weight (O,I); dWeight += dOutᵀ · x; dBias += Σ_M dOut */
 export function linearBackward(
   backend: Backend,

@@ -101,6 +101,7 @@ export class ReferenceBackend implements Backend {
   readonly geluBackward = elementwise.geluBackward;
 
   readonly matmul = matrices.matmul;
+  readonly linears = matrices.linears;
   readonly gather = matrices.gather;
   readonly scatterAdd = matrices.scatterAdd;
   readonly topk = matrices.topk;

@@ -122,19 +122,42 @@ export class WasmBackend extends WasmDevice implements Backend {
     const type = WEIGHT_TYPE[b.dtype];
     const fits = out.shape[0] === M && out.shape[1] === N && inner === K && type !== undefined;
     check(fits && (type === ops.F32 || (transB && !transA)), "matmul", out, a, b);
-    const nanoseconds = (M * N * K) / 20;
     if (transB && !transA && (M <= MATVEC_ROWS || type === ops.I8)) {
-      // Rounded rows lie in each thread's scratch memory: two bytes a value and a scale a group.
-      const rows = type === ops.I8 ? Math.max(1, Math.min(M, Math.floor(ROUNDED_VALUES / K))) : M;
-      if (type === ops.I8) this.reserveScratch(rows * Math.ceil(K / 32) * 68);
-      for (let m = 0; m < M; m += rows) {
-        const count = Math.min(rows, M - m);
-        const [to, from] =
-          count === M ? [out, a] : [this.view(out, [count, N], m * N), this.view(a, [count, K], m * K)];
-        this.run(ops.MATVEC, nanoseconds, to, from, b, b.scale ?? 0, type!, count, N, K, +accumulate);
-      }
+      this.#matvec([out], a, [b], accumulate);
     } else {
-      this.run(ops.GEMM, nanoseconds, out, a, b, type!, M, N, K, +transA, +transB, +accumulate);
+      this.run(ops.GEMM, (M * N * K) / 20, out, a, b, type!, M, N, K, +transA, +transB, +accumulate);
+    }
+  }
+
+  linears(outs: readonly Tensor[], x: Tensor, weights: readonly Tensor[]): void {
+    const [M, K] = x.shape;
+    const { dtype } = weights[0];
+    for (let i = 0; i < outs.length; i++) {
+      const fits = is(weights[i], weights[i].shape[0], K) && is(outs[i], M, weights[i].shape[0]);
+      check(fits && weights[i].dtype === dtype, "linears", outs[i], x, weights[i]);
+    }
+    if (M <= MATVEC_ROWS || dtype === "i8") this.#matvec(outs, x, weights, false);
+    else for (let i = 0; i < outs.length; i++) this.matmul(outs[i], x, weights[i], { transB: true });
+  }
+
+  #matvec(outs: readonly Tensor[], x: Tensor, weights: readonly Tensor[], accumulate: boolean): void {
+    const [M, K] = x.shape;
+    const type = WEIGHT_TYPE[weights[0].dtype]!;
+    // Rounded rows lie in each thread's scratch memory: two bytes a value and a scale a group.
+    const rows = type === ops.I8 ? Math.max(1, Math.min(M, Math.floor(ROUNDED_VALUES / K))) : M;
+    if (type === ops.I8) this.reserveScratch(rows * Math.ceil(K / 32) * 68);
+    for (let m = 0; m < M; m += rows) {
+      const count = Math.min(rows, M - m);
+      const part = (t: Tensor) => (count === M ? t : this.view(t, [count, t.shape[1]], m * t.shape[1]));
+      const operands: (Tensor | number)[] = [];
+      let columns = 0;
+      for (let i = 0; i < weights.length; i++) {
+        const w = weights[i];
+        operands.push(part(outs[i]), w, w.scale ?? 0, w.shape[0]);
+        columns += w.shape[0];
+      }
+      const nanoseconds = (count * columns * K) / 20;
+      this.run(ops.MATVEC, nanoseconds, part(x), type, count, K, +accumulate, weights.length, ...operands);
     }
   }
 

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import type { Tensor } from "../../../runtime/backend/backend.ts";
 import { f16, garbage, i8, normal, type OpProperty, property, roundable } from "./op-property.ts";
 
 /** Around the edges of register tiles (6, 8) and of small cache blocks. */
@@ -14,7 +15,7 @@ const stored = (rows: number, columns: number, transposed: boolean): [number, nu
 
 const shape = { rows: edge, inner: edge, columns: edge };
 
-export const matmulProperties: { matmul: OpProperty[] } = {
+export const matmulProperties: { matmul: OpProperty[]; linears: OpProperty[] } = {
   matmul: [
     ...combinations.map((options) => {
       const { transA, transB, accumulate } = options;
@@ -84,4 +85,31 @@ export const matmulProperties: { matmul: OpProperty[] } = {
       }),
     ),
   ],
+  linears: (["f32", "f16", "i8"] as const).map((dtype) =>
+    property(
+      `one to three ${dtype} weights`,
+      fc.record({
+        rows: fc.constantFrom(1, 2, 8, 9, 49),
+        inner: fc.constantFrom(1, 31, 32, 33, 64, 97),
+        columns: fc.array(edge, { minLength: 1, maxLength: 3 }),
+      }),
+      ({ rows, inner, columns }, random) => {
+        const weight = { f32: normal, f16, i8 }[dtype];
+        const named = <T>(letter: string, make: (n: number) => T) =>
+          Object.fromEntries(columns.map((n, i) => [`${letter}${i}`, make(n)]));
+        return {
+          tensors: {
+            x: (dtype === "i8" ? roundable : normal)(random, [rows, inner]),
+            ...named("out", (n) => garbage([rows, n])),
+            ...named("w", (n) => weight(random, [n, inner])),
+          },
+          run: (backend, tensors: Record<string, Tensor>) => {
+            const all = (letter: string) => columns.map((_, i) => tensors[`${letter}${i}`]);
+            backend.linears(all("out"), tensors.x, all("w"));
+          },
+          floor: 1,
+        };
+      },
+    ),
+  ),
 };

@@ -55,6 +55,14 @@ export function gather(out: Tensor, table: Tensor, ids: Tensor): void {
   });
 }
 
+export function linears(outs: readonly Tensor[], x: Tensor, weights: readonly Tensor[]): void {
+  check(outs.length === weights.length && weights.length <= 3, `linears: ${weights.length} weights`);
+  for (const [i, weight] of weights.entries()) {
+    check(weight.dtype === weights[0].dtype, "linears: weights of one dtype");
+    matmul(outs[i], x, weight, { transB: true });
+  }
+}
+
 export function scatterAdd(dTable: Tensor, ids: Tensor, dOut: Tensor): void {
   const [, C] = matrix(dTable, "scatterAdd dTable");
   expectShape(dOut, [ids.size, C], "scatterAdd dOut");
