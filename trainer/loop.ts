@@ -21,8 +21,11 @@ export interface LoopOptions {
   run: string;
   /** Weights that the run begins with, and begins again with before its first checkpoint. */
   init?: Checkpoint;
-  /** Operations a second that the machine could do at most. */
-  roof?: number;
+  /**
+   * Measures the operations a second that the machine could do at most, in some milliseconds. The best measurement
+   * counts, since whatever else the machine does only lowers it.
+   */
+  roof?: () => number;
 }
 
 export type Ending = {
@@ -40,7 +43,8 @@ export type Ending = {
  * @throws ReflowError `numerics` then; `checkpoint` where a save fails: older checkpoints stay
  */
 export async function runTraining(training: Training, options: LoopOptions): Promise<Ending> {
-  const { run, roof } = options;
+  const { run } = options;
+  let roof = options.roof?.();
   const { trajectory, conduct, model } = training.settings;
   const { steps } = trajectory;
   const metrics = new Metrics(run);
@@ -96,6 +100,7 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
       const tokensPerSecond = (1000 * training.tokensPerStep) / (performance.now() - start);
       const { step } = training;
       const log = step % conduct.logEvery === 0 || step === steps;
+      if (log && roof) roof = Math.max(roof, options.roof!());
       const roofShare = roof && (tokensPerSecond * flops) / roof;
       if (log) {
         metrics.write({

@@ -50,15 +50,14 @@ export async function train(flags: Flags): Promise<void> {
   if (conduct.dryRun) return;
 
   const backend = await createWasmBackend({ threads: conduct.threads });
-  const roof = measureRoof(backend);
   const training = new Training(backend, settings, data);
   // Not before now: what is wrong with the flags or the data leaves no folder behind.
   const lock = lockFolder(out);
   try {
     if (!resumed) refuseIfTaken(out);
-    console.error(`${backend.description}, roof ${(roof / 1e9).toFixed(0)} GFLOP/s; writing to ${out}`);
+    console.error(`${backend.description}; writing to ${out}`);
     returnToCheckpoint(training, out, init);
-    const ending = await runTraining(training, { run: out, init, roof });
+    const ending = await runTraining(training, { run: out, init, roof: () => measureRoof(backend) });
     backend.dispose();
     if (ending.reason === "SIGINT" || ending.reason === "SIGTERM") {
       console.error(`Saved ${ending.checkpoint}; add --resume to go on.`);
