@@ -1,6 +1,13 @@
 import { Command } from "commander";
+import { ReflowError } from "../runtime/errors.ts";
 import { number } from "../trainer/command.ts";
 import type { Row } from "./bench/measure.ts";
+
+/** The beginnings of all rows' names. */
+const ROWS = [
+  ...["nn", "nt", "tn"].flatMap((kind) => [512, 1024].map((size) => `gemm/${kind}/${size}`)),
+  ...["train-step/nano", "decode/nano/int8", "decode/small/int8", "read-bandwidth", "peer"],
+];
 
 export function benchCommand(): Command {
   return new Command("bench")
@@ -23,6 +30,10 @@ async function bench(names: string[], options: { threads?: number; json?: boolea
   const { createWasmBackend } = await import("../runtime/backend/wasm/mod.ts");
   const { benchGemm, product } = await import("./bench/gemm.ts");
   const wanted = (name: string) => names.length === 0 || names.some((prefix) => name.startsWith(prefix));
+  const unknown = names.find((name) => !ROWS.some((each) => each.startsWith(name)));
+  if (unknown !== undefined) {
+    throw new ReflowError("usage", `no row's name begins with "${unknown}"`, `there are ${ROWS.join(", ")}`);
+  }
   const rows: Row[] = [];
   const add = (...more: Row[]) => {
     rows.push(...more);
@@ -53,7 +64,6 @@ async function bench(names: string[], options: { threads?: number; json?: boolea
     );
   }
   if (options.json) console.log(JSON.stringify({ device: all.description, engine: engine(), rows }));
-  process.exit(); // peers leave workers behind
 }
 
 function engine(): string {

@@ -26,13 +26,4 @@ const program = new Command("bun run cli").description(
 );
 for (const command of commands) program.addCommand(command);
 
-// A reader that has seen enough, as `| head` has, is nobody's error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  process.exit();
-});
 await runCommand(program);
-// A sleeping thread must not hold the process, as in Deno it does, nor may the end of the output be lost: in Bun only
-// `end` waits until a slow reader has it all.
-await new Promise<void>((resolve) => process.stdout.end(resolve));
-process.exit();

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import type { FinishEvent, GenerateEvent, GenerateOptions, TokenEvent } from "../runtime/model/generate.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
-import { number } from "../trainer/command.ts";
+import { note, number } from "../trainer/command.ts";
 import { columnsOf, printable, tokenLabel, wrap } from "./format.ts";
 import { CHECKPOINT, count, oneOf } from "./options.ts";
 
@@ -74,7 +74,7 @@ async function sample(path: string, options: SampleOptions): Promise<void> {
     console.log(JSON.stringify({ prompt, samples, ...figures }));
   } else {
     const reasons = new Set(samples.map(({ finishReason }) => finishReason));
-    console.error(wrap(describe(figures, [...reasons].join(", ")), columnsOf(process.stderr)));
+    note(wrap(describe(figures, [...reasons].join(", ")), columnsOf(process.stderr)));
   }
 }
 
@@ -88,7 +88,6 @@ class Display {
 
   constructor(samples: number, prompt: string) {
     this.#waiting = Array.from({ length: samples }, () => prompt);
-    this.#write();
   }
 
   show({ index, type }: GenerateEvent, text: string): void {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
+import { note } from "../trainer/command.ts";
 import { number, tokenLabel } from "./format.ts";
 
 interface TokenizeOptions {
@@ -43,7 +44,7 @@ async function tokenize(text: string | undefined, options: TokenizeOptions): Pro
   } else {
     const width = String(tokenizer.vocabSize - 1).length;
     for (const id of ids) console.log(`${String(id).padStart(width)}  ${tokenLabel(tokenizer, id)}`);
-    console.error(`${number(ids.length)} tokens, ${number(bytes)} bytes`);
+    note(`${number(ids.length)} tokens, ${number(bytes)} bytes`);
   }
 }
 

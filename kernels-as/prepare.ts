@@ -37,7 +37,7 @@ function install(files: string[]): void {
   const stamp = (by: string) => join(root, `node_modules/.reflow-${by}`);
   const by = process.versions.bun ? "bun" : "deno";
   if (isCurrent(stamp("bun"), print) || isCurrent(stamp(by), print)) return;
-  console.error("Installing packages (first run) …");
+  process.stderr.write("Installing packages …\n");
   const args = by === "bun" ? ["install", "--frozen-lockfile"] : ["install"];
   const result = spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" });
   if (result.status !== 0) {
@@ -57,7 +57,7 @@ function install(files: string[]): void {
 }
 
 async function buildKernels(): Promise<void> {
-  console.error("Building the kernels (first run) …");
+  process.stderr.write("Building the kernels …\n");
   mkdirSync(build, { recursive: true });
   const { microkernelSource } = await import("./microkernel.ts");
   const asc = await import("assemblyscript/asc");

@@ -1,10 +1,10 @@
 /**
- * reFlow: load, run, read and steer language models whose embedding is factored into recipes and signals.
+ * reFlow: load, run and read language models whose embedding is factored into recipes and signals.
  *
  * @example
  * import { loadModel } from "reflow";
  *
- * using model = await loadModel("runs/nano");
+ * using model = await loadModel("runs/tiny");
  * for await (const event of model.generate("Once upon a time", { maxTokens: 50 })) {
  *   process.stdout.write(event.text);
  * }

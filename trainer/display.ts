@@ -1,4 +1,5 @@
 import { Presets, SingleBar } from "cli-progress";
+import { note } from "./command.ts";
 
 /** What the bar shows beside its own figures. */
 export interface Shown {
@@ -40,7 +41,7 @@ export class Display {
     const roof = roofShare === undefined ? "" : `${Math.round(100 * roofShare)}% of roof  `;
     this.#bar?.update(step, { loss: loss.toFixed(3), val, rate, roof });
     if (!this.#bar && log) {
-      console.error(
+      note(
         `step ${step}/${this.#steps}  loss ${loss.toFixed(4)}  val ${val}  ${rate} tok/s  ${roof}`.trimEnd(),
       );
     }
@@ -49,7 +50,7 @@ export class Display {
   /** A line of its own, above the bar. */
   note(line: string): void {
     if (!this.#bar) {
-      console.error(line);
+      note(line);
       return;
     }
     // Stopping, the bar goes back to where the cursor was saved: from now on, that is a line lower.
@@ -75,7 +76,7 @@ export async function withBar<T>(
       if (stage !== shown) {
         if (shown) bar.stop();
         shown = stage;
-        if (!process.stderr.isTTY) console.error(`${stage} …`);
+        if (!process.stderr.isTTY) note(`${stage} …`);
         bar.start(of, done, { stage: stage.padEnd(9) });
       }
       bar.setTotal(of);

@@ -49,5 +49,3 @@ const command = new Command("trainer")
   .action((options) => train(readFlags(options)));
 
 await runCommand(command);
-// The backend's threads and a pending read must not hold the process.
-process.exit();

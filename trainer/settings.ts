@@ -158,7 +158,7 @@ export function resolveSettings(given: Flags, inherited?: ModelConfig): Settings
     preset,
     model,
     trajectory: {
-      minLr: lr / 10,
+      minLr: Number((lr / 10).toPrecision(12)), // 0.003 / 10 has a tail that nobody asked for
       schedule: "cosine",
       weightDecay: 0.1,
       gradClip: 1,

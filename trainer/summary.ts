@@ -40,7 +40,7 @@ export async function summarize(
   }
   if (data.tokenizer) {
     lines.push("", ...(await sample(checkpoint)));
-    lines.push("", ...nearest(checkpoint, data));
+    lines.push(...nearest(checkpoint, data));
   }
   lines.push("", `Checkpoint: ${checkpoint}`, "Next:");
   lines.push(
@@ -98,10 +98,8 @@ function nearest(path: string, { tokenizer }: Data): string[] {
         .map(({ text, cosine }) => `${text.trim()} ${cosine.toFixed(2)}`);
       return [`  ${word.trim().padEnd(8)} ${shown.join("  ")}`];
     });
-    return [
-      `Nearest neighbours in ${isFactored(config) ? "recipe" : "embedding"} space, by cosine:`,
-      ...lines.slice(0, 4),
-    ];
+    if (lines.length === 0) return [];
+    return ["", `Nearest neighbours in ${name} space, by cosine:`, ...lines.slice(0, 4)];
   } finally {
     checkpoint.close();
   }

@@ -9,7 +9,9 @@ import { type Checkpoint, latestCheckpoint, openCheckpoint } from "../runtime/fo
 import { lockFolder } from "../runtime/formats/lock.ts";
 import { trainingBytes } from "../runtime/model/train.ts";
 import { baselines } from "./baselines.ts";
+import { note } from "./command.ts";
 import { loadData } from "./data/load.ts";
+import { countWindows } from "./data/sampler.ts";
 import { withBar } from "./display.ts";
 import { EXIT_CODES, returnToCheckpoint, runTraining } from "./loop.ts";
 import { type Flags, resolveSettings, resumeSettings, type Settings } from "./settings.ts";
@@ -29,7 +31,7 @@ export async function train(flags: Flags): Promise<void> {
   const settings = resumed ? settingsOf(resumed, flags) : resolveSettings(flags, init?.config);
   const { model, trajectory, conduct } = settings;
   refuseIfTooLarge(settings);
-  console.error(describeSettings(settings));
+  note(describeSettings(settings));
 
   const { data: path, val, tokenizer } = trajectory;
   const inherited = trajectory.init === undefined ? undefined : tokenizerOf(resumed ?? init!);
@@ -42,11 +44,12 @@ export async function train(flags: Flags): Promise<void> {
       onProgress,
     }),
   );
-  console.error(data.description);
+  note(data.description);
   const counted = baselines(data.train, data.val, model.vocab_size);
-  console.error(
+  note(
     `Counting reaches, on the same validation text: unigrams ${counted.unigram.toFixed(4)}, interpolated bigrams ${counted.bigram.toFixed(4)} nats a token`,
   );
+  for (const source of [data.train, data.val]) countWindows(source, model.context);
   if (conduct.dryRun) return;
 
   const backend = await createWasmBackend({ threads: conduct.threads });
@@ -55,18 +58,19 @@ export async function train(flags: Flags): Promise<void> {
   const lock = lockFolder(out);
   try {
     if (!resumed) refuseIfTaken(out);
-    console.error(`${backend.description}; writing to ${out}`);
+    note(`${backend.description}; writing to ${out}`);
     returnToCheckpoint(training, out, init);
     const ending = await runTraining(training, { run: out, init, roof: () => measureRoof(backend) });
-    backend.dispose();
     if (ending.reason === "SIGINT" || ending.reason === "SIGTERM") {
-      console.error(`Saved ${ending.checkpoint}; add --resume to go on.`);
+      note(`Saved ${ending.checkpoint}; add --resume to go on.`);
       process.exitCode = EXIT_CODES[ending.reason];
     } else {
       console.log(await summarize(ending.checkpoint, { valLoss: ending.valLoss, data, baselines: counted }));
     }
   } finally {
     lock.release();
+    backend.dispose();
+    init?.close();
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The Backend contract: some thirty kernels over device tensors, with two implementations (`wasm/`, `webgpu/`).
+ * The Backend contract: some thirty kernels over device tensors, implemented in `wasm/` and meant for `webgpu/` beside it.
  *
  * - Ops run in the order they are called and return nothing. A backend may run an op at once (WASM) or record it
  *   and submit later (WebGPU); only {@link Backend.read} waits.

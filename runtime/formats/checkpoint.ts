@@ -10,6 +10,7 @@ import { ReflowError } from "../errors.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { checkTensors } from "./checkpoint-tensors.ts";
 import {
+  codeOf,
   discard,
   diskError,
   type FileRecord,
@@ -111,9 +112,19 @@ function refuseIfTaken(folder: string): void {
 
 // ---- runs -------------------------------------------------------------------------------------------------
 
+/** @throws ReflowError `checkpoint` where the path can't be looked at */
+function statIfAny(path: string) {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (cause) {
+    const message = `${path} could not be opened (${codeOf(cause)})`;
+    throw new ReflowError("checkpoint", message, "check the path and its permissions", { cause });
+  }
+}
+
 /** Step folders of a run, newest first, damaged ones included. */
 function steps(run: string): string[] {
-  if (!statSync(run, { throwIfNoEntry: false })?.isDirectory()) return [];
+  if (!statIfAny(run)?.isDirectory()) return [];
   return readdirSync(run)
     .map((name) => /^step-(\d+)$/.exec(name))
     .filter((match) => match !== null)
@@ -152,7 +163,7 @@ export function latestCheckpoint(run: string): string | undefined {
  * @throws ReflowError `checkpoint` where there is none
  */
 export function resolveCheckpoint(path: string): string {
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = statIfAny(path);
   const help = "give a checkpoint's folder, with config.json and model.safetensors, or a run's folder";
   if (!stat) throw new ReflowError("checkpoint", `${path} does not exist`, help);
   if (!stat.isDirectory()) throw new ReflowError("checkpoint", `${path} is not a folder`, help);

@@ -140,6 +140,11 @@ const REASONS: Record<string, [why: string, help: string]> = {
   EPERM: ["there is no permission to write there", CLOSED],
   EROFS: ["the file system is read-only", CLOSED],
   ENOTDIR: ["a part of the path is a file, not a folder", "give another path"],
+  ENOENT: ["a part of the path does not exist", "give another path"],
+  EEXIST: ["something else is there", "give another path"],
+  EISDIR: ["a folder is there", "give another path"],
+  ENAMETOOLONG: ["the name is too long", "give a shorter path"],
+  ELOOP: ["its links lead in a circle", "give another path"],
   EIO: ["the disk reports an error", "write to another disk"],
 };
 

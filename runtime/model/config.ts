@@ -121,10 +121,11 @@ export function parseConfig(json: unknown, where = "config"): ModelConfig {
   if (!result.success) {
     const issue = result.issues[0];
     const key = issue.path?.map((part) => String(part.key)).join(".") ?? "the whole";
+    const missing = issue.received === "undefined";
     throw new ReflowError(
       "config",
-      `${where}: ${key}: expected ${issue.expected}, found ${issue.received}`,
-      issue.message,
+      `${where}: ${key} ${missing ? "is missing" : `is ${issue.received}, expected ${issue.expected}`}`,
+      "is it a reFlow config.json? Its keys are vocab_size, d_model, n_layers, n_heads and so on",
     );
   }
   const c = dropUndefined(result.output) as ModelConfig;

@@ -45,7 +45,7 @@ export interface Evaluation {
  * disposed of.
  *
  * @example
- * using model = await loadModel("runs/nano");
+ * using model = await loadModel("runs/tiny");
  * for await (const event of model.generate("Once upon a time", { maxTokens: 50, seed: 1 })) {
  *   process.stdout.write(event.text);
  * }
@@ -246,6 +246,9 @@ export class Model implements Disposable {
 
   #batch(ids: Ids): { sequences: Int32Array[]; length: number } {
     const { config } = this.#model;
+    if (typeof ids === "string") {
+      throw new ReflowError("usage", "ids were expected, not text", "pass model.tokenize(text)");
+    }
     const sequences = (isBatch(ids) ? ids : [ids]).map((sequence) => checkIds(config, sequence));
     const length = sequences[0]?.length ?? 0;
     const other = sequences.find((sequence) => sequence.length !== length);

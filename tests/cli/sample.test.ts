@@ -50,7 +50,10 @@ test("text on stdout, figures on stderr; the same seed gives the same text", asy
 
 test("without a prompt, from a document's beginning to the context's end; the seed is told", async () => {
   const first = await json<Sampled>("sample", folder);
-  expect(first.samples[0].ids.length).toBe(48 - 1);
+  const [{ ids, finishReason }] = first.samples;
+  // A model that knows nothing ends a document as readily as it does anything else.
+  if (finishReason === "endOfText") expect(ids.length).toBeLessThan(48);
+  else expect([finishReason, ids.length]).toEqual(["length", 48 - 1]);
   const again = await json<Sampled>("sample", folder, "--seed", String(first.seed));
   expect(again.samples).toEqual(first.samples);
 });

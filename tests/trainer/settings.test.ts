@@ -104,7 +104,7 @@ test("impossible dimensions", () => {
   assert.match(refuse({ d_model: 130 }), /n_heads 4 does not divide d_model 130/);
   assert.match(refuse({ d_model: 12 }), /the head width 3 is odd/);
   assert.match(refuse({ d_model: 0 }), /d_model/);
-  assert.match(refuse({ n_layers: "4" as never }), /n_layers: expected number, found "4"/);
+  assert.match(refuse({ n_layers: "4" as never }), /n_layers is "4", expected number/);
   assert.match(refuse({ variant: "reflow-topk", top_k: 129 }), /top_k is 129; use 1 to n_signals = 128/);
 });
 

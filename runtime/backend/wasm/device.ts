@@ -1,3 +1,4 @@
+import { ReflowError } from "../../errors.ts";
 import type { DType, HostArray, Tensor } from "../backend.ts";
 import { Heap } from "./heap.ts";
 import type { Build, KernelExports } from "./kernels.ts";
@@ -51,6 +52,7 @@ export class WasmDevice {
   #integers!: Int32Array;
   floats!: Float32Array;
   #scratchBytes = 0;
+  #disposed = false;
 
   constructor(
     readonly exports: KernelExports,
@@ -66,6 +68,16 @@ export class WasmDevice {
     this.#integers[SHARED] = shared;
     this.#integers[MAY_SLEEP] = +mainThreadMaySleep();
     this.reserveScratch(PANEL_BYTES);
+  }
+
+  /** An op would wait for workers that are gone, for ever. */
+  #refuseIfDisposed(): void {
+    if (!this.#disposed) return;
+    throw new ReflowError(
+      "device",
+      "the model, or its backend, was disposed of",
+      "load it again, or dispose of it later",
+    );
   }
 
   #refresh(): void {
@@ -89,6 +101,7 @@ export class WasmDevice {
    * addresses, numbers are integers; floats come after them, put there with {@link float} beforehand.
    */
   run(op: number, work: number, ...args: (Tensor | number)[]): void {
+    this.#refuseIfDisposed();
     for (let i = 0; i < args.length; i++) {
       const value = args[i];
       this.#integers[ARGUMENTS + i] = typeof value === "number" ? value : (value as WasmTensor).pointer;
@@ -104,6 +117,7 @@ export class WasmDevice {
   // ---- memory ----------------------------------------------------------------------------------------------
 
   alloc(shape: readonly number[], dtype: DType = "f32"): Tensor {
+    this.#refuseIfDisposed();
     const size = elements(shape);
     const pointer = this.#heap.alloc(size * BYTES[dtype]);
     if (dtype !== "i8") return { dtype, shape, size, pointer } as WasmTensor;
@@ -146,6 +160,7 @@ export class WasmDevice {
   }
 
   dispose(): void {
+    this.#disposed = true;
     for (const worker of this.workers) worker.terminate();
     this.workers.length = 0;
   }
