@@ -4,7 +4,7 @@
  * Generated, because its twelve accumulators must be named locals: arrays of v128 live in memory. A is packed with
  * each value repeated four times, so that a row's operand is a plain 16-byte load: Bun's engine turns
  * `v128.load32_splat` into a load and a shuffle, and with it this kernel reached 0.60 of the roof; with repeated
- * values 0.93 (0.93 in Deno against 0.78 likewise). Unrolling K spills accumulators and halves the speed.
+ * values 0.93. Unrolling K spills accumulators and halves the speed.
  */
 export const MR = 6;
 export const NR = 8;

@@ -7,8 +7,7 @@ import { AdamW } from "../runtime/model/optimizer.ts";
 import { allocateParameters, initialize, type Parameters } from "../runtime/model/parameters.ts";
 import { TrainableModel } from "../runtime/model/train.ts";
 import type { Data } from "./data/load.ts";
-import { countWindows, readBatch, Sampler } from "./data/sampler.ts";
-import type { TokenSource } from "./data/shards.ts";
+import { countWindows, readBatch, readWindow, Sampler } from "./data/sampler.ts";
 import { learningRate } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
 
@@ -120,7 +119,7 @@ export class Training {
       for (let b = 0; b < batch; b++) {
         // A last batch that isn't full repeats a window, whose loss isn't counted.
         const index = from + Math.min(b, rows - 1);
-        readWindow(val, Math.floor((index * windows) / chosen), length, this.#ids, this.#targets, b);
+        readWindow(val, Math.floor((index * windows) / chosen), b, this.#ids, this.#targets, length);
       }
       await this.#model.evaluate(this.#ids, this.#targets);
       for (const loss of await this.backend.read(this.#model.losses, 0, rows * length)) sum += loss;
@@ -211,20 +210,6 @@ export class Training {
 
 /** Values copied to the host at a time while saving. */
 const CHUNK = 2 ** 20;
-
-function readWindow(
-  source: TokenSource,
-  window: number,
-  length: number,
-  ids: Int32Array,
-  targets: Int32Array,
-  row: number,
-): void {
-  const tokens = new Int32Array(length + 1);
-  source.read(window * length, tokens);
-  ids.set(tokens.subarray(0, length), row * length);
-  targets.set(tokens.subarray(1), row * length);
-}
 
 function readParameters(backend: Backend, file: TensorFile, prefix: string, parameters: Parameters): void {
   for (const [name, tensor] of Object.entries(parameters)) {

@@ -112,10 +112,22 @@ export function readBatch(
   targets: Int32Array,
   length: number,
 ): void {
-  const window = new Int32Array(length + 1);
   for (let b = 0; b * length < ids.length; b++) {
-    source.read(sampler.window(first + b) * length, window);
-    ids.set(window.subarray(0, length), b * length);
-    targets.set(window.subarray(1), b * length);
+    readWindow(source, sampler.window(first + b), b, ids, targets, length);
   }
+}
+
+/** Reads one window of a source into row `b` of a batch. */
+export function readWindow(
+  source: TokenSource,
+  window: number,
+  b: number,
+  ids: Int32Array,
+  targets: Int32Array,
+  length: number,
+): void {
+  const tokens = new Int32Array(length + 1);
+  source.read(window * length, tokens);
+  ids.set(tokens.subarray(0, length), b * length);
+  targets.set(tokens.subarray(1), b * length);
 }
