@@ -28,6 +28,8 @@ export type ErrorCode =
   | "data" // text, shards, token ids
   | "network" // a download
   | "memory" // it would not fit
-  | "device" // no such backend, or it was lost
+  | "device" // no such backend, or it can't do what was asked
+  | "lost" // a device that went away in the middle
+  | "job" // another process of a job failed
   | "numerics" // a loss or a gradient that is not finite
   | "busy"; // somebody else holds the folder

@@ -82,6 +82,11 @@ export interface Backend {
   readonly name: "wasm" | "webgpu";
   /** One line for people: engine, threads or adapter, and the build or tier chosen. */
   readonly description: string;
+  /**
+   * Rows of logits that the loss works on at a time, at the least: each chunk goes over the whole table's gradient, and a
+   * GPU is not filled by as few rows as a CPU.
+   */
+  readonly lossRows: number;
 
   // ---- memory ----------------------------------------------------------------------------------------------
   /** A zero-filled tensor. For `i8` its `scale` is allocated with it (shape must be two-dimensional). */

@@ -9,6 +9,8 @@ export interface BatchShape {
   batch: number;
   /** T */
   length: number;
+  /** `Backend.lossRows`; a CPU's where it isn't said. */
+  lossRows?: number;
 }
 
 /** `Backend.alloc`, or something that only counts. */

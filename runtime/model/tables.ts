@@ -12,7 +12,8 @@ import type { Parameters } from "./parameters.ts";
 
 export type TableActivations = ReturnType<typeof tableActivations>;
 
-export function tableActivations(config: ModelConfig, { batch, length }: BatchShape, alloc: Alloc) {
+export function tableActivations(config: ModelConfig, shape: BatchShape, alloc: Alloc) {
+  const { batch, length, lossRows = 128 } = shape;
   const { vocab_size: V, d_model: d, n_signals: S = 0, variant } = config;
   const M = batch * length;
   const factored = isFactored(config);
@@ -30,17 +31,17 @@ export function tableActivations(config: ModelConfig, { batch, length }: BatchSh
     signals: factored ? alloc([M, S]) : undefined,
     dSignals: factored ? alloc([M, S]) : undefined,
     /** One chunk's logits, then their gradient: all of them at once would be the largest tensor by far */
-    logits: alloc([chunkRows(M, V), V]),
+    logits: alloc([chunkRows(M, V, lossRows), V]),
     losses: alloc([M]),
   };
 }
 
 /**
- * Token rows per chunk of the head: at most 8 MiB of logits, but 128 rows at the least. Every chunk reads and writes
+ * Token rows per chunk of the head: at most 8 MiB of logits, but so many rows at the least. Every chunk reads and writes
  * the whole gradient of the table, which fewer rows would not pay for.
  */
-function chunkRows(M: number, V: number): number {
-  return Math.min(M, Math.max(128, Math.floor(2 ** 21 / V)));
+function chunkRows(M: number, V: number, least: number): number {
+  return Math.min(M, Math.max(least, Math.floor(2 ** 21 / V)));
 }
 
 /** The tensors of one chunk of m token rows, as views. */

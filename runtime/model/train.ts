@@ -70,7 +70,7 @@ export class TrainableModel {
   ) {
     const { n_heads: heads, n_kv_heads: kvHeads } = config;
     this.gradients = allocateParameters(backend, config);
-    const all = allocateActivations(config, shape, (dimensions, dtype) => {
+    const all = allocateActivations(config, { ...shape, lossRows: backend.lossRows }, (dimensions, dtype) => {
       const tensor = backend.alloc(dimensions, dtype);
       this.#owned.push(tensor);
       return tensor;

@@ -18,6 +18,7 @@ const BYTES: Record<DType, number> = { f32: 4, i32: 4, f16: 2, i8: 1 };
 export class ReferenceBackend implements Backend {
   readonly name = "wasm";
   readonly description = "float64 reference, one thread";
+  readonly lossRows = 128;
   #allocated = 0;
   #peak = 0;
 

@@ -46,6 +46,7 @@ function mainThreadMaySleep(): boolean {
 /** The part of the WASM backend that holds memory and threads; `mod.ts` adds the ops. */
 export class WasmDevice {
   readonly name = "wasm";
+  readonly lossRows = 128;
   readonly description: string;
   readonly threads: number;
   #heap: Heap;

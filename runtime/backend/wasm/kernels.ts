@@ -25,20 +25,22 @@ export function canShareMemory(): boolean {
   return typeof SharedArrayBuffer === "function" && typeof Worker === "function";
 }
 
-/** Compiles a build, from beside the sources (a disk) or from the address this file was loaded from (a page). */
-export async function compileKernels(build: Build): Promise<WebAssembly.Module> {
-  const url = new URL(`../../../kernels-as/build/${build}.wasm`, import.meta.url);
+/**
+ * Compiles a build.
+ *
+ * @param assets the folder that it is in; the one it was built into where it isn't said
+ */
+export async function compileKernels(build: Build, assets?: URL): Promise<WebAssembly.Module> {
+  const url = new URL(`${build}.wasm`, assets ?? new URL("../../../kernels-as/build/", import.meta.url));
   try {
-    if (url.protocol === "file:") {
-      const { readFile } = await import("node:fs/promises");
-      return await WebAssembly.compile(await readFile(url));
-    }
-    return await WebAssembly.compileStreaming(fetch(url));
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+    return await WebAssembly.compile(await response.arrayBuffer());
   } catch (cause) {
     throw new ReflowError(
       "device",
       `the WASM kernels (${build}) can't be loaded: ${(cause as Error).message}`,
-      "build them with `bun kernels-as/prepare.ts`",
+      "build them with `bun kernels-as/prepare.ts`; a bundle says with `assets` where they are",
       { cause },
     );
   }

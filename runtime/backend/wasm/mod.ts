@@ -16,6 +16,18 @@ import type { WorkerStart } from "./worker.ts";
 export interface WasmOptions {
   /** Worker threads and the caller together; default: every core. More than 1 needs shared memory. */
   threads?: number;
+  /**
+   * The address of a folder, with a slash at its end, that holds the kernels and `worker.js`. For bundles: otherwise they
+   * are found among the sources.
+   *
+   * @example
+   * // bun build app.ts --target browser --minify --splitting --outdir dist \
+   * //   --external "node:*" --external "bun:*" --external webgpu
+   * // bun build node_modules/reflow/runtime/backend/wasm/worker.ts --target browser --outdir dist/reflow
+   * // cp node_modules/reflow/kernels-as/build/*.wasm dist/reflow
+   * const backend = await createWasmBackend({ assets: new URL("reflow/", document.baseURI) });
+   */
+  assets?: URL;
   /** A build other than the best this engine validates, for tests. */
   build?: Build;
 }
@@ -35,21 +47,27 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
   const shared = options.build ? options.build.endsWith("shared") : wanted > 1 && canShareMemory();
   const threads = shared ? wanted : 1;
   const build = options.build ?? chooseBuild(shared);
-  const module = await compileKernels(build);
+  const module = await compileKernels(build, options.assets);
   const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared });
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  const worker = options.assets
+    ? new URL("worker.js", options.assets)
+    : new URL("./worker.ts", import.meta.url);
   const workers = await Promise.all(
-    Array.from({ length: threads - 1 }, (_, i) => startWorker({ module, memory, thread: i + 1 })),
+    Array.from({ length: threads - 1 }, (_, i) => startWorker(worker, { module, memory, thread: i + 1 })),
   );
   return new WasmBackend(exports as KernelExports, memory, workers, build);
 }
 
-function startWorker(start: WorkerStart): Promise<Worker> {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+function startWorker(url: URL, start: WorkerStart): Promise<Worker> {
+  const worker = new Worker(url, { type: "module" });
   return new Promise((resolve, reject) => {
     worker.onmessage = () => resolve(worker);
-    worker.onerror = (event) =>
-      reject(new ReflowError("device", `a worker thread did not start: ${event.message}`, "try one thread"));
+    worker.onerror = (event) => {
+      // A page says nothing of a worker that it can't fetch.
+      const what = event.message ?? `${url} can't be loaded`;
+      reject(new ReflowError("device", `a worker thread did not start: ${what}`, "try one thread"));
+    };
     worker.postMessage(start);
     // A blocked worker must not keep the process alive (Bun and Node have unref, Deno ends with the main module).
     (worker as { unref?(): void }).unref?.();

@@ -7,7 +7,7 @@ import { length as euclidean } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { garbage, type HostTensor, normal, type OpProperty, property } from "./op-property.ts";
 
-const CONTEXT = 80;
+const CONTEXT = 100;
 
 /** With grouped key/value heads, down to one for all. */
 const heads = fc.constantFrom([1, 1], [2, 2], [3, 3], [2, 1], [4, 2], [6, 2], [4, 1]);
@@ -17,7 +17,7 @@ const attentionShape = fc
     batch: fc.integer({ min: 1, max: 3 }),
     length: fc.constantFrom(1, 2, 3, 5, 8, 16, 17, 33, 64, 65),
     heads,
-    headDim: fc.constantFrom(1, 2, 3, 4, 6, 8, 10, 16, 24, 32, 64),
+    headDim: fc.constantFrom(1, 2, 3, 4, 6, 8, 10, 16, 24, 32, 40, 64, 96, 128),
   })
   .map(({ heads: [H, K], ...rest }): AttentionShape => ({ ...rest, heads: H, kvHeads: K }));
 
@@ -58,10 +58,10 @@ function forward(shape: AttentionShape, { q, k, v }: ReturnType<typeof inputs>) 
 /** New rows of each sequence over what its cache already holds. */
 const cached = fc
   .record({
-    starts: fc.array(fc.integer({ min: 0, max: CONTEXT - 9 }), { minLength: 1, maxLength: 4 }),
-    length: fc.integer({ min: 1, max: 9 }),
+    starts: fc.array(fc.integer({ min: 0, max: CONTEXT - 65 }), { minLength: 1, maxLength: 4 }),
+    length: fc.constantFrom(1, 2, 3, 5, 8, 9, 17, 65),
     heads,
-    headDim: fc.constantFrom(1, 2, 3, 8, 16, 32, 40, 64),
+    headDim: fc.constantFrom(1, 2, 3, 8, 16, 32, 40, 64, 96),
   })
   .map(({ heads: [H, K], starts, ...rest }) => ({
     starts,

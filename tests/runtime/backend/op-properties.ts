@@ -19,7 +19,7 @@ import {
 
 export type Op = Exclude<
   keyof Backend,
-  "name" | "description" | "alloc" | "free" | "view" | "write" | "read" | "memory" | "dispose"
+  "name" | "description" | "lossRows" | "alloc" | "free" | "view" | "write" | "read" | "memory" | "dispose"
 >;
 
 const rows = fc.constantFrom(1, 2, 3, 8, 17, 64, 131);

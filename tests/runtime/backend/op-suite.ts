@@ -12,6 +12,9 @@ export interface OpSuiteOptions {
   runs?: number;
 }
 
+/** A software GPU compiles a kernel for each new shape, for seconds where the machine is busy. */
+const TIMEOUT = { timeout: 120_000 };
+
 export function opSuite(
   name: string,
   makeBackend: () => Promise<Backend>,
@@ -25,7 +28,7 @@ export function opSuite(
     after(() => backend.dispose());
 
     for (const [op, properties] of Object.entries(OP_PROPERTIES)) {
-      for (const { title, check } of properties) test(`${op}: ${title}`, () => check(backend, runs));
+      for (const { title, check } of properties) test(`${op}: ${title}`, TIMEOUT, () => check(backend, runs));
     }
 
     test("memory: tensors begin as zeros, and are written and read in part", async () => {

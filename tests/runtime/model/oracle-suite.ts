@@ -57,6 +57,9 @@ export interface OracleOptions {
   lossTolerance: number;
 }
 
+/** A software GPU compiles some hundred kernels, for seconds where the machine is busy. */
+const TIMEOUT = { timeout: 120_000 };
+
 export function oracleSuite(
   name: string,
   makeBackend: () => Promise<Backend>,
@@ -70,7 +73,7 @@ export function oracleSuite(
     after(() => backend.dispose());
 
     for (const caseName of ORACLE_CASES) {
-      test(`${caseName}: logits, hidden states, loss, gradients and one step`, async () => {
+      test(`${caseName}: logits, hidden states, loss, gradients and one step`, TIMEOUT, async () => {
         const oracle = await readOracle(caseName);
         const { model, optimizer, parameters, dispose } = build(backend, oracle);
         const [loss] = oracle.tensor("loss");
@@ -105,7 +108,7 @@ export function oracleSuite(
         dispose();
       });
 
-      test(`${caseName}: ten steps`, async () => {
+      test(`${caseName}: ten steps`, TIMEOUT, async () => {
         const oracle = await readOracle(caseName);
         const { model, optimizer, dispose } = build(backend, oracle);
         const M = oracle.batch * oracle.length;
@@ -125,7 +128,7 @@ export function oracleSuite(
       });
     }
 
-    test("micro-batches add up: two of one sequence make one of two", async () => {
+    test("micro-batches add up: two of one sequence make one of two", TIMEOUT, async () => {
       for (const caseName of ["reflow-topk", "gpt2"]) {
         const oracle = await readOracle(caseName);
         const { length } = oracle;

@@ -1,0 +1,41 @@
+import { ReflowError } from "../errors.ts";
+import type { Backend } from "./backend.ts";
+import { type DeviceName, isDeviceName } from "./device-name.ts";
+import { createWasmBackend, type WasmOptions } from "./wasm/mod.ts";
+import { mayHaveGpu } from "./webgpu/host.ts";
+import type { Precision } from "./webgpu/tier.ts";
+
+export interface BackendOptions extends Pick<WasmOptions, "threads" | "assets"> {
+  /** Of the WebGPU backend's products: `f16` is faster where the GPU has it. Default `f32`. */
+  precision?: Precision;
+}
+
+/**
+ * Starts a backend.
+ *
+ * @throws ReflowError `usage` for an unknown name, `device` where it can't be had
+ * @example
+ * const backend = await createBackend("webgpu:1");
+ */
+export async function createBackend(name: DeviceName, options: BackendOptions = {}): Promise<Backend> {
+  if (!isDeviceName(name)) {
+    throw new ReflowError("usage", `no device "${name}"`, "use auto, wasm, webgpu or webgpu:N");
+  }
+  const { threads, assets, precision } = options;
+  const device = name === "auto" && (await hasGpu()) ? "webgpu" : name;
+  if (!device.startsWith("webgpu")) return createWasmBackend({ threads, assets });
+  const { createWebgpuBackend } = await import("./webgpu/mod.ts");
+  const index = device.split(":")[1];
+  return createWebgpuBackend({ precision, ...(index && { adapter: Number(index) }) });
+}
+
+/** Whether there is an adapter that isn't a CPU in disguise: those are slower than our own kernels. */
+async function hasGpu(): Promise<boolean> {
+  if (!(await mayHaveGpu())) return false;
+  try {
+    const { requestAdapter } = await import("./webgpu/provider.ts");
+    return !(await requestAdapter()).info.isFallbackAdapter;
+  } catch {
+    return false;
+  }
+}

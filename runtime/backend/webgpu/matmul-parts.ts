@@ -1,0 +1,123 @@
+/** What the kernels that multiply tile by tile have in common: how they read their factors, and add to the product. */
+import { type Access, type Kernel, kernel } from "./kernel.ts";
+import type { Tier } from "./tier.ts";
+
+/** What a kernel is compiled for; sizes are parameters. */
+export interface Product {
+  readonly transA: boolean;
+  readonly transB: boolean;
+  /** b is int8, with scales. */
+  readonly int8: boolean;
+  readonly factors: Tier["matmul"];
+}
+
+/** A workgroup's part of the product. It takes its factors `step` of the inner dimension at a time. */
+export interface Tile {
+  readonly rows: number;
+  readonly columns: number;
+  readonly step: number;
+  readonly invocations: number;
+  /** Workgroups that fill a large GPU. */
+  readonly enough: number;
+}
+
+/** Partial maxima of |a| that a product of f16 factors is given. */
+export const PEAK_COUNT = 256;
+
+export type TiledKernel = Kernel<string, "rows" | "columns" | "inner" | "slice" | "accumulate">;
+
+/**
+ * A kernel with one workgroup for each (tile of columns, tile of rows, slice of the inner dimension). `code` has
+ *
+ * - `a_quad(outer, inner)`, `b_quad(outer, inner)`: four elements from there on along the factor's memory, zeros past the
+ *   inner dimension's end. Past the end of rows or columns they are some others: nothing that is made of them is kept.
+ * - `scales(lane)`: what to multiply a with as it is rounded to f16, and its products afterwards
+ * - `put(slice, row, column, values)`: four elements of a row of the product, as far as they are there
+ *
+ * All rows begin at fours (`W` is 4), or single elements are read and written.
+ */
+export function tiledKernel(name: string, tile: Tile, product: Product, code: string): TiledKernel {
+  const { transA, transB, int8, factors } = product;
+  return kernel(
+    `${name} ${tile.rows}x${tile.columns} ${factors} ${transA} ${transB}`,
+    {
+      out: "writeW",
+      a: "readW",
+      b: "readW",
+      ...(int8 && { b_scale: "read" }),
+      ...(factors !== "f32" && { peaks: "read" }),
+    } as Record<string, Access>,
+    { rows: "u32", columns: "u32", inner: "u32", slice: "u32", accumulate: "u32" },
+    (_, { W }) =>
+      [
+        quads("a", "rows", !transA, W),
+        quads("b", "columns", transB, W, int8),
+        factors === "f32" ? "" : scales(tile),
+        put(W),
+        code,
+      ].join("\n"),
+  );
+}
+
+/** Code for each of 0 … n−1: accumulators are named, since arrays are not sure to be kept in registers. */
+export const times = (n: number, code: (i: number) => string, separator = "\n"): string =>
+  Array.from({ length: n }, (_, i) => code(i)).join(separator);
+
+function quads(name: string, outer: string, alongInner: boolean, W: number, int8 = false): string {
+  const line = `min(outer, p.${outer} - ${alongInner ? 1 : W}u)`;
+  const at = alongInner ? `${line} * p.inner + inner` : `inner * p.${outer} + ${line}`;
+  // Groups of 32 int8 values have a scale each; four that lie together are of one group.
+  const scale = int8 ? ` * b_scale(${line} * ((p.inner + 31u) / 32u) + inner / 32u)` : "";
+  if (W === 4) {
+    return /* wgsl */ `
+fn ${name}_quad(outer: u32, inner: u32) -> vec4<f32> {
+  if (inner >= p.inner) { return vec4<f32>(); }
+  return ${name}((${at}) / 4u)${scale};
+}`;
+  }
+  return /* wgsl */ `
+fn ${name}_element(outer: u32, inner: u32) -> f32 {
+  if (inner >= p.inner) { return 0.0; }
+  return ${name}(${at})${scale};
+}
+fn ${name}_quad(outer: u32, inner: u32) -> vec4<f32> {
+  var quad: vec4<f32>;
+  for (var i = 0u; i < 4u; i++) { quad[i] = ${name}_element(outer${alongInner ? ", inner + i" : " + i, inner"}); }
+  return quad;
+}`;
+}
+
+/**
+ * f16 ends at 65504 and loses digits below 6e-5: gradients would vanish. So a is multiplied by the power of two that
+ * brings its largest magnitude between 2^14 and 2^15, where what is a billion times smaller has all its digits still, and
+ * the product by the inverse; both are exact. b is weights or activations, and taken as it is: what is too large for f16
+ * becomes infinite, which is noticed.
+ */
+function scales({ invocations }: Tile): string {
+  return /* wgsl */ `
+var<workgroup> peak: atomic<u32>;
+fn scales(lane: u32) -> vec2<f32> {
+  if (lane == 0u) { atomicStore(&peak, 0u); }
+  workgroupBarrier();
+  // Floats that aren't negative are in the order of their bits.
+  for (var i = lane; i < ${PEAK_COUNT}u; i += ${invocations}u) { atomicMax(&peak, bitcast<u32>(peaks(i))); }
+  workgroupBarrier();
+  let exponent = clamp(atomicLoad(&peak) >> 23u, 15u, 254u);
+  return bitcast<vec2<f32>>(vec2<u32>(268u - exponent, exponent - 14u) << vec2<u32>(23u));
+}`;
+}
+
+function put(W: number): string {
+  return /* wgsl */ `
+fn put(slice: u32, row: u32, column: u32, quad: vec4<f32>) {
+  if (row >= p.rows) { return; }
+  let first = (slice * p.rows + row) * p.columns + column;
+  for (var c = 0u; c < 4u; c += ${W}u) {
+    if (column + c >= p.columns) { return; }
+    let i = (first + c) / ${W}u;
+    var value = quad${W === 4 ? "" : "[c]"};
+    if (p.accumulate != 0u) { value += out(i); }
+    set_out(i, value);
+  }
+}`;
+}
