@@ -3,20 +3,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
+import type { LoadModelOptions } from "../runtime/model/read.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
 import type { DocumentPart } from "../trainer/data/documents.ts";
 import { number as format } from "./format.ts";
-import { CHECKPOINT, count, oneOf } from "./options.ts";
+import { CHECKPOINT, count, oneOf, withDevice } from "./options.ts";
 
-interface EvalOptions {
+interface EvalOptions extends LoadModelOptions {
   text?: string;
   stride?: number;
-  weights?: "f32" | "int8";
   json?: boolean;
 }
 
 export function evalCommand(): Command {
-  return new Command("eval")
+  const command = new Command("eval")
     .summary("Measure a model's loss, perplexity and bits per byte on a text.")
     .description(
       "Measure a model's loss, perplexity and bits per byte on a text. Its documents are separated by lines with " +
@@ -33,15 +33,16 @@ export function evalCommand(): Command {
     .option("--json", "one JSON object")
     .addHelpText("after", "\nExample: bun run cli eval runs/tiny --text book.txt")
     .action(evaluate);
+  return withDevice(command);
 }
 
-async function evaluate(path: string, { text, stride, weights, json }: EvalOptions): Promise<void> {
+async function evaluate(path: string, { text, stride, json, ...on }: EvalOptions): Promise<void> {
   const { loadModel } = await import("../runtime/model/load.ts");
   const { withBar } = await import("../trainer/display.ts");
   const { readDocuments } = await import("../trainer/data/documents.ts");
   const result = await withBar(async (onProgress) => {
     const files = await textFiles(text, (done, of) => onProgress("download", done, of));
-    using model = await loadModel(path, { weights });
+    using model = await loadModel(path, on);
     const { ids, bytes, documents } = encode(model.tokenizer, readDocuments(files));
     const { loss, tokens } = await model.evaluate(ids, {
       stride,

@@ -37,6 +37,26 @@ export function wrap(text: string, width: number): string {
   return lines.join("\n");
 }
 
+/** Lines of a text that keep to a width: broken between words, or in a word that is longer than a line. */
+export function fold(text: string, width: number): string[] {
+  return text
+    .replaceAll("\t", " ")
+    .split("\n")
+    .flatMap((line) => wrap(line, width).split("\n"))
+    .flatMap((line) => line.match(new RegExp(`.{1,${width}}`, "gu")) ?? [""]);
+}
+
+/** Two columns of lines; the shorter is filled up with empty ones. */
+export function sideBySide(
+  left: readonly string[],
+  right: readonly string[],
+  { width, gap }: { width: number; gap: number },
+): string[] {
+  return Array.from({ length: Math.max(left.length, right.length) }, (_, i) =>
+    ((left[i] ?? "").padEnd(width + gap) + (right[i] ?? "")).trimEnd(),
+  );
+}
+
 /** What a terminal may show of a text that nobody has read before: an untrained model says escape sequences too. */
 export const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, "\ufffd");
 

@@ -2,10 +2,11 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
+import type { LoadModelOptions } from "../runtime/model/read.ts";
 import { spread } from "./format.ts";
-import { CHECKPOINT } from "./options.ts";
+import { CHECKPOINT, withDevice } from "./options.ts";
 
-interface LogitsOptions {
+interface LogitsOptions extends LoadModelOptions {
   ids: string;
   out: string;
   hidden?: boolean;
@@ -13,7 +14,7 @@ interface LogitsOptions {
 }
 
 export function logitsCommand(): Command {
-  return new Command("logits")
+  const command = new Command("logits")
     .description("Run a model on token ids and save its logits.")
     .argument("<checkpoint>", CHECKPOINT)
     .requiredOption("--ids <file>", "JSON: a list of sequences of one length, [[…],…]")
@@ -25,9 +26,13 @@ export function logitsCommand(): Command {
       "\nExample: echo '[[1,2,3]]' > ids.json && bun run cli logits runs/tiny --ids ids.json --out out.safetensors",
     )
     .action(logits);
+  return withDevice(command);
 }
 
-async function logits(path: string, { ids: idsPath, out, hidden, json }: LogitsOptions): Promise<void> {
+async function logits(
+  path: string,
+  { ids: idsPath, out, hidden, json, ...on }: LogitsOptions,
+): Promise<void> {
   const { discard, replaceDurably, temporary } = await import("../runtime/formats/disk.ts");
   const { createTensorFile } = await import("../runtime/formats/tensor-file.ts");
   const { checkIds } = await import("../runtime/model/infer.ts");
@@ -38,7 +43,7 @@ async function logits(path: string, { ids: idsPath, out, hidden, json }: LogitsO
     asData(idsPath, () => readFileSync(idsPath, "utf8")),
   );
   checkTarget(out);
-  using model = await loadModel(path);
+  using model = await loadModel(path, on);
   const { n_layers: L, d_model: d, vocab_size: V } = model.config;
   for (const sequence of sequences) checkIds(model.config, sequence);
 
@@ -98,8 +103,8 @@ function parseIds(path: string, text: string): number[][] {
   return json;
 }
 
-/** Before anything is computed for it. */
-function checkTarget(path: string): void {
+/** Before anything is computed for `--out`. */
+export function checkTarget(path: string): void {
   const wrong = (what: string) => new ReflowError("usage", `--out ${path}: ${what}`, "give a file's path");
   if (existsSync(path) && !statSync(path).isFile()) throw wrong("it is there, and is no file");
   if (!existsSync(dirname(path))) throw wrong(`there is no folder ${dirname(path)}`);

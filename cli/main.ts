@@ -1,24 +1,30 @@
 /** `bun run cli`: looks at models, runs them, measures them, and prepares data. */
 import { Command } from "commander";
 import { runCommand } from "../trainer/command.ts";
+import { activationsCommand } from "./activations.ts";
 import { benchCommand } from "./bench.ts";
 import { dataCommand } from "./data.ts";
+import { devicesCommand } from "./devices.ts";
 import { evalCommand } from "./eval.ts";
 import { inspectCommand } from "./inspect.ts";
 import { logitsCommand } from "./logits.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { sampleCommand } from "./sample.ts";
+import { steerCommand } from "./steer.ts";
 import { tokenizeCommand } from "./tokenize.ts";
 
 const commands = [
   inspectCommand(),
   sampleCommand(),
+  steerCommand(),
   evalCommand(),
   logitsCommand(),
+  activationsCommand(),
   tokenizeCommand(),
   dataCommand(),
   quantizeCommand(),
   benchCommand(),
+  devicesCommand(),
 ];
 
 const program = new Command("bun run cli").description(

@@ -1,5 +1,7 @@
-import { InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { closest } from "fastest-levenshtein";
+import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
+import { number } from "../trainer/command.ts";
 
 /** What every command that takes a checkpoint says of it. */
 export const CHECKPOINT = "a checkpoint's folder, or a run's for its newest";
@@ -20,4 +22,18 @@ export function oneOf<T extends string>(names: readonly T[]) {
     if (name) return name;
     throw new InvalidArgumentError(`Did you mean ${closest(text, names)}? There are ${names.join(", ")}.`);
   };
+}
+
+/** For `--device`. */
+export function device(text: string): DeviceName {
+  if (isDeviceName(text)) return text;
+  throw new InvalidArgumentError("Use auto, wasm, webgpu, or webgpu:N of those that `devices` lists.");
+}
+
+/** What a command that runs a model says of where: {@link LoadModelOptions} of the same names. */
+export function withDevice(command: Command): Command {
+  return command
+    .option("--device <name>", "auto, wasm, webgpu, webgpu:N (auto: a GPU where there is one)", device)
+    .option("--precision <type>", "of a GPU's products: f32, f16 (f32)", oneOf(["f32", "f16"]))
+    .option("--threads <n>", "of the CPU (every core)", number);
 }

@@ -14,7 +14,7 @@ export function quantizeCommand(): Command {
 }
 
 async function quantize(path: string, { json }: { json?: boolean }): Promise<void> {
-  const { WEIGHT_FILES } = await import("../runtime/formats/checkpoint.ts");
+  const { WEIGHT_FILES } = await import("../runtime/formats/checkpoint-tensors.ts");
   const { quantizeCheckpoint } = await import("../runtime/formats/quantize.ts");
   const file = quantizeCheckpoint(path);
   const folder = dirname(file);

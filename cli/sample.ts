@@ -1,38 +1,43 @@
 import { Command } from "commander";
 import type { FinishEvent, GenerateEvent, GenerateOptions, TokenEvent } from "../runtime/model/generate.ts";
+import type { LoadModelOptions } from "../runtime/model/read.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
 import { note, number } from "../trainer/command.ts";
 import { columnsOf, printable, tokenLabel, wrap } from "./format.ts";
-import { CHECKPOINT, count, oneOf } from "./options.ts";
+import { CHECKPOINT, count, oneOf, withDevice } from "./options.ts";
 
-interface SampleOptions extends GenerateOptions {
+interface SampleOptions extends GenerateOptions, LoadModelOptions {
   prompt?: string;
   samples?: number;
-  weights?: "f32" | "int8";
-  threads?: number;
   json?: boolean;
 }
 
 export function sampleCommand(): Command {
-  return new Command("sample")
+  const command = new Command("sample")
     .description("Continue a prompt. The text goes to stdout as it is generated, figures to stderr.")
     .argument("<checkpoint>", CHECKPOINT)
     .option("--prompt <text>", "what to continue (a document's beginning)")
-    .option("--max-tokens <n>", "at most (what the context holds)", number)
+    .option("--max-tokens <n>", "at most (what the context holds)", number);
+  withSampling(command)
+    .option("-n, --samples <n>", "continuations at once (1)", count(1))
+    .option("--logprobs <n>", "a line for each token: its log-probability, and the n likeliest", count(0))
+    .option("--weights <type>", "f32 or int8 (what the checkpoint has)", oneOf(["f32", "int8"]))
+    .option("--json", "one JSON object")
+    .addHelpText("after", '\nExample: bun run cli sample runs/tiny --prompt "The people" --top-k 50 --seed 1')
+    .action(sample);
+  return withDevice(command);
+}
+
+/** What a command that generates says of how: {@link GenerateOptions} of the same names. */
+export function withSampling(command: Command): Command {
+  return command
     .option("--temperature <x>", "0 takes the likeliest token (1)", number)
     .option("--top-k <n>", "draw from the k likeliest tokens; 0 is off (0)", number)
     .option("--top-p <x>", "from the fewest whose probabilities reach p (1)", number)
     .option("--min-p <x>", "from those p times as likely as the likeliest (0)", number)
     .option("--repetition-penalty <x>", "on tokens that stand in the text (1)", number)
     .option("--stop <text...>", "end before any of these texts")
-    .option("--seed <n>", "the same gives the same text (random)", number)
-    .option("-n, --samples <n>", "continuations at once (1)", count(1))
-    .option("--logprobs <n>", "a line for each token: its log-probability, and the n likeliest", count(0))
-    .option("--weights <type>", "f32 or int8 (what the checkpoint has)", oneOf(["f32", "int8"]))
-    .option("--threads <n>", "of the CPU (every core)", number)
-    .option("--json", "one JSON object")
-    .addHelpText("after", '\nExample: bun run cli sample runs/tiny --prompt "The people" --top-k 50 --seed 1')
-    .action(sample);
+    .option("--seed <n>", "the same gives the same text (random)", number);
 }
 
 /** A continuation, as far as it has come. */
@@ -45,9 +50,9 @@ interface Sample {
 
 async function sample(path: string, options: SampleOptions): Promise<void> {
   const { loadModel } = await import("../runtime/model/load.ts");
-  const { prompt = "", samples: n = 1, weights, threads, json, ...sampling } = options;
+  const { prompt = "", samples: n = 1, json, weights, device, precision, threads, ...sampling } = options;
   const { seed = crypto.getRandomValues(new Uint32Array(1))[0], logprobs } = sampling;
-  using model = await loadModel(path, { weights, threads });
+  using model = await loadModel(path, { weights, device, precision, threads });
   const { tokenizer } = model;
   const withLogprobs = logprobs !== undefined;
   const samples = Array.from(

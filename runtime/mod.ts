@@ -9,14 +9,18 @@
  *   process.stdout.write(event.text);
  * }
  */
-import type { LoadModelOptions } from "./model/load.ts";
+import { fetchModel } from "./model/fetch.ts";
 import type { Model } from "./model/model.ts";
+import type { LoadModelOptions } from "./model/read.ts";
 
 export { type ErrorCode, ReflowError } from "./errors.ts";
+export type { SteeringOptions } from "./interventions/compile.ts";
+export { parseExpression, type Term } from "./interventions/expression.ts";
+export { type Intervention, parseInterventions, type Target } from "./interventions/spec.ts";
+export type { SteerEvent, SteerOptions } from "./interventions/steer.ts";
 export { type ModelConfig, PRESETS, parameterCount, resolveConfig, VARIANTS } from "./model/config.ts";
 export type { FinishEvent, GenerateEvent, GenerateOptions, Prompt, TokenEvent } from "./model/generate.ts";
 export { type Activation, type Hook, type HookFunction, hookNames } from "./model/hooks.ts";
-export type { LoadModelOptions } from "./model/load.ts";
 export {
   type EvaluateOptions,
   type Evaluation,
@@ -24,18 +28,28 @@ export {
   type Ids,
   Model,
   type RunWithCacheOptions,
+  type RunWithHooksOptions,
 } from "./model/model.ts";
+export type { LoadModelOptions } from "./model/read.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
 export { Tokenizer } from "./text/tokenizer.ts";
 
 /**
  * Loads a checkpoint's folder, or a run's newest checkpoint, onto a device of its own.
  *
- * @throws ReflowError naming the file and what is wrong with it; `device` for an unknown device, `memory` where the
- *   weights don't fit
+ * @param from a folder on this machine; or the address of a checkpoint's folder on the web, which in a page may be relative to
+ *   the page's own. From the web the weights are on the device as they arrive, and a manifest's hashes are not compared.
+ * @throws ReflowError naming the file and what is wrong with it; `usage` for an unknown device, `device` for one that can't
+ *   be had, `memory` where the weights don't fit, `network` where an address can't be reached
+ * @example
+ * // In a page, bundled (`assets`: see BackendOptions):
+ * using model = await loadModel("models/tiny", { assets: new URL("reflow/", document.baseURI) });
  */
-export async function loadModel(path: string, options?: LoadModelOptions): Promise<Model> {
+export async function loadModel(from: string | URL, options?: LoadModelOptions): Promise<Model> {
+  // Pages and their workers have a location, and no disk.
+  const address = globalThis.location ? new URL(from, location.href) : from;
+  if (address instanceof URL && address.protocol !== "file:") return fetchModel(address, options);
   // Only what needs a disk may import one: the rest of this module runs in a browser.
   const disk = await import("./model/load.ts");
-  return disk.loadModel(path, options);
+  return disk.loadModel(from, options);
 }

@@ -2,7 +2,10 @@ import { ReflowError } from "../errors.ts";
 import { type ModelConfig, parameterSpecs } from "../model/config.ts";
 import { groupsOf } from "./int8.ts";
 import type { SafetensorsDType, TensorEntry } from "./safetensors.ts";
-import type { TensorFile } from "./tensor-file.ts";
+import type { TensorReader } from "./tensor-reader.ts";
+
+export type Weights = "f32" | "int8";
+export const WEIGHT_FILES = { f32: "model.safetensors", int8: "model.int8.safetensors" } as const;
 
 /** The tensors of `model.safetensors`, in order. */
 export function f32Entries(config: ModelConfig): TensorEntry[] {
@@ -29,7 +32,7 @@ export function int8Entries(config: ModelConfig): TensorEntry[] {
  *
  * @throws ReflowError `checkpoint` naming missing and unexpected tensors, or the first of a wrong form
  */
-export function checkTensors(file: TensorFile, config: ModelConfig, weights: "f32" | "int8"): void {
+export function checkTensors(file: TensorReader, config: ModelConfig, weights: Weights): void {
   const wrong = (what: string) =>
     new ReflowError(
       "checkpoint",

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:f
 import { dirname, join, resolve } from "node:path";
 import { ReflowError } from "../errors.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
-import { checkTensors } from "./checkpoint-tensors.ts";
+import { checkTensors, WEIGHT_FILES, type Weights } from "./checkpoint-tensors.ts";
 import {
   codeOf,
   discard,
@@ -24,9 +24,6 @@ import {
 import { checkFile, checkSizes, DAMAGED, encodeManifest, type Manifest, readManifest } from "./manifest.ts";
 import type { TensorEntry } from "./safetensors.ts";
 import { createTensorFile, openTensorFile, type TensorFile, type TensorFileWriter } from "./tensor-file.ts";
-
-export type Weights = "f32" | "int8";
-export const WEIGHT_FILES = { f32: "model.safetensors", int8: "model.int8.safetensors" } as const;
 
 // ---- writing ----------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { ReflowError } from "../errors.ts";
 import { parameterSpecs } from "../model/config.ts";
-import { openCheckpoint, WEIGHT_FILES } from "./checkpoint.ts";
-import { int8Entries } from "./checkpoint-tensors.ts";
+import { openCheckpoint } from "./checkpoint.ts";
+import { int8Entries, WEIGHT_FILES } from "./checkpoint-tensors.ts";
 import { discard, diskError, removeTemporaries, replaceDurably, temporary } from "./disk.ts";
 import { groupsOf, quantizeRows } from "./int8.ts";
 import { readManifest, replaceManifest } from "./manifest.ts";

@@ -94,7 +94,7 @@ export function headerLength(bytes: Uint8Array, fileSize: number, where = "safet
  * together they cover the data without overlaps or holes.
  *
  * @param bytes the file, or its beginning up to the header's end at least
- * @param fileSize the whole file's size in bytes
+ * @param fileSize the whole file's size in bytes; Infinity where it isn't known
  * @param where what to call the file in errors
  * @throws ReflowError `format` naming the tensor
  */
@@ -122,7 +122,7 @@ export function parseHeader(bytes: Uint8Array, fileSize: number, where = "safete
     end = info.end;
     previous = show(name);
   }
-  if (end !== fileSize - dataStart) {
+  if (Number.isFinite(fileSize) && end !== fileSize - dataStart) {
     throw wrong(where, `${fileSize - dataStart - end} bytes follow the last tensor, ${previous}`, MALFORMED);
   }
   return { metadata, tensors: new Map(tensors), dataStart };

@@ -3,7 +3,6 @@ import { closeSync, fstatSync, fsyncSync, openSync, readSync } from "node:fs";
 import type { HostArray } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
 import { diskError, type FileRecord, openToRead, writeFully } from "./disk.ts";
-import { bf16ToF32, f16ToF32 } from "./f16.ts";
 import {
   arrayOf,
   elementsOf,
@@ -13,11 +12,8 @@ import {
   type SafetensorsHeader,
   type TensorArray,
   type TensorEntry,
-  type TensorInfo,
 } from "./safetensors.ts";
-
-/** Elements read at once: 1 MiB of f32. Larger chunks load no faster. */
-const CHUNK = 2 ** 18;
+import { type Into, TensorReader } from "./tensor-reader.ts";
 
 /**
  * Opens a safetensors file of any size for reading piece by piece.
@@ -54,82 +50,35 @@ function readFully(fd: number, bytes: Uint8Array, position: number, path: string
   }
 }
 
-/** A safetensors file open for reading; made by {@link openTensorFile}. */
-export class TensorFile {
-  readonly metadata: SafetensorsHeader["metadata"];
-  /** In the order of their bytes. */
-  readonly tensors: SafetensorsHeader["tensors"];
+/** A safetensors file on a disk, open for reading; made by {@link openTensorFile}. */
+export class TensorFile extends TensorReader {
   readonly #fd: number;
   readonly #dataStart: number;
-  #buffer = new ArrayBuffer(0);
 
-  constructor(
-    readonly path: string,
-    fd: number,
-    header: SafetensorsHeader,
-  ) {
+  constructor(path: string, fd: number, header: SafetensorsHeader) {
+    super(path, header);
     this.#fd = fd;
-    this.metadata = header.metadata;
-    this.tensors = header.tensors;
     this.#dataStart = header.dataStart;
   }
 
-  /**
-   * Reads a tensor in chunks as it is stored: F32 as Float32Array, F16 and BF16 as bits in Uint16Array, I8 as
-   * Int8Array, I32 as Int32Array.
-   *
-   * @param into takes each chunk, whose memory is used again for the next, and the index of its first element
-   * @param chunkElements the most elements in a chunk
-   * @throws ReflowError `format` for another dtype, or where there is no such tensor
-   */
-  read(name: string, into: (chunk: HostArray, offset: number) => void, chunkElements = CHUNK): void {
-    const { dtype, shape, begin } = this.#info(name);
-    if (dtype === "U8" || dtype === "I64") {
-      throw this.#wrong(name, `has the dtype ${dtype}`, "convert it to I32 or F32");
-    }
-    const elements = elementsOf(shape);
-    const ElementArray = arrayOf(dtype);
-    const width = ElementArray.BYTES_PER_ELEMENT;
-    const most = Math.min(elements, chunkElements);
-    if (this.#buffer.byteLength < most * width) this.#buffer = new ArrayBuffer(most * width);
-    for (let offset = 0; offset < elements; offset += most) {
-      const n = Math.min(most, elements - offset);
-      const bytes = new Uint8Array(this.#buffer, 0, n * width);
-      readFully(this.#fd, bytes, this.#dataStart + begin + offset * width, this.path);
-      into(new ElementArray(this.#buffer, 0, n), offset);
-    }
+  override read(name: string, into: Into<HostArray>, chunkElements?: number): void {
+    this.#fill(name, this.chunks(name, into, chunkElements));
   }
 
-  /** As {@link read} for F32, F16 and BF16 tensors, the last two widened to f32. */
-  readF32(name: string, into: (chunk: Float32Array, offset: number) => void, chunkElements = CHUNK): void {
-    const { dtype, shape } = this.#info(name);
-    if (dtype === "F32") {
-      this.read(name, (chunk, offset) => into(chunk as Float32Array, offset), chunkElements);
-    } else if (dtype === "F16" || dtype === "BF16") {
-      const widen = dtype === "F16" ? f16ToF32 : bf16ToF32;
-      const wide = new Float32Array(Math.min(elementsOf(shape), chunkElements));
-      this.read(
-        name,
-        (chunk, offset) => into(widen(chunk as Uint16Array, wide.subarray(0, chunk.length)), offset),
-        chunkElements,
-      );
-    } else {
-      throw this.#wrong(name, `has the dtype ${dtype}`, "F32, F16 or BF16 was expected");
-    }
+  override readF32(name: string, into: Into<Float32Array>, chunkElements?: number): void {
+    this.#fill(name, this.f32Chunks(name, into, chunkElements));
   }
 
   close(): void {
     closeSync(this.#fd);
   }
 
-  #info(name: string): TensorInfo {
-    const info = this.tensors.get(name);
-    if (!info) throw this.#wrong(name, "is not there", "is it a file of another model?");
-    return info;
-  }
-
-  #wrong(name: string, what: string, help: string): ReflowError {
-    return new ReflowError("format", `${this.path}: tensor "${name}" ${what}`, help);
+  #fill(name: string, chunks: Iterable<Uint8Array>): void {
+    let position = this.#dataStart + this.info(name).begin;
+    for (const bytes of chunks) {
+      readFully(this.#fd, bytes, position, this.path);
+      position += bytes.length;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { ReflowError } from "../errors.ts";
+import { compileInterventions, type SteeringOptions } from "../interventions/compile.ts";
 import type { StreamingDecoder, Tokenizer } from "../text/tokenizer.ts";
-import { type Hook, type HookSet, hostHooks } from "./hooks.ts";
+import { chainHooks, type Hook, type HookSet, hostHooks } from "./hooks.ts";
 import { checkIds, forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
 import { Random } from "./random.ts";
 import { type Logprob, logprobs, Sampler, type SamplingOptions } from "./sampling.ts";
@@ -11,7 +12,7 @@ import { takeTurn } from "./turn.ts";
 /** Text, or token ids. */
 export type Prompt = string | Int32Array | readonly number[];
 
-export interface GenerateOptions extends SamplingOptions {
+export interface GenerateOptions extends SamplingOptions, SteeringOptions {
   /** The most tokens to generate for each prompt; as many as the context holds where it isn't said. */
   maxTokens?: number;
   /** Text that ends a sequence, and isn't part of it. */
@@ -80,7 +81,7 @@ interface Sequence {
  *
  * @param tokenizer without one, prompts are ids and text is empty
  * @throws ReflowError `data` for a prompt longer than the context and ids outside the vocabulary, `usage` for options
- *   out of range
+ *   out of range and interventions that can't be applied, `numerics` for those that leave float32's range
  */
 export async function* generate(
   model: InferenceModel,
@@ -91,15 +92,23 @@ export async function* generate(
   const { cached = true, signal } = options;
   const vocabSize = Math.min(tokenizer?.vocabSize ?? Infinity, model.config.vocab_size);
   const sampler = new Sampler(options, vocabSize);
-  const hooks = options.hooks && hostHooks(model.backend, model.config, options.hooks);
+  const ownHooks = options.hooks && hostHooks(model.backend, model.config, options.hooks);
   const sequences = startSequences(model, tokenizer, prompts, options);
   signal?.throwIfAborted();
+  // The last token of all is only said, never read.
+  const passages = sequences.map(({ length, ids }) => ({
+    prompt: length,
+    readout: length - 1,
+    end: ids.length - 1,
+  }));
+  const interventions = await compileInterventions({ model, tokenizer }, options, passages, signal);
+  const hooks = chainHooks(interventions, ownHooks);
   for (const s of sequences) if (s.length === s.ids.length) yield finished(s, "length");
   /** Sequence i of these is in slot i. */
   const active = sequences.filter((s) => s.length < s.ids.length);
   if (active.length === 0) return;
 
-  const state = runState(model, active, cached, hooks !== undefined);
+  const state = runState(model, active, cached, ownHooks !== undefined);
   try {
     for (let first = true; active.length > 0; first = false) {
       const run = first || !cached ? runWhole : runLast;
@@ -223,7 +232,7 @@ function runState(
   const slots = sequences.length;
   const context = Math.max(...sequences.map((s) => s.ids.length));
   const longest = cached ? Math.max(...sequences.map((s) => s.length)) : context;
-  // A hook sees a prompt as a whole.
+  // A hook sees a prompt as a whole; interventions act on rows.
   const rows = Math.max(slots, hooked ? longest : Math.min(longest, PREFILL_ROWS));
   const state = new RunState(backend, config, { slots, context, rows, logitRows: slots });
   sequences.forEach((s, slot) => {

@@ -123,6 +123,18 @@ export function hostHooks(backend: Backend, config: ModelConfig, hooks: readonly
   };
 }
 
+/** Several sets as one: at a point they have in common, the first acts first. None where there is none. */
+export function chainHooks(...sets: readonly (HookSet | undefined)[]): HookSet | undefined {
+  const there = sets.filter((set) => set !== undefined);
+  if (there.length <= 1) return there[0];
+  return {
+    has: (name) => there.some((set) => set.has(name)),
+    async at(name, ...activation) {
+      for (const set of there) if (set.has(name)) await set.at(name, ...activation);
+    },
+  };
+}
+
 /** What `hook_pattern` needs: rotated queries, and the cache with the keys and values up to each row's own. */
 export interface PatternInputs {
   /** (B·T, H·D) */

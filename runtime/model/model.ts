@@ -1,7 +1,11 @@
+import type { MatmulOptions } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
+import { compileInterventions, type SteeringOptions } from "../interventions/compile.ts";
+import { type SteerEvent, type SteerOptions, steer } from "../interventions/steer.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
 import {
+  chainHooks,
   type Hook,
   type HookName,
   type HookSet,
@@ -9,6 +13,7 @@ import {
   READOUT_HOOKS,
   resolveHookNames,
 } from "./hooks.ts";
+import { multiply, readTables, type TokenTables, withTable } from "./host-tables.ts";
 import { checkIds, forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
 import { RunState } from "./state.ts";
 
@@ -21,7 +26,11 @@ export interface HostTensor {
   data: Float32Array;
 }
 
-export interface RunWithCacheOptions {
+export interface RunWithHooksOptions extends SteeringOptions {
+  hooks?: readonly Hook[];
+}
+
+export interface RunWithCacheOptions extends SteeringOptions {
   /** Which hook points to keep: a name, names, or a predicate. All where it isn't said. */
   namesFilter?: HookName | readonly string[];
 }
@@ -88,18 +97,23 @@ export class Model implements Disposable {
   /**
    * Logits (B,T,V).
    *
-   * @throws ReflowError `data` for ids outside the vocabulary, sequences of different lengths or longer than the context
+   * @throws ReflowError `data` for ids outside the vocabulary, sequences of different lengths or longer than the context;
+   *   `usage` for interventions that can't be applied
+   * @example
+   * const kinder = { op: "add", target: { expression: "great - terrible" }, hook: "hook_embed", strength: 2 } as const;
+   * const logits = await model.forward(model.tokenize("The film was"), { interventions: [kinder] });
    */
-  async forward(ids: Ids): Promise<HostTensor> {
+  async forward(ids: Ids, options: SteeringOptions = {}): Promise<HostTensor> {
     const { backend, config } = this.#model;
     const { sequences, length: T } = this.#batch(ids);
+    const hooks = await this.#interventions(options, sequences.length, T);
     const V = config.vocab_size;
     const rows = Math.min(T, PREFILL_ROWS);
     const data = new Float32Array(sequences.length * T * V);
     const state = new RunState(backend, config, { slots: 1, context: T, rows, logitRows: rows });
     try {
       for (const [b, sequence] of sequences.entries()) {
-        for await (const chunk of prefill(this.#model, state, { ids: sequence, slot: 0, logits: T })) {
+        for await (const chunk of prefill(this.#model, state, { ids: sequence, slot: 0, logits: T, hooks })) {
           const logits = (await backend.read(chunk.logits!)) as Float32Array;
           data.set(logits, (b * T + chunk.end - chunk.count) * V);
         }
@@ -118,7 +132,7 @@ export class Model implements Disposable {
    * @throws ReflowError `data` for fewer than two ids, or ids outside the vocabulary; `usage` for an impossible stride
    */
   async evaluate(text: Int32Array | readonly number[], options: EvaluateOptions = {}): Promise<Evaluation> {
-    const { backend, config } = this.#model;
+    const { config } = this.#model;
     const { stride = Math.ceil(config.context / 2) } = options;
     const ids = checkIds(config, text);
     if (ids.length < 2) {
@@ -128,12 +142,41 @@ export class Model implements Disposable {
       throw new ReflowError("usage", `stride is ${stride}`, `use 1 to the context, ${config.context}`);
     }
     const tokens = ids.length - 1;
+    let [sum, scored] = [0, 0];
+    for await (const losses of this.#losses(ids, stride)) {
+      for (const loss of losses) sum += loss;
+      scored += losses.length;
+      options.onProgress?.(scored, tokens);
+    }
+    return { loss: sum / tokens, tokens };
+  }
+
+  /**
+   * The log-probability in nats of each id but the first, given those before it: (T−1).
+   *
+   * @throws ReflowError `data` for ids outside the vocabulary, or more than the context and one more
+   */
+  async logprobs(sequence: Int32Array | readonly number[]): Promise<Float32Array> {
+    const { config } = this.#model;
+    const ids = checkIds(config, sequence);
+    if (ids.length > config.context + 1) {
+      throw new ReflowError("data", `a sequence of ${ids.length} ids`, `use ${config.context + 1} at most`);
+    }
+    const all: number[] = [];
+    for await (const losses of this.#losses(ids, config.context)) all.push(...losses);
+    return Float32Array.from(all, (loss) => -loss);
+  }
+
+  /** The losses of all ids but the first, in order; see {@link evaluate}. */
+  async *#losses(ids: Int32Array, stride: number): AsyncGenerator<Float32Array> {
+    const { backend, config } = this.#model;
+    const tokens = ids.length - 1;
+    if (tokens < 1) return;
     const context = Math.min(config.context, tokens);
     const rows = Math.min(context, PREFILL_ROWS);
     const state = new RunState(backend, config, { slots: 1, context, rows, logitRows: rows });
     const targets = backend.alloc([rows], "i32");
     const losses = backend.alloc([rows]);
-    let sum = 0;
     try {
       for (let begin = 0, scored = 0; scored < tokens; begin += stride) {
         const stop = Math.min(begin + context, tokens);
@@ -144,15 +187,13 @@ export class Model implements Disposable {
           const [some, next] = [backend.view(losses, [count]), backend.view(targets, [count])];
           backend.write(next, ids.subarray(begin + end - count + 1, begin + end + 1));
           backend.crossEntropy(some, logits, next, 0);
-          for (const loss of await backend.read(some)) sum += loss;
+          yield (await backend.read(some)) as Float32Array;
         }
-        options.onProgress?.(scored, tokens);
       }
     } finally {
       for (const tensor of [targets, losses]) backend.free(tensor);
       state.free();
     }
-    return { loss: sum / tokens, tokens };
   }
 
   /**
@@ -164,18 +205,39 @@ export class Model implements Disposable {
     prompt: Prompt | readonly Prompt[],
     options?: GenerateOptions,
   ): AsyncGenerator<GenerateEvent, void, undefined> {
-    return generate(this.#model, this.#tokenizer, isList(prompt) ? prompt : [prompt], options);
+    return generate(this.#model, this.#tokenizer, asList(prompt), options);
   }
 
   /**
-   * Runs the model and keeps activations by their hook's name, in the order of the forward pass. What only the readout
-   * needs is not computed where no hook of it is asked for.
+   * Continues a prompt, or several, twice at once and with the same seed: as the model does, and steered.
+   *
+   * @throws ReflowError as {@link generate}; `usage` for an empty prompt
+   * @example
+   * const interventions: Intervention[] = [
+   *   { op: "add", target: { expression: "great - terrible" }, hook: "hook_resid_post", layers: [0, 3], strength: 0.15,
+   *     unit: "residNorm" },
+   * ];
+   * const texts = { default: "", steered: "" };
+   * for await (const event of model.steer("The food was", { interventions, maxTokens: 20 })) {
+   *   texts[event.run] += event.text;
+   * }
+   */
+  steer(
+    prompt: Prompt | readonly Prompt[],
+    options: SteerOptions,
+  ): AsyncGenerator<SteerEvent, void, undefined> {
+    return steer({ model: this.#model, tokenizer: this.#tokenizer }, asList(prompt), options);
+  }
+
+  /**
+   * Runs the model and keeps activations by their hook's name, in the order of the forward pass: as interventions leave
+   * them, where there are any. What only the readout needs is not computed where no hook of it is asked for.
    *
    * @throws ReflowError as {@link Model.forward}; `usage` for an unknown name, with the nearest one
    */
   async runWithCache(
     ids: Ids,
-    { namesFilter = () => true }: RunWithCacheOptions = {},
+    { namesFilter = () => true, ...steering }: RunWithCacheOptions = {},
   ): Promise<Map<string, HostTensor>> {
     const { backend, config } = this.#model;
     const filters = typeof namesFilter === "object" ? namesFilter : [namesFilter];
@@ -187,12 +249,13 @@ export class Model implements Disposable {
         cache.set(name, { shape, data: (await backend.read(tensor)) as Float32Array });
       },
     };
-    await this.#runHooked(ids, hooks, { logits: READOUT_HOOKS.some((name) => names.has(name)) });
+    await this.#runHooked(ids, hooks, steering);
     return cache;
   }
 
   /**
-   * Runs the model with functions called at hook points; what one returns takes the activation's place.
+   * Runs the model with functions called at hook points; what one returns takes the activation's place. Interventions
+   * come first.
    *
    * @returns logits (B,T,V)
    * @throws ReflowError as {@link Model.runWithCache}; `usage` for a replacement of another size
@@ -200,9 +263,35 @@ export class Model implements Disposable {
    * // What is left without the first block's MLP?
    * await model.runWithHooks(ids, { hooks: [["blocks.0.hook_mlp_out", ({ data }) => data.fill(0)]] });
    */
-  async runWithHooks(ids: Ids, { hooks }: { hooks: readonly Hook[] }): Promise<HostTensor> {
+  async runWithHooks(ids: Ids, { hooks = [], ...steering }: RunWithHooksOptions): Promise<HostTensor> {
     const set = hostHooks(this.#model.backend, this.#model.config, hooks);
-    return (await this.#runHooked(ids, set, { logits: true }))!;
+    return (await this.#runHooked(ids, set, steering, { logits: true }))!;
+  }
+
+  /** What tokens are made of, on the host: R and B, or E where it is not factored. */
+  tables(): Promise<TokenTables> {
+    return readTables(this.#model);
+  }
+
+  /**
+   * Runs something with other recipes (other rows of E where it is not factored) in both of their uses. Whatever happens,
+   * the model's own are in their place afterwards, to the bit. Nothing else may run on the model meanwhile.
+   *
+   * @param rows the table's first rows, (≤V, S) or (≤V, d); the others stay
+   * @example
+   * const { loss } = await model.withTable(cut, () => model.evaluate(text));
+   */
+  withTable<T>(rows: Float32Array, run: () => Promise<T>): Promise<T> {
+    return withTable(this.#model, rows, run);
+  }
+
+  /** a·b of matrices on the model's device, which multiplies faster than JavaScript does. */
+  multiply(
+    a: HostTensor,
+    b: HostTensor,
+    options?: Pick<MatmulOptions, "transA" | "transB">,
+  ): Promise<HostTensor> {
+    return multiply(this.#model.backend, a, b, options);
   }
 
   /** Gives back the device and its memory. Nothing may follow. */
@@ -215,16 +304,23 @@ export class Model implements Disposable {
   }
 
   /** All sequences in one step, so that hooks see them whole. */
-  async #runHooked(ids: Ids, hooks: HookSet, wanted: { logits: boolean }): Promise<HostTensor | undefined> {
+  async #runHooked(
+    ids: Ids,
+    hooks: HookSet,
+    steering: SteeringOptions,
+    { logits: wanted = false } = {},
+  ): Promise<HostTensor | undefined> {
     const { backend, config } = this.#model;
     const { sequences, length: T } = this.#batch(ids);
     const B = sequences.length;
+    const all = chainHooks(await this.#interventions(steering, B, T), hooks)!;
+    const readout = wanted || READOUT_HOOKS.some((name) => all.has(name));
     const rows = B * T;
     const step = {
       ids: new Int32Array(rows),
       start: new Int32Array(B),
       slot: 0,
-      logits: wanted.logits ? rows : 0,
+      logits: readout ? rows : 0,
     };
     sequences.forEach((sequence, b) => {
       step.ids.set(sequence, b * T);
@@ -236,12 +332,19 @@ export class Model implements Disposable {
       logitRows: Math.max(1, step.logits),
     });
     try {
-      const logits = await forward(this.#model, state, step, hooks);
+      const logits = await forward(this.#model, state, step, all);
       if (!logits) return undefined;
       return { shape: [B, T, config.vocab_size], data: (await backend.read(logits)) as Float32Array };
     } finally {
       state.free();
     }
+  }
+
+  /** For B sequences of T ids, all of which are a prompt's. */
+  #interventions(options: SteeringOptions, B: number, T: number): Promise<HookSet | undefined> {
+    const passage = { prompt: T, readout: 0, end: T };
+    const subject = { model: this.#model, tokenizer: this.#tokenizer };
+    return compileInterventions(subject, options, Array(B).fill(passage));
   }
 
   #batch(ids: Ids): { sequences: Int32Array[]; length: number } {
@@ -268,6 +371,9 @@ export class Model implements Disposable {
 
 const isBatch = (ids: Ids): ids is readonly (Int32Array | readonly number[])[] =>
   Array.isArray(ids) && typeof ids[0] === "object";
+
+const asList = (prompt: Prompt | readonly Prompt[]): readonly Prompt[] =>
+  isList(prompt) ? prompt : [prompt];
 
 const isList = (prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] =>
   Array.isArray(prompt) && prompt.length > 0 && typeof prompt[0] !== "number";

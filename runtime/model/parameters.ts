@@ -38,26 +38,58 @@ export function initialize(
 ): Parameters {
   for (const spec of parameterSpecs(config)) {
     const tensor = parameters[spec.name];
-    const random = new Random(`${options.seed}/${spec.name}`);
     if (spec.init === "one" || spec.init === "zero") backend.fill(tensor, spec.init === "one" ? 1 : 0);
-    else if (spec.init === "basis" && options.basisInit !== "normal") {
-      backend.write(tensor, orthogonalBasis(config, spec, random));
-    } else {
-      const std = spec.init === "residual" ? STD / Math.sqrt(2 * config.n_layers) : STD;
-      writeNormal(backend, tensor, std, random);
+    else {
+      let offset = 0;
+      for (const values of firstValues(config, spec, options)) {
+        backend.write(tensor, values, offset);
+        offset += values.length;
+      }
     }
   }
   return parameters;
 }
 
-function writeNormal(backend: Backend, tensor: Tensor, std: number, random: Random): void {
-  const chunk = new Float32Array(Math.min(CHUNK, tensor.size));
-  for (let offset = 0; offset < tensor.size; offset += CHUNK) {
-    const values = chunk.subarray(0, Math.min(CHUNK, tensor.size - offset));
+/**
+ * A parameter's values as {@link initialize} makes them, on the host.
+ *
+ * @param name of a matrix
+ * @example
+ * const recipe = initialValues(config, "recipe", { seed: 1337 }); // (V,S)
+ */
+export function initialValues(config: ModelConfig, name: string, options: InitializeOptions): Float32Array {
+  const spec = parameterSpecs(config).find((spec) => spec.name === name)!;
+  const values = new Float32Array(sizeOf(spec));
+  let offset = 0;
+  for (const chunk of firstValues(config, spec, options)) {
+    values.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return values;
+}
+
+/** Of a matrix, in pieces, whose memory is used again for the next. */
+function* firstValues(
+  config: ModelConfig,
+  spec: ParameterSpec,
+  { seed, basisInit }: InitializeOptions,
+): Generator<Float32Array> {
+  const random = new Random(`${seed}/${spec.name}`);
+  if (spec.init === "basis" && basisInit !== "normal") {
+    yield orthogonalBasis(config, spec, random);
+    return;
+  }
+  const std = spec.init === "residual" ? STD / Math.sqrt(2 * config.n_layers) : STD;
+  const size = sizeOf(spec);
+  const chunk = new Float32Array(Math.min(CHUNK, size));
+  for (let offset = 0; offset < size; offset += CHUNK) {
+    const values = chunk.subarray(0, Math.min(CHUNK, size - offset));
     for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
-    backend.write(tensor, values, offset);
+    yield values;
   }
 }
+
+const sizeOf = ({ shape }: ParameterSpec): number => shape.reduce((a, b) => a * b, 1);
 
 /**
  * (S,d) with orthonormal columns, or rows where S < d, scaled so that E = R·B has the standard deviation of R, which
@@ -92,7 +124,7 @@ function recipePower({ n_signals: S = 0, top_k }: ModelConfig, random: Random): 
  * (n,r), n ≥ r, distributed evenly over all matrices with orthonormal columns: a product of Householder reflections
  * that would triangulate a Gaussian matrix (Stewart 1980), so that no such matrix is made. 4/3·n³ operations at r = n.
  */
-function orthonormalColumns(n: number, r: number, random: Random): Float64Array {
+export function orthonormalColumns(n: number, r: number, random: Random): Float64Array {
   const q = new Float64Array(n * r);
   const v = new Float64Array(n);
   const along = new Float64Array(r);

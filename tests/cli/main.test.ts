@@ -5,7 +5,19 @@ import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { cli, refused, textOf } from "./support.ts";
 
-const COMMANDS = ["inspect", "sample", "eval", "logits", "tokenize", "data", "quantize", "bench"];
+const COMMANDS = [
+  "inspect",
+  "sample",
+  "steer",
+  "eval",
+  "logits",
+  "activations",
+  "tokenize",
+  "data",
+  "quantize",
+  "bench",
+  "devices",
+];
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 test("--help lists the commands; each has help of its own, with an example and --json", async () => {

@@ -52,7 +52,7 @@ export function tiledKernel(name: string, tile: Tile, product: Product, code: st
       [
         quads("a", "rows", !transA, W),
         quads("b", "columns", transB, W, int8),
-        factors === "f32" ? "" : scales(tile),
+        factors === "f32" ? "" : scales(factors === "f16" ? byMemory(tile) : BY_SUBGROUP),
         put(W),
         code,
       ].join("\n"),
@@ -63,26 +63,26 @@ export function tiledKernel(name: string, tile: Tile, product: Product, code: st
 export const times = (n: number, code: (i: number) => string, separator = "\n"): string =>
   Array.from({ length: n }, (_, i) => code(i)).join(separator);
 
+// Without branches, so that loads don't wait for each other: indices past an end are moved back.
 function quads(name: string, outer: string, alongInner: boolean, W: number, int8 = false): string {
   const line = `min(outer, p.${outer} - ${alongInner ? 1 : W}u)`;
-  const at = alongInner ? `${line} * p.inner + inner` : `inner * p.${outer} + ${line}`;
+  const depth = `min(inner, p.inner - ${alongInner ? W : 1}u)`;
+  const at = alongInner ? `${line} * p.inner + ${depth}` : `${depth} * p.${outer} + ${line}`;
   // Groups of 32 int8 values have a scale each; four that lie together are of one group.
-  const scale = int8 ? ` * b_scale(${line} * ((p.inner + 31u) / 32u) + inner / 32u)` : "";
-  if (W === 4) {
-    return /* wgsl */ `
-fn ${name}_quad(outer: u32, inner: u32) -> vec4<f32> {
-  if (inner >= p.inner) { return vec4<f32>(); }
-  return ${name}((${at}) / 4u)${scale};
+  const scale = int8 ? ` * b_scale(${line} * ((p.inner + 31u) / 32u) + ${depth} / 32u)` : "";
+  const next = alongInner ? "outer, inner + i" : "outer + i, inner";
+  const elements = /* wgsl */ `
+fn ${name}_elements(outer: u32, inner: u32) -> vecW {
+  return select(vecW(), ${name}((${at}) / ${W}u)${scale}, inner < p.inner);
 }`;
+  if (W === 4) {
+    return /* wgsl */ `${elements}
+fn ${name}_quad(outer: u32, inner: u32) -> vec4<f32> { return ${name}_elements(outer, inner); }`;
   }
-  return /* wgsl */ `
-fn ${name}_element(outer: u32, inner: u32) -> f32 {
-  if (inner >= p.inner) { return 0.0; }
-  return ${name}(${at})${scale};
-}
+  return /* wgsl */ `${elements}
 fn ${name}_quad(outer: u32, inner: u32) -> vec4<f32> {
   var quad: vec4<f32>;
-  for (var i = 0u; i < 4u; i++) { quad[i] = ${name}_element(outer${alongInner ? ", inner + i" : " + i, inner"}); }
+  for (var i = 0u; i < 4u; i++) { quad[i] = ${name}_elements(${next}); }
   return quad;
 }`;
 }
@@ -93,19 +93,33 @@ fn ${name}_quad(outer: u32, inner: u32) -> vec4<f32> {
  * the product by the inverse; both are exact. b is weights or activations, and taken as it is: what is too large for f16
  * becomes infinite, which is noticed.
  */
-function scales({ invocations }: Tile): string {
+function scales(largest: string): string {
   return /* wgsl */ `
-var<workgroup> peak: atomic<u32>;
+${largest}
 fn scales(lane: u32) -> vec2<f32> {
-  if (lane == 0u) { atomicStore(&peak, 0u); }
-  workgroupBarrier();
-  // Floats that aren't negative are in the order of their bits.
-  for (var i = lane; i < ${PEAK_COUNT}u; i += ${invocations}u) { atomicMax(&peak, bitcast<u32>(peaks(i))); }
-  workgroupBarrier();
-  let exponent = clamp(atomicLoad(&peak) >> 23u, 15u, 254u);
+  let exponent = clamp(largest_peak(lane) >> 23u, 15u, 254u);
   return bitcast<vec2<f32>>(vec2<u32>(268u - exponent, exponent - 14u) << vec2<u32>(23u));
 }`;
 }
+
+// Floats that aren't negative are in the order of their bits.
+const byMemory = ({ invocations }: Tile) => /* wgsl */ `
+var<workgroup> peak: atomic<u32>;
+fn largest_peak(lane: u32) -> u32 {
+  if (lane == 0u) { atomicStore(&peak, 0u); }
+  workgroupBarrier();
+  for (var i = lane; i < ${PEAK_COUNT}u; i += ${invocations}u) { atomicMax(&peak, bitcast<u32>(peaks(i))); }
+  workgroupBarrier();
+  return atomicLoad(&peak);
+}`;
+
+// Workgroup memory is full where there are matrix units, whose subgroups have 32 invocations.
+const BY_SUBGROUP = /* wgsl */ `
+fn largest_peak(lane: u32) -> u32 {
+  var most = 0.0;
+  for (var i = lane % 32u; i < ${PEAK_COUNT}u; i += 32u) { most = max(most, peaks(i)); }
+  return bitcast<u32>(subgroupMax(most));
+}`;
 
 function put(W: number): string {
   return /* wgsl */ `

@@ -82,11 +82,10 @@ fn block_of(of_a: bool, row: u32, column: u32, line: u32, inner: u32) -> mat4x4<
 }
 
 function block(name: string, alongInner: boolean): string {
-  const quad = `${name}_quad(outer${alongInner ? " + i, inner" : ", inner + i"})`;
+  const quad = (i: number) => `${name}_quad(outer${alongInner ? ` + ${i}u, inner` : `, inner + ${i}u`})`;
+  const quads = `mat4x4<f32>(${times(4, quad, ", ")})`;
   return /* wgsl */ `
 fn ${name}_block(outer: u32, inner: u32) -> mat4x4<f32> {
-  var quads: mat4x4<f32>;
-  for (var i = 0u; i < 4u; i++) { quads[i] = ${quad}; }
-  return ${alongInner ? "transpose(quads)" : "quads"};
+  return ${alongInner ? `transpose(${quads})` : quads};
 }`;
 }

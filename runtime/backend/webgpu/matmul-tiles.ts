@@ -33,7 +33,7 @@ export function multiplyTiles(
   const W = Math.min(...widths.map((width) => width.W));
   const product: Product = { transA, transB, int8: b.dtype === "i8", factors };
   device.run(
-    factors === "subgroup-matrix" ? matrixTiled(chosen, product, matrix!) : tiled(chosen, product),
+    factors === "subgroup-matrix" ? matrixTiled(product, matrix!) : tiled(chosen, product),
     { out: target, a, b, ...(b.scale && { b_scale: b.scale }), ...(peaks && { peaks }) },
     { rows, columns, inner, slice, accumulate: +(accumulate && count === 1) },
     [Math.ceil(columns / chosen.columns), Math.ceil(rows / chosen.rows), count],

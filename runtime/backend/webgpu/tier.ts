@@ -31,6 +31,10 @@ interface SubgroupMatrixConfig {
   K: number;
 }
 
+/** Sizes that divide what the kernels give a subgroup: see `matmul-matrix.ts`. */
+const isUsable = ({ componentType, resultComponentType, M, N, K }: SubgroupMatrixConfig): boolean =>
+  componentType === "f16" && resultComponentType === "f32" && 64 % M === 0 && 32 % N === 0 && 16 % K === 0;
+
 /** The tiers that an adapter has the features for, best first and {@link PORTABLE} last, and why there aren't more. */
 export function possibleTiers(
   { features, info }: { features: ReadonlySet<string>; info: GPUAdapterInfo },
@@ -39,8 +43,9 @@ export function possibleTiers(
   const missing = FEATURES.filter((name) => !features.has(name)).map((name) => `the adapter lacks ${name}`);
   const [subgroups, f16, matrices] = FEATURES.map((name) => features.has(name));
   const configs = (info as { subgroupMatrixConfigs?: SubgroupMatrixConfig[] }).subgroupMatrixConfigs ?? [];
-  const matrix = configs.find((c) => c.componentType === "f16" && c.resultComponentType === "f32");
-  if (matrices && !matrix) missing.push("its matrix units don't sum products of f16 in f32");
+  const matrix = info.subgroupMinSize === 32 && info.subgroupMaxSize === 32 && configs.find(isUsable);
+  if (matrices && !matrix)
+    missing.push("its matrix units don't sum products of f16 in f32, by subgroups of 32");
   if (precision === "f32") missing.push("products are asked for in f32");
   const withSubgroups = subgroups ? ["subgroups"] : [];
   const tiers: Tier[] = [];

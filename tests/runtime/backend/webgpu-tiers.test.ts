@@ -45,11 +45,7 @@ const TRANSPOSITIONS = [false, true].flatMap((transA) =>
 /** Validation errors of whatever is recorded and submitted by `run`. */
 async function errorsOf(tier: Tier, run: (device: WebgpuDevice) => void): Promise<string | undefined> {
   const adapter = (await gpu.requestAdapter())!;
-  const { maxComputeWorkgroupStorageSize } = adapter.limits;
-  const native = await adapter.requestDevice({
-    requiredFeatures: [...FEATURES] as GPUFeatureName[],
-    requiredLimits: { maxComputeWorkgroupStorageSize },
-  });
+  const native = await adapter.requestDevice({ requiredFeatures: [...FEATURES] as GPUFeatureName[] });
   const device = new WebgpuDevice(native, tier, "null");
   native.pushErrorScope("validation");
   run(device);

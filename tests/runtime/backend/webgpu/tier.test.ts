@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { describeTier, PORTABLE, possibleTiers } from "../../../../runtime/backend/webgpu/tier.ts";
 
-function adapter(features: string[], subgroupMatrixConfigs: object[] = []) {
-  return { features: new Set(features), info: { subgroupMatrixConfigs } as unknown as GPUAdapterInfo };
+function adapter(features: string[], subgroupMatrixConfigs: object[] = [], subgroupMaxSize = 32) {
+  const info = { subgroupMinSize: 32, subgroupMaxSize, subgroupMatrixConfigs };
+  return { features: new Set(features), info: info as unknown as GPUAdapterInfo };
 }
 const ALL = ["subgroups", "shader-f16", "chromium-experimental-subgroup-matrix"];
 const HALF_TO_SINGLE = { componentType: "f16", resultComponentType: "f32", M: 16, N: 16, K: 16 };
@@ -31,12 +32,13 @@ describe("the tiers of an adapter, best first", () => {
     ]);
   });
 
-  test("matrix units that sum in f16 are none", () => {
-    const { tiers, missing } = possibleTiers(
-      adapter(ALL, [{ ...HALF_TO_SINGLE, resultComponentType: "f16" }]),
-      "f16",
-    );
+  test.each([
+    ["that sum in f16", adapter(ALL, [{ ...HALF_TO_SINGLE, resultComponentType: "f16" }])],
+    ["of subgroups of any size", adapter(ALL, [HALF_TO_SINGLE], 64)],
+    ["too deep for the kernels", adapter(ALL, [{ ...HALF_TO_SINGLE, K: 32 }])],
+  ])("matrix units %s are none", (_, unusable) => {
+    const { tiers, missing } = possibleTiers(unusable, "f16");
     expect(tiers[0].matmul).toBe("f16");
-    expect(missing).toEqual(["its matrix units don't sum products of f16 in f32"]);
+    expect(missing).toEqual(["its matrix units don't sum products of f16 in f32, by subgroups of 32"]);
   });
 });

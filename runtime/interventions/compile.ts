@@ -1,0 +1,222 @@
+/** Interventions to hooks of a model. */
+import type { Backend } from "../backend/backend.ts";
+import { ReflowError } from "../errors.ts";
+import type { HookRows, HookSet } from "../model/hooks.ts";
+import { checkIds } from "../model/infer.ts";
+import { type Change, changeOf, isIdle, needsReference } from "./apply.ts";
+import { directionOf, type Subject, signalReader } from "./directions.ts";
+import { pointsOf } from "./points.ts";
+import { measure, type Probe } from "./reference.ts";
+import { type Direction, lengthOf } from "./sparse.ts";
+import { type Intervention, parseInterventions, wrong } from "./spec.ts";
+
+export interface SteeringOptions {
+  /** Applied in order, before any hooks. See {@link Intervention}. */
+  interventions?: readonly Intervention[];
+  /** Text, or ids, that standard deviations, means and samples are taken from: for `sigma`, `mean` and `resample`. */
+  reference?: string | Int32Array | readonly number[];
+}
+
+/** Which of a sequence's positions are run. */
+export interface Passage {
+  /** The prompt's are those before this one. */
+  prompt: number;
+  /** The first that the readout sees. */
+  readout: number;
+  /** The first that isn't run any more; none is where it is before the prompt's end. */
+  end: number;
+}
+
+/** An intervention on a certain model. */
+interface Plan {
+  intervention: Intervention;
+  /** What to call it in errors. */
+  where: string;
+  names: string[];
+  readout: boolean;
+  u: Direction;
+  other?: Direction;
+  holds?: (x: Float32Array) => boolean;
+}
+
+/**
+ * Hooks that apply interventions, or none where these change nothing: with strength 0, a model runs as it does without.
+ *
+ * @param passages by the caller's sequence
+ * @throws ReflowError `usage` for whatever can't be applied, naming the field
+ */
+export async function compileInterventions(
+  subject: Subject,
+  { interventions = [], reference }: SteeringOptions,
+  passages: readonly Passage[],
+  signal?: AbortSignal,
+): Promise<HookSet | undefined> {
+  const plans: Plan[] = [];
+  for (const [i, intervention] of parseInterventions(interventions).entries()) {
+    const plan = await planOf(subject, intervention, `interventions[${i}]`);
+    checkPositions(plan, subject, passages);
+    plans.push(plan);
+  }
+  const probed = plans.filter(({ intervention }) => needsReference(intervention));
+  const ids = probed.length > 0 ? referenceIds(subject, reference, probed[0]) : new Int32Array();
+  const active = plans.filter(({ intervention }) => !isIdle(intervention));
+  const probes = probed.filter((plan) => active.includes(plan)).flatMap(probesOf);
+  const components = probes.length > 0 ? await measure(subject.model, ids, probes, signal) : undefined;
+
+  const steps = new Map<string, Step[]>();
+  for (const plan of active) {
+    const changes = probesOf(plan).map((probe): Step => {
+      const given = { ...plan, hook: probe.hook, components: components?.(probe) };
+      return { ...plan, change: changeOf(plan.intervention, given, plan.where) };
+    });
+    for (const [i, name] of plan.names.entries()) steps.set(name, [...(steps.get(name) ?? []), changes[i]]);
+  }
+  return steps.size > 0 ? stepHooks(subject.model.backend, steps, passages) : undefined;
+}
+
+async function planOf(subject: Subject, intervention: Intervention, where: string): Promise<Plan> {
+  const { names, space, readout } = pointsOf(subject.model.config, intervention, where);
+  const { target, when } = intervention;
+  const plan: Plan = {
+    intervention,
+    where,
+    names,
+    readout,
+    u: await directionOf(subject, target, space, `${where}.target`),
+  };
+  if (intervention.op === "swap") {
+    plan.other = await directionOf(subject, intervention.with, space, `${where}.with`);
+  }
+  if (when) {
+    const { gt = -Infinity, lt = Infinity } = when;
+    const read = await signalReader(subject, when.signal, space, `${where}.when.signal`);
+    plan.holds = (x) => {
+      const z = read(x);
+      return z > gt && z < lt;
+    };
+  }
+  return plan;
+}
+
+function checkPositions(
+  { intervention, where, readout }: Plan,
+  subject: Subject,
+  passages: readonly Passage[],
+): void {
+  const { positions = "all", hook } = intervention;
+  const { context } = subject.model.config;
+  const field = `${where}.positions`;
+  if (typeof positions !== "string") {
+    const beyond = positions.findIndex((position) => position >= context);
+    if (beyond >= 0) {
+      const help = `they are 0 to ${context - 1}`;
+      throw wrong(`${field}[${beyond}]`, positions[beyond], "a position of the context", help);
+    }
+  }
+  for (const [index, { prompt, end, ...passage }] of passages.entries()) {
+    if (end < prompt) continue;
+    const whose = passages.length > 1 ? `sequence ${index}` : "the sequence";
+    const first = readout ? passage.readout : 0;
+    if (positions === "generated" && end === prompt) {
+      const help = "the last token of all is never read: ask for two or more, or for other positions";
+      throw wrong(field, positions, `a position that is run, of ${whose} only the prompt's,`, help);
+    }
+    if (typeof positions === "string") continue;
+    const missed = positions.findIndex((position) => position < first || position >= end);
+    if (missed < 0) continue;
+    const help = `of ${whose} ${hook} sees positions ${first} to ${end - 1}`;
+    throw wrong(`${field}[${missed}]`, positions[missed], "a position that is run", help);
+  }
+}
+
+function referenceIds(
+  { model, tokenizer }: Subject,
+  reference: SteeringOptions["reference"],
+  { intervention, where }: Plan,
+): Int32Array {
+  const field = needsReference(intervention)!;
+  const asked = `${where}.${field} is ${JSON.stringify(intervention[field as keyof Intervention])}`;
+  const fail = (message: string, help: string) => new ReflowError("usage", message, help);
+  if (reference === undefined) {
+    throw fail(
+      `${asked}: a reference text was expected`,
+      "pass one: `reference` in code, --text FILE on the command line",
+    );
+  }
+  if (typeof reference === "string" && !tokenizer) {
+    throw fail(`${asked}: the model has no tokenizer for the reference text`, "pass its ids");
+  }
+  const ids =
+    typeof reference === "string" ? tokenizer!.encode(reference) : checkIds(model.config, reference);
+  if (ids.length === 0) throw fail(`${asked}: the reference text is empty`, "pass a longer one");
+  return ids;
+}
+
+function probesOf({ intervention, names, u }: Plan): Probe[] {
+  const key = JSON.stringify(intervention.target);
+  return names.map((hook) => ({ hook, key, direction: u }));
+}
+
+/** One intervention at one hook point. */
+interface Step extends Plan {
+  change: Change;
+}
+
+/** Squares of larger numbers are beyond float32: a norm would make nothing of them. */
+const LARGEST = 1e18;
+
+function stepHooks(
+  backend: Backend,
+  steps: ReadonlyMap<string, readonly Step[]>,
+  passages: readonly Passage[],
+): HookSet {
+  return {
+    has: (name) => steps.has(name),
+    async at(name, tensor, _shape, rows) {
+      const here = steps.get(name)!;
+      const concerned = rowsOf(here, rows, passages);
+      if (concerned.length === 0) return;
+      // From the first row that is concerned to the last: a long prompt may hold few of them.
+      const [first, last] = [concerned[0].row, concerned[concerned.length - 1].row];
+      const width = tensor.size / rows.positions.length;
+      const offset = first * width;
+      const data = (await backend.read(tensor, offset, (last + 1) * width - offset)) as Float32Array;
+      let changed = false;
+      for (const { row, steps } of concerned) {
+        const x = data.subarray((row - first) * width, (row - first + 1) * width);
+        const position = rows.positions[row];
+        for (const { where, holds, change } of steps) {
+          if (holds && !holds(x)) continue;
+          change(x, position);
+          changed = true;
+          if (lengthOf(x) < LARGEST) continue;
+          const message = `${where} makes ${name} at position ${position} too large for float32`;
+          throw new ReflowError("numerics", message, "use a smaller strength, or fewer layers");
+        }
+      }
+      if (changed) backend.write(tensor, data, offset);
+    },
+  };
+}
+
+/** The rows that something is to be done to, in order. */
+function rowsOf(
+  steps: readonly Step[],
+  { positions, sequences, length }: HookRows,
+  passages: readonly Passage[],
+): { row: number; steps: Step[] }[] {
+  const concerned: { row: number; steps: Step[] }[] = [];
+  for (const [row, position] of positions.entries()) {
+    const { prompt } = passages[sequences[Math.floor(row / length)]];
+    const here = steps.filter(({ intervention }) => concerns(intervention, position, prompt));
+    if (here.length > 0) concerned.push({ row, steps: here });
+  }
+  return concerned;
+}
+
+function concerns({ positions = "all" }: Intervention, position: number, prompt: number): boolean {
+  if (positions === "all") return true;
+  if (positions === "prompt") return position < prompt;
+  if (positions === "generated") return position >= prompt;
+  return positions.includes(position);
+}

@@ -1,0 +1,194 @@
+/** Targets to directions in the space of a hook point. */
+import type { Tensor } from "../backend/backend.ts";
+import { ReflowError } from "../errors.ts";
+import type { InferenceModel } from "../model/infer.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { parseExpression, type Term, tokenOf } from "./expression.ts";
+import type { Space } from "./points.ts";
+import { type Direction, directionAlong, dot } from "./sparse.ts";
+import { show, type Target, wrong } from "./spec.ts";
+
+/** A model that is to be changed. */
+export interface Subject {
+  model: InferenceModel;
+  /** For targets that are words. */
+  tokenizer?: Tokenizer;
+}
+
+/**
+ * The direction that a target stands for.
+ *
+ * A token's is v = r·B in the residual stream, r being its recipe (its row of E where E is not factored); r at `hook_recipe`
+ * and `hook_signals`; its own logit at `hook_logits`. An expression's is the sum of its tokens'; a signal's is B[s,:] or the
+ * s-th axis.
+ *
+ * @param where what to call the target in errors
+ * @throws ReflowError `usage` for what has no direction here
+ */
+export async function directionOf(
+  subject: Subject,
+  target: Target,
+  space: Space,
+  where: string,
+): Promise<Direction> {
+  const { config } = subject.model;
+  const coordinates = await coordinatesOf(subject, target, space, where);
+  const direction = directionAlong(coordinates);
+  if (!(direction.length > 0)) {
+    throw new ReflowError("usage", `${where} has no direction: it adds up to zero`, "give another target");
+  }
+  const rows = rowsOf(subject);
+  if (space === "logits" && direction.indices.at(-1)! >= rows) {
+    const at = direction.indices.find((i) => i >= rows);
+    const help = `the tokens are 0 to ${rows - 1}; the other rows of ${config.vocab_size} are padding`;
+    throw wrong(`${where}.vector[${at}]`, coordinates[at!], "0, for there is no such token,", help);
+  }
+  return direction;
+}
+
+/** Tokens that there are: the rest of the vocabulary is padding. */
+const rowsOf = ({ model, tokenizer }: Subject): number =>
+  Math.min(tokenizer?.vocabSize ?? Infinity, model.config.vocab_size);
+
+async function coordinatesOf(
+  subject: Subject,
+  target: Target,
+  space: Space,
+  where: string,
+): Promise<Float64Array> {
+  const { config } = subject.model;
+  const { d_model: d, n_signals: S = 0, vocab_size: V } = config;
+  const width = { recipe: S, signals: S, residual: d, normalized: d, logits: V }[space];
+  if ("vector" in target) {
+    if (target.vector.length === width) return Float64Array.from(target.vector);
+    const message = `${where}.vector has ${target.vector.length} numbers: ${width} were expected`;
+    throw new ReflowError("usage", message, "a vector has the width of its hook point");
+  }
+  if ("signal" in target) {
+    checkSignal(subject, target.signal, `${where}.signal`);
+    if (space === "logits") {
+      const message = `${where}.signal is ${target.signal}: a token was expected at hook_logits`;
+      throw new ReflowError(
+        "usage",
+        message,
+        "act on a signal at hook_signals, from where it reaches all logits",
+      );
+    }
+    return isStream(space)
+      ? Float64Array.from(await basisRow(subject, target.signal))
+      : axis(S, target.signal);
+  }
+  const terms = "token" in target ? [{ text: target.token, coefficient: 1 }] : undefined;
+  const field = terms ? `${where}.token` : `${where}.expression`;
+  const sum = terms ?? parseExpression((target as { expression: string }).expression, field);
+  return tokenSum(subject, sum, space, field);
+}
+
+/** Whether its rows are d wide: there a recipe counts as what it writes. */
+const isStream = (space: Space): boolean => space === "residual" || space === "normalized";
+
+/** Σ coefficient · (what its token is in this space) */
+async function tokenSum(
+  subject: Subject,
+  terms: readonly Term[],
+  space: Space,
+  where: string,
+): Promise<Float64Array> {
+  const { model } = subject;
+  const rows = rowsOf(subject);
+  const ids = terms.map(({ text }) => tokenOf(subject.tokenizer, text, { where, rows }));
+  const sum = (parts: Float64Array[]) => {
+    const total = new Float64Array(parts[0].length);
+    for (const [t, part] of parts.entries()) {
+      for (let i = 0; i < total.length; i++) total[i] += terms[t].coefficient * part[i];
+    }
+    return total;
+  };
+  if (space === "logits") return sum(ids.map((id) => axis(model.config.vocab_size, id)));
+  const { recipe, embedding, basis } = model.weights;
+  const total = sum(await tableRows(subject, (recipe ?? embedding)!, ids));
+  return recipe && isStream(space)
+    ? timesBasis(total, (await model.backend.read(basis!)) as Float32Array)
+    : total;
+}
+
+/** r (S) · B (S,d) */
+function timesBasis(r: Float64Array, basis: Float32Array): Float64Array {
+  const d = basis.length / r.length;
+  const out = new Float64Array(d);
+  for (let s = 0; s < r.length; s++) {
+    if (r[s] !== 0) for (let i = 0; i < d; i++) out[i] += r[s] * basis[s * d + i];
+  }
+  return out;
+}
+
+/** Rows of a table, whatever its type. */
+async function tableRows({ model }: Subject, table: Tensor, ids: readonly number[]): Promise<Float64Array[]> {
+  const { backend } = model;
+  const columns = table.shape[1];
+  const out = backend.alloc([ids.length, columns]);
+  const which = backend.alloc([ids.length], "i32");
+  try {
+    backend.write(which, Int32Array.from(ids));
+    backend.gather(out, table, which);
+    const data = await backend.read(out);
+    return ids.map((_, i) => Float64Array.from(data.subarray(i * columns, (i + 1) * columns)));
+  } finally {
+    backend.free(out);
+    backend.free(which);
+  }
+}
+
+async function basisRow({ model }: Subject, s: number): Promise<Float32Array> {
+  const { backend, config, weights } = model;
+  return (await backend.read(weights.basis!, s * config.d_model, config.d_model)) as Float32Array;
+}
+
+const axis = (width: number, i: number): Float64Array => {
+  const out = new Float64Array(width);
+  out[i] = 1;
+  return out;
+};
+
+function checkSignal({ model }: Subject, signal: number, where: string): void {
+  const { variant, n_signals } = model.config;
+  if (n_signals === undefined) {
+    const message = `${where} is ${signal}: a ${variant} has no signals`;
+    throw new ReflowError("usage", message, "give a token, an expression or a vector");
+  }
+  if (signal >= n_signals) {
+    throw wrong(where, signal, `one of ${n_signals} signals`, `they are 0 to ${n_signals - 1}`);
+  }
+}
+
+/** RMSNorm's. */
+const EPS = 1e-5;
+
+/**
+ * How a signal is read from a row x of a space: z_s = RMSNorm(x)·B[s,:] with the final norm's weight in the residual stream
+ * (the lens), what is there after the norm, and the s-th number of recipes and signals.
+ *
+ * @throws ReflowError `usage` for a signal that isn't there, and at `hook_logits`
+ */
+export async function signalReader(
+  subject: Subject,
+  signal: number,
+  space: Space,
+  where: string,
+): Promise<(x: Float32Array) => number> {
+  checkSignal(subject, signal, where);
+  if (space === "logits") {
+    throw new ReflowError(
+      "usage",
+      `${where} is ${show(signal)}: hook_logits has no signals`,
+      "use hook_signals",
+    );
+  }
+  if (space === "recipe" || space === "signals") return (x) => x[signal];
+  const row = Float64Array.from(await basisRow(subject, signal));
+  if (space === "normalized") return (x) => dot(x, row);
+  const { backend, weights } = subject.model;
+  const scale = await backend.read(weights.finalNorm.weight);
+  const scaled = row.map((b, i) => b * scale[i]);
+  return (x) => dot(x, scaled) / Math.sqrt(dot(x, x) / x.length + EPS);
+}

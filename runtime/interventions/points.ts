@@ -1,0 +1,93 @@
+/** Which hook points an intervention is for. */
+import { closest } from "fastest-levenshtein";
+import { ReflowError } from "../errors.ts";
+import { isFactored, type ModelConfig } from "../model/config.ts";
+import { hookNames, READOUT_HOOKS } from "../model/hooks.ts";
+import { type Place, show, wrong } from "./spec.ts";
+
+/**
+ * What the rows at a hook point are: recipes (S) or the signals read from the residual stream (S); the stream or what a
+ * branch adds to it (d); the stream after the final norm (d); logits (V).
+ */
+export type Space = "recipe" | "signals" | "residual" | "normalized" | "logits";
+
+const SPACES: Record<string, Space> = {
+  hook_recipe: "recipe",
+  hook_embed: "residual",
+  hook_resid_pre: "residual",
+  hook_attn_out: "residual",
+  hook_resid_mid: "residual",
+  hook_mlp_out: "residual",
+  hook_resid_post: "residual",
+  "ln_final.hook_normalized": "normalized",
+  hook_signals: "signals",
+  hook_logits: "logits",
+};
+
+export interface Points {
+  /** In full, by block. */
+  names: string[];
+  space: Space;
+  /** After the last block, where only the rows that are sampled from pass through. */
+  readout: boolean;
+}
+
+/** @throws ReflowError `usage` for a hook point or a block that isn't there, and for one that no direction is known at */
+export function pointsOf(
+  config: ModelConfig,
+  { hook, layers }: Pick<Place, "hook" | "layers">,
+  where: string,
+): Points {
+  const match = /^blocks\.(?<block>0|[1-9]\d*)\.(?<name>.+)$/.exec(hook);
+  const { block, name = hook } = match?.groups ?? {};
+  const all = hookNames(config);
+  const inBlocks = all.includes(`blocks.0.${name}`);
+  const space = SPACES[name];
+  if ((!inBlocks && (block !== undefined || !all.includes(name))) || space === undefined) {
+    throw unknownHook(config, hook, name, where);
+  }
+  const last = config.n_layers - 1;
+  const blocks = `the blocks are 0 to ${last}`;
+  const points = (names: string[]) => ({ names, space, readout: READOUT_HOOKS.includes(name) });
+  if (!inBlocks) {
+    if (!layers) return points([name]);
+    throw new ReflowError(
+      "usage",
+      `${where}.layers is there, but ${name} is in no block`,
+      "leave layers out",
+    );
+  }
+  if (block !== undefined) {
+    if (layers) {
+      const help = `leave layers out, or give ${show(name)} for hook`;
+      throw new ReflowError(
+        "usage",
+        `${where}.layers is there, and ${where}.hook names block ${block}`,
+        help,
+      );
+    }
+    if (Number(block) > last) throw wrong(`${where}.hook`, hook, "a block of the model's", blocks);
+    return points([`blocks.${Number(block)}.${name}`]);
+  }
+  if (!layers) {
+    const help = `${name} is in every block: give "layers":[0,${last}] for all, or name one, "blocks.0.${name}"`;
+    throw new ReflowError("usage", `${where}.layers is missing`, help);
+  }
+  const [from, to] = layers;
+  if (to > last) throw wrong(`${where}.layers`, layers, `[first, last] from 0 to ${last}`, blocks);
+  return points(Array.from({ length: to - from + 1 }, (_, i) => `blocks.${from + i}.${name}`));
+}
+
+function unknownHook(config: ModelConfig, hook: string, name: string, where: string): ReflowError {
+  const field = `${where}.hook`;
+  const all = hookNames(config);
+  const known = Object.keys(SPACES).filter((each) => all.includes(each) || all.includes(`blocks.0.${each}`));
+  if (!SPACES[name] && (all.includes(name) || all.includes(`blocks.0.${name}`))) {
+    return wrong(field, hook, "a point of the residual stream, the signals or the logits", known.join(", "));
+  }
+  if ((name === "hook_recipe" || name === "hook_signals") && !isFactored(config)) {
+    const message = `${field} is ${show(hook)}: a ${config.variant} has no recipes and no signals`;
+    return new ReflowError("usage", message, known.join(", "));
+  }
+  return wrong(field, hook, "a hook point's name", `did you mean ${show(closest(name, known))}?`);
+}

@@ -1,0 +1,107 @@
+/** What components are on a reference text: the standard deviations, means and samples that interventions are measured by. */
+import type { Tensor } from "../backend/backend.ts";
+import { type HookSet, READOUT_HOOKS } from "../model/hooks.ts";
+import { type InferenceModel, PREFILL_ROWS, prefill } from "../model/infer.ts";
+import { RunState } from "../model/state.ts";
+import { componentOf, type Direction } from "./sparse.ts";
+
+/** A direction at a hook point. */
+export interface Probe {
+  hook: string;
+  /** Distinguishes the direction from others at the hook point. */
+  key: string;
+  direction: Direction;
+}
+
+/** c = x·u at every position of the text, in order, with the model unchanged. */
+export type Components = Float64Array;
+
+/** A model's last reference text and what was measured on it. */
+interface Measured {
+  ids: Int32Array;
+  components: Map<string, Components>;
+}
+
+/** By the table that makes the embeddings: with another in its place, a model is another. */
+const measured = new WeakMap<Tensor, Measured>();
+
+/** As many probes are remembered, then forgotten all at once. */
+const REMEMBERED = 256;
+
+/**
+ * Components along directions over a text, which is read in windows of the context. All that aren't known yet are measured
+ * in one pass; known are those that were measured with the same table and text.
+ *
+ * @throws the signal's reason, once it is aborted
+ */
+export async function measure(
+  model: InferenceModel,
+  ids: Int32Array,
+  probes: readonly Probe[],
+  signal?: AbortSignal,
+): Promise<(probe: Probe) => Components> {
+  const table = (model.weights.recipe ?? model.weights.embedding)!;
+  let known = measured.get(table);
+  if (!known || !sameIds(known.ids, ids) || known.components.size > REMEMBERED) {
+    known = { ids, components: new Map() };
+    measured.set(table, known);
+  }
+  const { components } = known;
+  const missing = new Map(probes.map((probe) => [nameOf(probe), probe]));
+  for (const name of components.keys()) missing.delete(name);
+  if (missing.size > 0) {
+    const found = await run(model, ids, [...missing.values()], signal);
+    for (const [i, name] of [...missing.keys()].entries()) components.set(name, found[i]);
+  }
+  return (probe) => components.get(nameOf(probe))!;
+}
+
+const nameOf = ({ hook, key }: Probe): string => `${hook} ${key}`;
+
+const sameIds = (a: Int32Array, b: Int32Array): boolean =>
+  a.length === b.length && a.every((id, i) => id === b[i]);
+
+async function run(
+  model: InferenceModel,
+  ids: Int32Array,
+  probes: readonly Probe[],
+  signal?: AbortSignal,
+): Promise<Components[]> {
+  const { backend, config } = model;
+  const found = probes.map(() => new Float64Array(ids.length));
+  const context = Math.min(config.context, ids.length);
+  const rows = Math.min(context, PREFILL_ROWS);
+  const readout = probes.some(({ hook }) => READOUT_HOOKS.includes(hook));
+  const state = new RunState(backend, config, { slots: 1, context, rows, logitRows: readout ? rows : 1 });
+  let begin = 0;
+  const hooks: HookSet = {
+    has: (name) => probes.some(({ hook }) => hook === name),
+    async at(name, tensor, _shape, { positions }) {
+      const data = (await backend.read(tensor)) as Float32Array;
+      const width = data.length / positions.length;
+      for (const [i, { hook, direction }] of probes.entries()) {
+        if (hook !== name) continue;
+        for (const [row, position] of positions.entries()) {
+          found[i][begin + position] = componentOf(data.subarray(row * width, (row + 1) * width), direction);
+        }
+      }
+    },
+  };
+  try {
+    for (; begin < ids.length; begin += context) {
+      const window = ids.subarray(begin, begin + context);
+      const whole = { ids: window, slot: 0, logits: readout ? window.length : 0, hooks, signal };
+      for await (const _ of prefill(model, state, whole));
+    }
+  } finally {
+    state.free();
+  }
+  return found;
+}
+
+/** Mean and standard deviation (of the text itself: over n). */
+export function momentsOf(components: Components): { mean: number; sd: number } {
+  const n = components.length;
+  const mean = components.reduce((sum, c) => sum + c, 0) / n;
+  return { mean, sd: Math.sqrt(components.reduce((sum, c) => sum + (c - mean) ** 2, 0) / n) };
+}

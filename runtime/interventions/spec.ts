@@ -1,0 +1,269 @@
+/** What an intervention is, as people and other programs write it. What it does to a model: `compile.ts`. */
+import { closest } from "fastest-levenshtein";
+import * as v from "valibot";
+import { ReflowError } from "../errors.ts";
+
+/**
+ * A direction. A `token` is a token's own text; in an `expression` a word stands for its token with a leading space, and
+ * quotes make it literal; a `vector` has the width of the hook point it is for.
+ */
+export type Target =
+  | { signal: number }
+  | { token: string }
+  | { expression: string }
+  | { vector: ArrayLike<number> };
+
+/** Where an intervention applies, and along which direction u, of length 1. */
+export interface Place {
+  target: Target;
+  /** A hook point's name, or that of a block's hook point without `blocks.{i}.`, and `layers`. */
+  hook: string;
+  /** The first and the last block. */
+  layers?: readonly [first: number, last: number];
+  /**
+   * A list counts from each sequence's beginning. Generated are the positions from the prompt's length on: what
+   * happens at the prompt's last one decides the first generated token. Default `all`.
+   */
+  positions?: "all" | "prompt" | "generated" | readonly number[];
+  /** Only where this signal, as it is read there before the op, is between these. */
+  when?: { signal: number; gt?: number; lt?: number };
+}
+
+/** x += δ·u */
+export interface Add extends Place {
+  op: "add";
+  strength: number;
+  /**
+   * δ is strength times ‖x‖ at that position (`residNorm`), the target's own length ‖v‖ (`raw`), or the standard
+   * deviation of x·u over the reference (`sigma`). Default `raw`.
+   */
+  unit?: "residNorm" | "raw" | "sigma";
+}
+
+/** x·u becomes `value` */
+export interface Assign extends Place {
+  op: "set";
+  value: number;
+}
+
+/** x·u becomes `factor` times itself */
+export interface Scale extends Place {
+  op: "scale";
+  factor: number;
+}
+
+/** x·u becomes 0; its mean over the reference; or what it is at a random position of that */
+export interface Ablate extends Place {
+  op: "ablate";
+  /** Default `zero`. */
+  ablateWith?: "zero" | "mean" | "resample";
+}
+
+/** The components along u and along `with` change places: x is reflected so that each direction becomes the other. */
+export interface Swap extends Place {
+  op: "swap";
+  with: Target;
+}
+
+/**
+ * One change to a model's activations.
+ *
+ * @example
+ * const kinder: Intervention = {
+ *   op: "add", target: { expression: "great - terrible" },
+ *   hook: "hook_resid_post", layers: [0, 3], strength: 0.15, unit: "residNorm",
+ * };
+ */
+export type Intervention = Add | Assign | Scale | Ablate | Swap;
+
+/**
+ * Larger numbers have no use, and float32 no room for them: with strength 1e6 in units of the residual's norm nothing of
+ * what was there is left.
+ */
+export const MOST = 1e6;
+
+/** A message says what was expected; see {@link describe}. */
+const finite = v.pipe(
+  v.number("a finite number"),
+  v.finite("a finite number"),
+  v.check((x) => Math.abs(x) <= MOST, `a number of at most ${MOST} in size`),
+);
+const whole = v.pipe(
+  v.number("a whole number from 0 on"),
+  v.safeInteger("a whole number from 0 on"),
+  v.minValue(0, "a whole number from 0 on"),
+);
+const text = v.pipe(v.string("text"), v.nonEmpty("text"));
+const numbers = v.custom<ArrayLike<number>>(
+  (x) => (Array.isArray(x) || x instanceof Float32Array || x instanceof Float64Array) && x.length > 0,
+  "a list of numbers",
+);
+
+const target = v.pipe(
+  v.strictObject(
+    {
+      signal: v.optional(whole),
+      token: v.optional(text),
+      expression: v.optional(text),
+      vector: v.optional(numbers),
+    },
+    "a target",
+  ),
+  v.check(
+    (x) => Object.values(x).filter((value) => value !== undefined).length === 1,
+    "one of signal, token, expression and vector",
+  ),
+  // Its kind is told by the key that is there.
+  v.transform(
+    (x) => Object.fromEntries(Object.entries(x).filter(([, value]) => value !== undefined)) as Target,
+  ),
+);
+
+const NAMED_POSITIONS = ["all", "prompt", "generated"] as const;
+
+const place = {
+  target,
+  hook: text,
+  layers: v.optional(
+    v.pipe(
+      v.array(whole, "[first, last]"),
+      v.check((x) => x.length === 2 && x[0] <= x[1], "[first, last]"),
+      v.transform((x) => x as [first: number, last: number]),
+    ),
+  ),
+  positions: v.optional(
+    v.lazy((x) =>
+      Array.isArray(x)
+        ? v.pipe(v.array(whole), v.nonEmpty("a list of positions"))
+        : v.picklist(NAMED_POSITIONS, `${NAMED_POSITIONS.join(", ")} or a list of positions`),
+    ),
+  ),
+  when: v.optional(
+    v.pipe(
+      v.strictObject({ signal: whole, gt: v.optional(finite), lt: v.optional(finite) }, "a condition"),
+      v.check(({ gt, lt }) => gt !== undefined || lt !== undefined, "a condition with gt or lt"),
+    ),
+  ),
+};
+
+const UNITS = ["residNorm", "raw", "sigma"] as const;
+const REPLACEMENTS = ["zero", "mean", "resample"] as const;
+const operations = [
+  v.strictObject({
+    op: v.literal("add"),
+    ...place,
+    strength: finite,
+    unit: v.optional(v.picklist(UNITS, UNITS.join(", "))),
+  }),
+  v.strictObject({ op: v.literal("set"), ...place, value: finite }),
+  v.strictObject({ op: v.literal("scale"), ...place, factor: finite }),
+  v.strictObject({
+    op: v.literal("ablate"),
+    ...place,
+    ablateWith: v.optional(v.picklist(REPLACEMENTS, REPLACEMENTS.join(", "))),
+  }),
+  v.strictObject({ op: v.literal("swap"), ...place, with: target }),
+] as const;
+const OPS = operations.map(({ entries }) => entries.op.literal);
+
+const schema = v.array(
+  v.variant("op", operations, "an intervention, which is an object,"),
+  "a list of interventions",
+);
+
+/**
+ * Checks interventions as far as that can be done without a model.
+ *
+ * @param json a list, or one intervention
+ * @throws ReflowError `usage` naming the field, what it is and what was expected; for an unknown key, the nearest
+ */
+export function parseInterventions(json: unknown): Intervention[] {
+  const alone = typeof json === "object" && json !== null && !Array.isArray(json);
+  const result = v.safeParse(schema, alone ? [json] : json);
+  if (!result.success) {
+    // A misspelt key is also a missing one; only the first helps.
+    throw describe(result.issues.find(isUnknownKey) ?? result.issues[0]);
+  }
+  for (const [i, each] of result.output.entries()) {
+    checkVector(each.target, `interventions[${i}].target`);
+    if (each.op === "swap") checkVector(each.with, `interventions[${i}].with`);
+  }
+  return result.output;
+}
+
+/** A field that is not what it should be. */
+export function wrong(field: string, value: unknown, expected: string, help: string): ReflowError {
+  return new ReflowError("usage", `${field} is ${show(value)}: ${expected} was expected`, help);
+}
+
+/** A value for an error: as JSON, which has no NaN, and cut where it is long. */
+export function show(value: unknown): string {
+  const text = typeof value === "number" ? String(value) : String(JSON.stringify(value));
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+type Issue = v.BaseIssue<unknown>;
+
+const isUnknownKey = (issue: Issue): boolean => issue.expected === "never";
+
+function describe(issue: Issue): ReflowError {
+  const path = issue.path ?? [];
+  const keys = path.map(({ key }) => (typeof key === "number" ? `[${key}]` : `.${key}`));
+  const field = `interventions${keys.join("")}`;
+  const [last, parent] = [path.at(-1), path.at(-2)];
+  const { op } = (path[1]?.input ?? {}) as { op?: unknown };
+  const help = HELP[String(path[1]?.key)] ?? fieldsHelp(op);
+  if (last && isUnknownKey(issue)) return unknownKey(field, String(last.key), parent?.key, op);
+  const missing = last?.origin === "key" || (last?.key === "op" && issue.input === undefined);
+  if (missing) return new ReflowError("usage", `${field} is missing`, help);
+  if (last?.key === "op" && typeof issue.input === "string") {
+    return wrong(field, issue.input, OPS.join(", "), `did you mean ${show(closest(issue.input, OPS))}?`);
+  }
+  return wrong(field, issue.input, issue.message, help);
+}
+
+const A_TARGET =
+  'a target is {"signal":17}, {"token":" king"}, {"expression":"king - man"} or {"vector":[0.5,-1,…]}';
+const HELP: Record<string, string> = {
+  target: A_TARGET,
+  with: A_TARGET,
+  when: 'a condition is {"signal":9,"gt":0.3}, with gt, lt or both',
+  layers: "of the first and the last block, counted from 0",
+};
+
+/** The fields of an op, those that must be there first. */
+function fieldsOf(op: unknown): { needed: string[]; more: string[] } {
+  const [needed, more]: [string[], string[]] = [[], []];
+  const found = operations.find(({ entries }) => entries.op.literal === op);
+  const entries: Record<string, { type: string }> = found?.entries ?? {};
+  for (const [name, { type }] of Object.entries(entries)) (type === "optional" ? more : needed).push(name);
+  return { needed, more };
+}
+
+function fieldsHelp(op: unknown): string {
+  const { needed, more } = fieldsOf(op);
+  if (needed.length === 0) return `an intervention has an op: ${OPS.join(", ")}`;
+  return `${show(op)} needs ${needed.join(", ")}, and takes ${more.join(", ")}`;
+}
+
+function unknownKey(field: string, key: string, parent: unknown, op: unknown): ReflowError {
+  const nested = parent === "when" ? place.when.wrapped : typeof parent === "string" ? target : undefined;
+  const namesOf = (op: unknown) => Object.values(fieldsOf(op)).flat();
+  const others = nested ? [] : OPS.filter((op) => namesOf(op).includes(key));
+  if (others.length > 0) {
+    const help = `it belongs to op ${others.map(show).join(", ")}; ${fieldsHelp(op)}`;
+    return new ReflowError("usage", `${field} is not a field of op ${show(op)}`, help);
+  }
+  const known = nested ? Object.keys(nested.entries) : namesOf(op);
+  return new ReflowError("usage", `${field} is not a field`, `did you mean ${show(closest(key, known))}?`);
+}
+
+function checkVector(target: Target, where: string): void {
+  if (!("vector" in target)) return;
+  for (let i = 0; i < target.vector.length; i++) {
+    const result = v.safeParse(finite, target.vector[i]);
+    if (result.success) continue;
+    const help = "the numbers are a direction's coordinates at the hook point";
+    throw wrong(`${where}.vector[${i}]`, target.vector[i], result.issues[0].message, help);
+  }
+}

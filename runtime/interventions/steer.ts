@@ -1,0 +1,48 @@
+/** A model beside itself: as it is, and steered. */
+import { ReflowError } from "../errors.ts";
+import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "../model/generate.ts";
+import type { Subject } from "./directions.ts";
+import type { Intervention } from "./spec.ts";
+
+/** All but the interventions are for both runs alike. */
+export interface SteerOptions extends GenerateOptions {
+  interventions: readonly Intervention[];
+}
+
+/** An event of the run that goes on as the model does, or of the one that is steered. */
+export type SteerEvent = GenerateEvent & { run: "default" | "steered" };
+
+/** See `Model.steer`. */
+export async function* steer(
+  { model, tokenizer }: Subject,
+  prompts: readonly Prompt[],
+  options: SteerOptions,
+): AsyncGenerator<SteerEvent, void, undefined> {
+  const empty = prompts.findIndex((prompt) => prompt.length === 0);
+  if (empty >= 0)
+    throw new ReflowError("usage", `prompt ${empty} is empty`, "give it a text that can be steered");
+  const { interventions, reference, seed = crypto.getRandomValues(new Uint32Array(1))[0], ...rest } = options;
+  const both = { ...rest, seed };
+  // The steered run first: what is wrong with interventions shows before anything is said.
+  const runs = [
+    {
+      run: "steered" as const,
+      events: generate(model, tokenizer, prompts, { ...both, interventions, reference }),
+    },
+    { run: "default" as const, events: generate(model, tokenizer, prompts, both) },
+  ];
+  try {
+    for (let running = runs; running.length > 0; ) {
+      const next: typeof runs = [];
+      for (const each of running) {
+        const { value, done } = await each.events.next();
+        if (done) continue;
+        yield { ...value, run: each.run };
+        next.push(each);
+      }
+      running = next;
+    }
+  } finally {
+    for (const { events } of runs) await events.return();
+  }
+}

@@ -1,0 +1,87 @@
+/** Checkpoints from the web to a device: what a page loads, which has no disk. */
+import { ReflowError } from "../errors.ts";
+import { checkTensors, WEIGHT_FILES, type Weights } from "../formats/checkpoint-tensors.ts";
+import { openTensorStream, type TensorStream } from "../formats/tensor-stream.ts";
+import { parseConfig } from "./config.ts";
+import type { Model } from "./model.ts";
+import { type LoadModelOptions, startModel } from "./read.ts";
+
+/**
+ * Fetches a checkpoint's folder onto a device of its own: `config.json`, `tokenizer.json` where there is one, and the weights,
+ * which are on the device as they arrive. Hashes of a manifest are not compared: web platforms hash only what is in
+ * memory as a whole.
+ *
+ * @throws ReflowError naming the address and what is wrong with it; `network` where it can't be had
+ */
+export async function fetchModel(folder: URL, options: LoadModelOptions = {}): Promise<Model> {
+  const base = new URL(folder);
+  if (!base.pathname.endsWith("/")) base.pathname += "/";
+  const configUrl = new URL("config.json", base);
+  const [configJson, tokenizerJson] = await Promise.all([
+    fetchJson(configUrl),
+    fetchJson(new URL("tokenizer.json", base)),
+  ]);
+  if (configJson === undefined) {
+    throw new ReflowError(
+      "checkpoint",
+      `${configUrl} is not there`,
+      "give the address of a checkpoint's folder",
+    );
+  }
+  const config = parseConfig(configJson, configUrl.href);
+  const { weights, tensors } = await fetchWeights(base, options.weights);
+  try {
+    checkTensors(tensors, config, weights);
+    return await startModel({ config, tokenizerJson, weights, tensors }, options);
+  } finally {
+    await tensors.close();
+  }
+}
+
+/** Undefined where it isn't there. */
+async function fetchJson(url: URL): Promise<unknown> {
+  const response = await get(url);
+  if (!response) return undefined;
+  try {
+    return JSON.parse(await response.text());
+  } catch (cause) {
+    throw new ReflowError(
+      "checkpoint",
+      `${url} is not JSON`,
+      "does the server send another page in its place?",
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** The file that is wanted, or the one that does as well. */
+async function fetchWeights(
+  base: URL,
+  wanted: Weights | undefined,
+): Promise<{ weights: Weights; tensors: TensorStream }> {
+  const candidates: Weights[] =
+    wanted === "f32" ? ["f32"] : wanted === "int8" ? ["int8", "f32"] : ["f32", "int8"];
+  for (const weights of candidates) {
+    const url = new URL(WEIGHT_FILES[weights], base);
+    const response = await get(url);
+    if (response?.body) return { weights, tensors: await openTensorStream(response.body, url.href) };
+  }
+  const names = candidates.map((weights) => WEIGHT_FILES[weights]).join(" or ");
+  throw new ReflowError("checkpoint", `${base} has no ${names}`, "put the weights beside config.json");
+}
+
+/** Undefined where it isn't there. */
+async function get(url: URL): Promise<Response | undefined> {
+  const response = await fetch(url).catch((cause: unknown) => {
+    const message = `${url} can't be fetched: ${(cause as Error).message}`;
+    throw new ReflowError("network", message, "check the address, and whether its server allows this page", {
+      cause,
+    });
+  });
+  if (response.ok) return response;
+  await response.body?.cancel();
+  if (response.status === 404) return undefined;
+  throw new ReflowError("network", `${url}: HTTP ${response.status}`, "ask whoever runs the server");
+}

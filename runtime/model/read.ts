@@ -1,0 +1,95 @@
+/** Checkpoints onto a device, wherever they come from. */
+import type { Backend, HostArray, Tensor } from "../backend/backend.ts";
+import { type BackendOptions, createBackend } from "../backend/create.ts";
+import type { DeviceName } from "../backend/device-name.ts";
+import type { Weights } from "../formats/checkpoint-tensors.ts";
+import { groupsOf, quantizeRows } from "../formats/int8.ts";
+import type { TensorReader } from "../formats/tensor-reader.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
+import { type ModelConfig, parameterSpecs } from "./config.ts";
+import { Model } from "./model.ts";
+import type { Parameters } from "./parameters.ts";
+import { prepareWeights } from "./weights.ts";
+
+export interface ReadModelOptions {
+  /**
+   * `int8` takes `model.int8.safetensors`, or rounds the f32 weights to int8 as they are read. As the checkpoint has
+   * them where it isn't said.
+   */
+  weights?: Weights;
+}
+
+export interface LoadModelOptions extends ReadModelOptions, BackendOptions {
+  /** Default `auto`. */
+  device?: DeviceName;
+}
+
+/** A checkpoint open for reading. */
+export interface ModelSource {
+  readonly config: ModelConfig;
+  /** `tokenizer.json`, in Hugging Face's format, where the checkpoint has one. */
+  readonly tokenizerJson?: unknown;
+  /** What `tensors` holds. */
+  readonly weights: Weights;
+  readonly tensors: TensorReader;
+}
+
+/** Elements rounded to int8 at once. */
+const CHUNK = 2 ** 18;
+
+/** Starts a device, and reads an open checkpoint onto it. */
+export async function startModel(source: ModelSource, options: LoadModelOptions): Promise<Model> {
+  const backend = await createBackend(options.device ?? "auto", options);
+  try {
+    return await readModel(backend, source, options);
+  } catch (error) {
+    backend.dispose();
+    throw error;
+  }
+}
+
+/** Reads an open checkpoint's parameters onto a backend, in pieces, and makes a model of them. */
+export async function readModel(
+  backend: Backend,
+  { config, tokenizerJson, tensors: file, weights: stored }: ModelSource,
+  { weights }: ReadModelOptions = {},
+): Promise<Model> {
+  const tokenizer = tokenizerJson === undefined ? undefined : Tokenizer.fromJSON(tokenizerJson);
+  const dtypeOf = (name: string, shape: readonly number[]) => {
+    if (shape.length === 1) return "f32";
+    if (weights === "int8" || stored === "int8") return "i8";
+    return weights === undefined && file.tensors.get(name)?.dtype === "F16" ? "f16" : "f32";
+  };
+  // All of them first: where there isn't enough memory, it shows before anything is read.
+  const parameters: Parameters = Object.fromEntries(
+    parameterSpecs(config).map(({ name, shape }) => [name, backend.alloc(shape, dtypeOf(name, shape))]),
+  );
+  // In the file's order, since a stream has no other.
+  for (const name of file.tensors.keys()) {
+    await readTensor(backend, file, name, parameters[name] ?? parameters[name.replace(/\.scale$/, "")].scale);
+  }
+  return new Model(
+    { backend, config, weights: await prepareWeights(backend, config, parameters) },
+    tokenizer,
+  );
+}
+
+/** One of the file's tensors as the device's dtype wants it. */
+async function readTensor(backend: Backend, file: TensorReader, name: string, tensor: Tensor): Promise<void> {
+  const write = (chunk: HostArray, offset: number) => backend.write(tensor, chunk, offset);
+  if (tensor.dtype === "f32") {
+    await file.readF32(name, write);
+  } else if (tensor.dtype === "f16" || file.tensors.get(name)?.dtype === "I8") {
+    await file.read(name, write);
+  } else {
+    const [, columns] = tensor.shape;
+    // Four rows of int8 are whole words, whatever the columns: a GPU is written in these.
+    const rowsAtOnce = 4 * Math.max(1, Math.floor(CHUNK / (4 * columns)));
+    const round = (chunk: Float32Array, offset: number) => {
+      const { values, scale } = quantizeRows(chunk, chunk.length / columns, columns);
+      backend.write(tensor, values, offset);
+      backend.write(tensor.scale!, scale, (offset / columns) * groupsOf(columns));
+    };
+    await file.readF32(name, round, rowsAtOnce * columns);
+  }
+}

@@ -1,0 +1,7 @@
+// What the suites use of node:fs/promises, for pages: fixtures are fetched.
+
+export async function readFile(url: URL): Promise<Uint8Array> {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}

@@ -1,0 +1,52 @@
+import { createBackend } from "../../runtime/backend/create.ts";
+import { type LoadModelOptions, loadModel, Model } from "../../runtime/mod.ts";
+import { AdamW } from "../../runtime/model/optimizer.ts";
+import { initialize } from "../../runtime/model/parameters.ts";
+import { TrainableModel } from "../../runtime/model/train.ts";
+import { prepareWeights } from "../../runtime/model/weights.ts";
+
+const TEXT = "the people of the sea went to the king, and the queen was great. ";
+const [STEPS, BATCH, LENGTH] = [10, 2, 24];
+
+/** What a device makes of a checkpoint. */
+export interface Trial {
+  device: string;
+  /** Of a new model of the checkpoint's form, before each of ten steps on batches of {@link TEXT}. */
+  losses: number[];
+  /** The likeliest continuation of "the" under the new model. */
+  trained: string;
+  /** Drawn after "the king" from the checkpoint itself, as ids. */
+  sampled: number[];
+}
+
+/** Trains and samples, in a page or elsewhere. */
+export async function tryDevice(checkpoint: string | URL, options: LoadModelOptions): Promise<Trial> {
+  using loaded = await loadModel(checkpoint, options);
+  const { config, tokenizer, device } = loaded;
+  const sampled: number[] = [];
+  for await (const event of loaded.generate("the king", { maxTokens: 8, seed: 1 })) {
+    if (event.type === "token") sampled.push(event.id);
+  }
+
+  const backend = await createBackend(options.device ?? "auto", options);
+  const parameters = initialize(backend, config, { seed: 1 });
+  const model = new TrainableModel(backend, config, parameters, { batch: BATCH, length: LENGTH });
+  const optimizer = new AdamW(backend, config, parameters, model.gradients);
+  const text = tokenizer.encode(TEXT);
+  const losses: number[] = [];
+  for (let step = 1; step <= STEPS; step++) {
+    const at = (shift: number) =>
+      Int32Array.from({ length: BATCH * LENGTH }, (_, i) => text[(31 * step + i + shift) % text.length]);
+    model.forwardBackward(at(0), at(1));
+    losses.push(await model.loss());
+    optimizer.step({ lr: 0.005, step });
+  }
+  using after = new Model(
+    { backend, config, weights: await prepareWeights(backend, config, parameters) },
+    tokenizer,
+  );
+  let trained = "";
+  for await (const event of after.generate("the", { maxTokens: 12, temperature: 0, repetitionPenalty: 2 }))
+    trained += event.text;
+  return { device, losses, trained, sampled };
+}

@@ -1,0 +1,84 @@
+import { afterAll, expect, test } from "bun:test";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { quantizeCheckpoint } from "../../../runtime/formats/quantize.ts";
+import { loadModel } from "../../../runtime/mod.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+import { writeTinyCheckpoint } from "../../support/tiny-checkpoint.ts";
+import { expectError } from "../formats/support.ts";
+
+const root = temporaryFolder();
+const server = Bun.serve({
+  hostname: "localhost",
+  port: 0,
+  fetch({ url }) {
+    const { pathname } = new URL(url);
+    if (pathname.startsWith("/broken/")) return new Response("no", { status: 503 });
+    if (pathname.startsWith("/app/")) return new Response("<!doctype html>");
+    const path = join(root, pathname);
+    return existsSync(path) ? new Response(Bun.file(path)) : new Response("no", { status: 404 });
+  },
+});
+afterAll(() => server.stop(true));
+const at = (path: string) => new URL(path, server.url);
+
+async function checkpoint(name: string): Promise<string> {
+  const folder = join(root, name);
+  await writeTinyCheckpoint(folder);
+  return folder;
+}
+
+/** The logits of a model that is loaded, asked and let go of. */
+async function logits(from: string | URL, weights?: "f32" | "int8"): Promise<Float32Array> {
+  using model = await loadModel(from, { device: "wasm", threads: 1, weights });
+  return (await model.forward(model.tokenize("the king and the queen"))).data;
+}
+
+test("from the web or a disk: the same model, in f32, in int8, and rounded as it arrives", async () => {
+  const folder = await checkpoint("tiny");
+  const f32 = await logits(folder);
+  expect(await logits(at("tiny"))).toEqual(f32);
+  expect(await logits(at("tiny/"), "f32")).toEqual(f32);
+  expect(await logits(pathToFileURL(folder))).toEqual(f32);
+  const int8 = await logits(folder, "int8");
+  expect(int8).not.toEqual(f32);
+  expect(await logits(at("tiny"), "int8")).toEqual(int8);
+  quantizeCheckpoint(folder);
+  rmSync(join(folder, "model.safetensors"));
+  expect(await logits(at("tiny"), "int8")).toEqual(int8);
+  expect(await logits(at("tiny"))).toEqual(int8);
+  await expectError(() => logits(at("tiny"), "f32"), "checkpoint", /tiny\/ has no model.safetensors$/);
+});
+
+test("a tokenizer may be missing, as on a disk", async () => {
+  rmSync(join(await checkpoint("mute"), "tokenizer.json"));
+  using model = await loadModel(at("mute"), { device: "wasm", threads: 1 });
+  expect((await model.forward([1, 2, 3])).shape).toEqual([1, 3, 300]);
+  await expectError(() => model.tokenize("a"), "checkpoint", /no tokenizer.json/);
+});
+
+test("what can't be fetched is named", async () => {
+  await expectError(() => logits(at("nowhere")), "checkpoint", /nowhere\/config.json is not there/);
+  await expectError(() => logits(at("broken")), "network", /broken\/(config|tokenizer).json: HTTP 503/);
+  await expectError(() => logits(at("app")), "checkpoint", /app\/(config|tokenizer).json is not JSON/);
+  const closed = Bun.serve({ port: 0, hostname: "localhost", fetch: () => new Response() });
+  const { url } = closed;
+  await closed.stop(true);
+  await expectError(() => logits(url), "network", /json can't be fetched: /);
+});
+
+test("what arrives and is wrong, too", async () => {
+  const folder = await checkpoint("wrong");
+  const path = join(folder, "model.safetensors");
+  const bytes = readFileSync(path);
+  writeFileSync(path, bytes.subarray(0, bytes.length - 100));
+  await expectError(() => logits(at("wrong")), "network", /model.safetensors broke off after \d+ bytes/);
+  writeFileSync(path, "<!doctype html>");
+  await expectError(() => logits(at("wrong")), "format", /model.safetensors: a header of/);
+  writeFileSync(path, bytes);
+  const config = join(folder, "config.json");
+  writeFileSync(config, JSON.stringify({ ...JSON.parse(readFileSync(config, "utf8")), d_ff: 64 }));
+  await expectError(() => logits(at("wrong")), "checkpoint", /tensor "blocks.0.*" has the shape/);
+  await expectError(() => loadModel(at("wrong"), { device: "gpu" as "wasm" }), "checkpoint", /shape/);
+});
