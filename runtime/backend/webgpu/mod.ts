@@ -50,7 +50,7 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
     const adapter = await requestAdapter(options.adapter);
     const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
     const backend = new WebgpuBackend(gpu, tier, `webgpu (${name}; ${describeTier(tier)})`, reasons);
-    const failure = await selfTest(backend, TOLERANCE);
+    const failure = await selfTest(backend, tier, TOLERANCE);
     if (!failure) return backend;
     backend.dispose();
     reasons.push(`${describeTier(tier)}: ${failure}`);
