@@ -1,79 +1,73 @@
 import { Command } from "commander";
+import type { BackendOptions } from "../runtime/backend/create.ts";
+import type { DeviceName } from "../runtime/backend/device-name.ts";
 import { ReflowError } from "../runtime/errors.ts";
-import { number } from "../trainer/command.ts";
-import type { Row } from "./bench/measure.ts";
-
-/** The beginnings of all rows' names. */
-const ROWS = [
-  ...["nn", "nt", "tn"].flatMap((kind) => [512, 1024].map((size) => `gemm/${kind}/${size}`)),
-  ...["train-step/nano", "decode/nano/int8", "decode/small/int8", "read-bandwidth", "peer"],
-];
+import { format, type Row } from "./bench/measure.ts";
+import type { Entry } from "./bench/rows.ts";
+import { withDevice } from "./options.ts";
 
 export function benchCommand(): Command {
-  return new Command("bench")
-    .description("Measure the kernels against the machine's roof, and against other libraries.")
-    .argument("[names...]", "only rows whose names begin so: gemm, train-step, decode, read-bandwidth, peer")
-    .option("--threads <n>", "at most (every core)", number)
+  return withDevice(
+    new Command("bench")
+      .description("Measure the kernels against the device's roof, and against other libraries.")
+      .argument("[names...]", "only rows whose names begin so: gemm, train-step, decode, peer, …"),
+  )
     .option("--json", "one JSON object")
     .addHelpText(
       "after",
       `
-The roof is the rate of multiply-adds in registers, in this engine, on as many threads, measured by turns with each
-row; that of decoding is a bare loop of int8 dot products over the same bytes. Figures are the best of several runs.
+Without --device it is the CPU. The roof is the rate of f32 multiply-adds in
+registers, measured by turns with each row; that of decoding is a bare loop of
+int8 dot products over the same bytes, on a GPU reading them. Figures are the
+best of several runs.
 
 Example: bun run cli bench gemm/nn --json`,
     )
     .action(bench);
 }
 
-async function bench(names: string[], options: { threads?: number; json?: boolean }): Promise<void> {
-  const { createWasmBackend } = await import("../runtime/backend/wasm/mod.ts");
-  const { benchGemm, product } = await import("./bench/gemm.ts");
-  const wanted = (name: string) => names.length === 0 || names.some((prefix) => name.startsWith(prefix));
-  const unknown = names.find((name) => !ROWS.some((each) => each.startsWith(name)));
-  if (unknown !== undefined) {
-    throw new ReflowError("usage", `no row's name begins with "${unknown}"`, `there are ${ROWS.join(", ")}`);
-  }
-  const rows: Row[] = [];
-  const add = (...more: Row[]) => {
-    rows.push(...more);
-    if (!options.json) for (const each of more) console.log(format(each));
-  };
+interface Options extends Pick<BackendOptions, "threads" | "precision"> {
+  device?: DeviceName;
+  json?: boolean;
+}
 
-  const one = await createWasmBackend({ threads: 1 });
-  const all = await createWasmBackend({ threads: options.threads });
-  if (!options.json) console.log(`${all.description}\n`);
-  add(...(await benchGemm(one, all, wanted)));
-  if (wanted("train-step/nano")) {
-    const { benchTraining } = await import("./bench/training.ts");
-    add(await benchTraining(all));
+async function bench(names: string[], { device: name = "wasm", json, ...options }: Options): Promise<void> {
+  const { openSubjects } = await import("./bench/subject.ts");
+  const { entriesOf } = await import("./bench/rows.ts");
+  let subjects = await openSubjects(name, options);
+  const { backend, notes, kind, products } = subjects.at(-1)!;
+  const device = backend.description;
+  const entries = select(entriesOf(kind), names);
+  if (!json) console.log([device, ...notes, ""].join("\n"));
+  const rows: Row[] = [];
+  for (const { name: row, measure } of entries) {
+    const more = await measure(subjects).catch(async (error): Promise<Row[]> => {
+      if (!(error instanceof ReflowError)) throw error;
+      // What was allocated goes with the device, which may not be fit for more.
+      for (const { backend } of subjects) backend.dispose();
+      subjects = await openSubjects(name, options);
+      return [{ name: row, note: error.message }];
+    });
+    rows.push(...more);
+    if (!json) for (const each of more) console.log(format(each));
   }
-  const { benchDecode, benchReading } = await import("./bench/decode.ts");
-  for (const preset of ["nano", "small"]) {
-    if (wanted(`decode/${preset}/int8`)) add(await benchDecode(all, preset));
+  if (json) console.log(JSON.stringify({ device, notes, products, engine: engine(), rows }));
+}
+
+/** @throws ReflowError `usage` for a name that no row's begins with */
+function select(entries: Entry[], names: string[]): Entry[] {
+  const unknown = names.find((prefix) => !entries.some(({ name }) => name.startsWith(prefix)));
+  if (unknown !== undefined) {
+    const all = entries.map(({ name }) => name).join(", ");
+    throw new ReflowError("usage", `no row's name begins with "${unknown}"`, `there are ${all}`);
   }
-  if (wanted("read-bandwidth")) add(await benchReading(all));
-  if (wanted("peer")) {
-    const { benchPeers } = await import("./bench/peers.ts");
-    const backends = [one, all];
-    add(
-      ...(await benchPeers({
-        threads: backends.map(({ threads }) => threads),
-        product: (threads, size) => product(threads === 1 ? one : all, "nn", size),
-      })),
-    );
-  }
-  if (options.json) console.log(JSON.stringify({ device: all.description, engine: engine(), rows }));
+  return names.length === 0
+    ? entries
+    : entries.filter(({ name }) => names.some((prefix) => name.startsWith(prefix)));
 }
 
 function engine(): string {
   const { bun, deno, node } = process.versions as Record<string, string | undefined>;
   if (bun) return `Bun ${bun}`;
   return deno ? `Deno ${deno}` : `Node ${node}`;
-}
-
-function format({ name, value, unit, roof, fraction, threads }: Row): string {
-  const figure = (n: number) => n.toLocaleString("en", { maximumSignificantDigits: 4 });
-  const of = roof === undefined ? "" : `  ${(100 * fraction!).toFixed(0).padStart(3)}% of ${figure(roof)}`;
-  return `${name.padEnd(28)} ${figure(value).padStart(8)} ${unit.padEnd(8)} ${threads} thread${threads > 1 ? "s" : " "}${of}`;
 }

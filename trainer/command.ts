@@ -8,7 +8,7 @@ export function note(line: string): void {
 
 /**
  * Runs a command line to its end, and the process with it. What users can mend ends with status 2 and two lines, without
- * a stack trace. Commander suggests the nearest flag or command for one that it doesn't know.
+ * a stack trace; a job of several processes that failed, with status 1. Commander suggests the nearest flag or command for one that it doesn't know.
  */
 export async function runCommand(command: Command): Promise<void> {
   for (const each of [command, ...command.commands])
@@ -25,7 +25,7 @@ export async function runCommand(command: Command): Promise<void> {
     if (!(error instanceof ReflowError)) throw error;
     console.error(`error: ${error.message}`);
     if (error.help) console.error(`help:  ${error.help}`);
-    process.exit(2);
+    process.exit(error.code === "job" ? 1 : 2);
   }
   // A sleeping thread must not hold the process, as in Deno it does, nor may the end of the output be lost: in Bun only
   // `end` waits until a slow reader has it all.
@@ -39,3 +39,9 @@ export function number(text: string): number {
   if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("A number was expected.");
   return value;
 }
+
+/** For flags that take a number or a word. */
+export const numberOr =
+  (word: string) =>
+  (text: string): number | string =>
+    text === word ? text : number(text);

@@ -10,6 +10,8 @@ import {
 import { flopsPerToken } from "../runtime/model/config.ts";
 import { Display } from "./display.ts";
 import { Metrics } from "./metrics.ts";
+import { EXIT_CODES, watchSignals } from "./signals.ts";
+import { Interrupted, isSignal, type Pause, type Stop } from "./stop.ts";
 import type { Training } from "./training.ts";
 
 /** Windows of an evaluation in passing; the last one takes all. */
@@ -21,6 +23,8 @@ export interface LoopOptions {
   run: string;
   /** Weights that the run begins with, and begins again with before its first checkpoint. */
   init?: Checkpoint;
+  /** When the run ends, as `performance.now()` counts. */
+  until?: number;
   /**
    * Measures the operations a second that the machine could do at most, in some milliseconds. The best measurement
    * counts, since whatever else the machine does only lowers it.
@@ -29,81 +33,86 @@ export interface LoopOptions {
 }
 
 export type Ending = {
-  reason: "steps" | "minutes" | "SIGINT" | "SIGTERM";
+  reason: "steps" | Stop;
   checkpoint: string;
   valLoss?: number;
 };
 
 /**
- * Trains until the last step, the time, or a signal; saves, evaluates and logs on the way, and always at the end.
+ * Trains until the last step, the time, or a signal; saves, evaluates and logs on the way, and always at the end. Of several
+ * ranks all run this loop, and end it at the same step; the first one writes and shows.
  *
  * After a step whose loss, gradient or new weights aren't finite the run goes back to its last checkpoint and passes over
  * the batches up to that step, as PaLM's training did (Chowdhery et al. 2022, section 5.1); after a few times it gives up.
+ * A job of several ranks gives up at once.
  *
- * @throws ReflowError `numerics` then; `checkpoint` where a save fails: older checkpoints stay
+ * @throws ReflowError `numerics` then; `checkpoint` where a save fails: older checkpoints stay; `job` where another rank
+ *   failed
  */
 export async function runTraining(training: Training, options: LoopOptions): Promise<Ending> {
-  const { run } = options;
+  const { run, until = Number.POSITIVE_INFINITY } = options;
   let roof = options.roof?.();
   const { trajectory, conduct, model } = training.settings;
   const { steps } = trajectory;
-  const metrics = new Metrics(run);
-  metrics.cut(training.step);
-  const display = new Display(training.step, steps);
-  const signals = watchSignals((name) => display.note(`${name}: saving; once more to leave at once`));
-  const deadline = performance.now() + (conduct.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
+  const { rank, world } = training.collective;
+  const metrics = rank === 0 ? new Metrics(run) : undefined;
+  metrics?.cut(training.step);
+  const display = rank === 0 ? new Display(training.step, steps) : undefined;
+  const signals = watchSignals((name, isFirst) => {
+    if (isFirst) display?.note(`${name}: saving; once more to leave at once`);
+    else if (world === 1) process.exit(EXIT_CODES[name]); // ranks leave that to who started them
+  });
   const flops = flopsPerToken(model, model.context);
   let valLoss: number | undefined;
-  let saved = -1;
+  let saved = latestCheckpoint(run) === stepFolder(run, training.step) ? training.step : -1;
   let rollbacks = 0;
+  let stop: Stop | undefined;
 
   // Signals arrive between turns of the event loop; training has none of its own.
-  const pause = async () => {
+  const pause: Pause = async () => {
     await nextTurn();
-    if (signals.caught) throw new Interrupted();
+    return signals.caught ?? (performance.now() >= until ? "minutes" : undefined);
   };
   const evaluate = async (windows: number) => {
     valLoss = await training.evaluate(windows, pause);
-    metrics.write({ step: training.step, valLoss });
+    metrics?.write({ step: training.step, valLoss });
   };
   const save = async () => {
     if (saved === training.step) return;
-    const folder = stepFolder(run, training.step);
-    if (latestCheckpoint(run) !== folder) await training.save(folder);
+    await training.save(stepFolder(run, training.step));
     saved = training.step;
-    pruneCheckpoints(run, conduct.keep);
+    if (rank === 0) pruneCheckpoints(run, conduct.keep);
   };
   const rollBack = (failure: string) => {
     const failed = training.step;
     const what = `step ${failed + 1}: ${failure}`;
+    const help = "lower --lr, lengthen --warmup or clip with --grad-clip; checkpoints are from before";
+    if (world > 1) throw new ReflowError("numerics", what, help);
     if (++rollbacks > ROLLBACKS) {
-      throw new ReflowError(
-        "numerics",
-        `${what}, after going back ${ROLLBACKS} times`,
-        "lower --lr, lengthen --warmup or clip with --grad-clip; checkpoints are from before",
-      );
+      throw new ReflowError("numerics", `${what}, after going back ${ROLLBACKS} times`, help);
     }
     returnToCheckpoint(training, run, options.init);
     training.skipPast(failed);
-    metrics.cut(training.step);
-    display.note(`${what}; back to step ${training.step}, passing over the batches in between`);
+    metrics?.cut(training.step);
+    display?.note(`${what}; back to step ${training.step}, passing over the batches in between`);
   };
 
   try {
-    while (training.step < steps && performance.now() < deadline) {
+    while (training.step < steps && !stop) {
       const start = performance.now();
-      const { loss, lr, gradNorm, failure } = await training.train(pause);
+      const { loss, lr, gradNorm, failure, ...result } = await training.train(pause);
       if (failure) {
         rollBack(failure);
         continue;
       }
+      stop = result.stop;
       const tokensPerSecond = (1000 * training.tokensPerStep) / (performance.now() - start);
       const { step } = training;
       const log = step % conduct.logEvery === 0 || step === steps;
       if (log && roof) roof = Math.max(roof, options.roof!());
       const roofShare = roof && (tokensPerSecond * flops) / roof;
       if (log) {
-        metrics.write({
+        metrics?.write({
           step,
           loss,
           lr,
@@ -114,20 +123,21 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
         });
       }
       if (step % conduct.evalEvery === 0 && step < steps) await evaluate(EVALUATION_WINDOWS);
-      display.step(step, { loss, valLoss, tokensPerSecond, roofShare }, log);
+      display?.step(step, { loss, valLoss, tokensPerSecond, roofShare }, log);
       if (step % conduct.saveEvery === 0 || step === steps) await save();
     }
     await save();
-    await evaluate(Number.POSITIVE_INFINITY);
+    if (!isSignal(stop)) await evaluate(Number.POSITIVE_INFINITY);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
+    stop = error.stop;
+    if (!signals.caught) display?.note(`${stop} at another rank: saving`);
     await save();
   } finally {
-    display.stop();
+    display?.stop();
     signals.stop();
   }
-  const reason = signals.caught ?? (training.step >= steps ? "steps" : "minutes");
-  return { reason, checkpoint: stepFolder(run, training.step), valLoss };
+  return { reason: stop ?? "steps", checkpoint: stepFolder(run, training.step), valLoss };
 }
 
 /** The newest checkpoint, or the weights that the run began with. */
@@ -144,27 +154,3 @@ export function returnToCheckpoint(training: Training, run: string, init?: Check
     checkpoint.close();
   }
 }
-
-class Interrupted extends Error {}
-
-/** The first SIGINT or SIGTERM is kept for the loop; a second one ends the process at once. */
-function watchSignals(onFirst: (name: string) => void): { caught?: "SIGINT" | "SIGTERM"; stop(): void } {
-  const handlers = (["SIGINT", "SIGTERM"] as const).map((name) => {
-    const handler = () => {
-      if (watch.caught) process.exit(EXIT_CODES[name]);
-      watch.caught = name;
-      onFirst(name);
-    };
-    process.on(name, handler);
-    return [name, handler] as const;
-  });
-  const watch: ReturnType<typeof watchSignals> = {
-    stop: () => {
-      for (const [name, handler] of handlers) process.off(name, handler);
-    },
-  };
-  return watch;
-}
-
-/** 128 + the signal's number, as shells have it. */
-export const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;

@@ -1,11 +1,11 @@
 /** `bun run trainer`: trains a model, on a small real corpus where nothing else is said. */
 import { Command, Option } from "commander";
 import { PRESETS, VARIANTS } from "../runtime/model/config.ts";
-import { number, runCommand } from "./command.ts";
+import { number, numberOr, runCommand } from "./command.ts";
 import { ORDERS } from "./data/sampler.ts";
 import { SCHEDULES } from "./schedule.ts";
 import { readFlags } from "./settings.ts";
-import { train } from "./train.ts";
+import { start } from "./start.ts";
 
 const command = new Command("trainer")
   .description(
@@ -23,12 +23,17 @@ const command = new Command("trainer")
   .option("--out <folder>", "where checkpoints and metrics.jsonl go (runs/PRESET)")
   .option("--init <checkpoint>", "begin with these weights")
   .option("--resume", "go on from the newest checkpoint in --out")
-  .option("--device <name>", "auto, wasm (auto)")
-  .option("--threads <n>", "of the CPU (every core)", number)
-  .option("--world <n>", "processes: auto or 1 (auto)")
-  .option("--batch <n>", "sequences of a micro-batch", number)
+  .option("--device <name>", "auto, wasm, webgpu, webgpu:N (auto: a GPU where there is one)")
+  .option("--precision <type>", "of a GPU's products: f32, f16 (f32)")
+  .option("--threads <n>", "of the CPU (every core, shared out over the ranks)", number)
+  .option("--world <n>", "ranks, each a process: auto or a number (auto: one for each GPU)", numberOr("auto"))
+  .option("--collective <name>", "how ranks sum gradients: shared, mpi (auto: mpi under an MPI launcher)")
+  .option("--wire <type>", "how MPI carries them: f32, bf16 (f32)")
+  .option("--local-steps <h>", "let ranks meet every h steps only, as DiLoCo does", number)
+  .option("--deadline <seconds>", "longest wait for another rank (shared 60, mpi 600)", number)
+  .option("--batch <n>", "sequences of a micro-batch, on each rank", number)
   .option("--context <n>", "tokens of a sequence", number)
-  .option("--accumulate <n>", "micro-batches of a step (1)", number)
+  .option("--accumulate <n>", "micro-batches of a step, on each rank (1)", number)
   .option("--steps <n>", "optimizer steps: the schedule's horizon", number)
   .option("--minutes <n>", "stop after this long, schedule unchanged", number)
   .option("--lr <x>", "peak learning rate", number)
@@ -46,6 +51,6 @@ const command = new Command("trainer")
   .option("--keep <n>", "checkpoints kept (2)", number)
   .option("--dry-run", "say what would be trained, and stop")
   .allowExcessArguments(false)
-  .action((options) => train(readFlags(options)));
+  .action((options) => start(readFlags(options)));
 
 await runCommand(command);

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { closest } from "fastest-levenshtein";
 import * as v from "valibot";
+import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
 import { ReflowError } from "../runtime/errors.ts";
 import {
   type ModelConfig,
@@ -29,6 +30,8 @@ const trajectory = {
   init: v.string(),
   batch: count(1),
   accumulate: count(1),
+  world: count(1),
+  localSteps: count(1),
   steps: count(1),
   lr: real(0),
   minLr: real(0),
@@ -45,9 +48,15 @@ const trajectory = {
 const conduct = {
   out: v.string(),
   resume: v.boolean(),
-  device: v.picklist(["auto", "wasm"], "there is no such backend: use auto or wasm"),
+  device: v.custom<DeviceName>(
+    (name) => typeof name === "string" && isDeviceName(name),
+    "use auto, wasm, webgpu, or webgpu:N of those that `bun run cli devices` lists",
+  ),
+  precision: v.picklist(["f32", "f16"]),
   threads: v.pipe(count(1), v.maxValue(256, "at most 256 was expected")),
-  world: v.picklist(["auto", "1"], "this version trains in one process: use 1"),
+  collective: v.picklist(["auto", "shared", "mpi"]),
+  wire: v.picklist(["f32", "bf16"]),
+  deadline: v.pipe(real(0), v.gtValue(0, "more than 0 was expected")),
   minutes: v.pipe(real(0), v.gtValue(0, "more than 0 was expected")),
   evalEvery: count(1),
   logEvery: count(1),
@@ -62,16 +71,28 @@ const shape = {
   context: count(1),
 };
 
-const flagsSchema = v.partial(v.strictObject({ preset: v.string(), ...shape, ...trajectory, ...conduct }));
+const flagsSchema = v.partial(
+  v.strictObject({
+    preset: v.string(),
+    ...shape,
+    ...trajectory,
+    ...conduct,
+    world: v.union([v.literal("auto"), count(1)], "auto, or a whole number of at least 1 was expected"),
+  }),
+);
 /** Flags as given, camelCase; absent where they weren't. `model`: what a `--config` file says of the model. */
 export type Flags = v.InferOutput<typeof flagsSchema> & { model?: PartialConfig };
 
 type Values<T extends v.ObjectEntries> = v.InferOutput<v.ObjectSchema<T, undefined>>;
-/** `data`, `val`, `tokenizer` and `init` may be absent. */
-export type Trajectory = Omit<Values<typeof trajectory>, "data" | "val" | "tokenizer" | "init"> &
-  Partial<Pick<Values<typeof trajectory>, "data" | "val" | "tokenizer" | "init">>;
-export type Conduct = Omit<Values<typeof conduct>, "out" | "threads" | "minutes"> &
-  Partial<Pick<Values<typeof conduct>, "out" | "threads" | "minutes">>;
+type Optional<T, K extends keyof T> = Omit<T, K> & Partial<Pick<T, K>>;
+export type Trajectory = Optional<
+  Values<typeof trajectory>,
+  "data" | "val" | "tokenizer" | "init" | "localSteps"
+>;
+export type Conduct = Optional<
+  Values<typeof conduct>,
+  "out" | "threads" | "minutes" | "deadline" | "precision" | "wire"
+>;
 
 export interface Settings {
   preset: string;
@@ -80,7 +101,7 @@ export interface Settings {
   conduct: Conduct;
 }
 
-const DEFAULTS = { batch: 8, accumulate: 1, steps: 10_000, lr: 6e-4 };
+const DEFAULTS = { batch: 8, accumulate: 1, world: 1, steps: 10_000, lr: 6e-4 };
 
 /** A preset's own way of training, where it differs. `tiny` is the quick start: under four minutes on two cores. */
 const TRAINING: Record<string, Partial<Trajectory>> = {
@@ -151,9 +172,11 @@ export function resolveSettings(given: Flags, inherited?: ModelConfig): Settings
   const training: Partial<Trajectory> & typeof DEFAULTS = {
     ...DEFAULTS,
     ...TRAINING[preset],
-    ...pick(trajectory, given),
+    ...trajectoryFlags(given),
   };
-  const { steps, lr, warmup = 200 } = training;
+  const { steps, lr, warmup = 200, localSteps: round = 1 } = training;
+  // Between outer steps every rank has weights of its own, and there is nothing to evaluate or to save.
+  const inRounds = (every: number) => round * Math.ceil(every / round);
   return {
     preset,
     model,
@@ -171,16 +194,20 @@ export function resolveSettings(given: Flags, inherited?: ModelConfig): Settings
     conduct: {
       resume: false,
       device: "auto",
-      world: "auto",
-      evalEvery: Math.max(1, Math.round(steps / 10)),
+      collective: "auto",
       logEvery: 10,
-      saveEvery: Math.max(1, Math.round(steps / 5)),
       keep: 2,
       dryRun: false,
       ...pick(conduct, given),
+      evalEvery: inRounds(given.evalEvery ?? Math.max(1, Math.round(steps / 10))),
+      saveEvery: inRounds(given.saveEvery ?? Math.max(1, Math.round(steps / 5))),
     },
   };
 }
+
+/** `--world auto` stands for nothing here: whoever starts the run counts the GPUs. */
+const trajectoryFlags = ({ world, ...given }: Flags): object =>
+  pick(trajectory, world === "auto" ? given : { ...given, world });
 
 /** A tokenizer asked for by size decides the vocabulary; GPT-2's is padded to 50304, as in the presets. */
 function vocabularyOf(tokenizer: string | undefined): PartialConfig {
@@ -244,7 +271,7 @@ function mustFit(init: ModelConfig, model: ModelConfig): void {
 }
 
 /** Flags that a resumed run may give anew: the rest of its trajectory is as saved. */
-const RESUMABLE = ["steps"];
+const RESUMABLE = ["steps", "batch", "accumulate", "world"];
 
 /**
  * The settings of a resumed run: its own, and how it is carried out from now on.
@@ -259,7 +286,7 @@ export function resumeSettings(
     preset: given.preset ?? preset,
     ...resolveConfig(model, modelFlags(given)),
     ...before,
-    ...pick(trajectory, given),
+    ...trajectoryFlags(given),
   };
   const kept: Record<string, unknown> = { preset, ...model, ...before };
   const key = difference(kept, now, RESUMABLE);
@@ -272,6 +299,34 @@ export function resumeSettings(
     );
   }
   const steps = given.steps ?? before.steps;
-  const { conduct: conducted } = resolveSettings({ ...pick(conduct, given), steps });
-  return { preset, model, trajectory: { ...before, steps }, conduct: conducted };
+  const { localSteps } = before;
+  const { conduct: conducted } = resolveSettings({ ...pick(conduct, given), steps, localSteps });
+  return { preset, model, trajectory: { ...before, steps, ...shareOut(given, before) }, conduct: conducted };
+}
+
+/**
+ * The same sequences a step, by other ranks or in other micro-batches: by as many as there is room for, up to rounding
+ * the run stays what it is.
+ */
+function shareOut(given: Flags, before: Trajectory): Pick<Trajectory, "batch" | "accumulate" | "world"> {
+  const sequences = before.batch * before.accumulate * before.world;
+  const world = typeof given.world === "number" ? given.world : before.world;
+  const { batch = before.batch, accumulate = sequences / (batch * world) } = given;
+  const refuse = (message: string, help: string) => new ReflowError("usage", message, help);
+  if (before.localSteps && world !== before.world) {
+    const message = `with --local-steps each rank has an optimizer of its own, and the run has ${before.world}`;
+    throw refuse(message, `resume with --world ${before.world}`);
+  }
+  const run = `the run's steps are of ${sequences} sequences (batch ${before.batch} × accumulate ${before.accumulate} × world ${before.world})`;
+  if (given.accumulate !== undefined && batch * accumulate * world !== sequences) {
+    const found = `batch ${batch} × accumulate ${accumulate} × world ${world} is ${batch * accumulate * world}`;
+    throw refuse(`${run}; ${found}`, "leave --accumulate out: it follows from the others");
+  }
+  if (!Number.isInteger(accumulate)) {
+    let fitting = Math.min(batch, sequences);
+    while (fitting > 0 && sequences % (fitting * world) !== 0) fitting--;
+    const help = fitting > 0 ? `pass --batch ${fitting}` : `pass a --world that divides ${sequences}`;
+    throw refuse(`${run}, which ${world} × ${batch} does not divide`, help);
+  }
+  return { batch, accumulate, world };
 }

@@ -10,15 +10,30 @@ const millions = (n: number) => `${(n / 1e6).toFixed(2)}M`;
 
 /** What is about to be trained, before anything else happens. */
 export function describeSettings({ preset, model, trajectory }: Settings): string {
-  const { batch, accumulate, steps, lr, minLr, schedule, warmup, weightDecay, gradClip, order, seed } =
-    trajectory;
+  const {
+    batch,
+    accumulate,
+    world,
+    localSteps,
+    steps,
+    lr,
+    minLr,
+    schedule,
+    warmup,
+    weightDecay,
+    gradClip,
+    order,
+    seed,
+  } = trajectory;
   const signals = model.n_signals ? `, ${model.n_signals} signals` : "";
   const k = model.top_k ? `, top ${model.top_k}` : "";
-  const tokens = batch * accumulate * model.context;
+  const tokens = batch * accumulate * world * model.context;
+  const ranks = world > 1 ? ` × ${world} ranks` : "";
+  const rounds = localSteps ? `, in rounds of ${localSteps} (DiLoCo)` : "";
   return [
     `${preset}: ${model.variant}, ${millions(parameterCount(model))} parameters: ${model.n_layers} layers, width ${model.d_model}${signals}${k}, ` +
       `${model.n_heads} heads, d_ff ${model.d_ff}, context ${model.context}, vocabulary ${model.vocab_size}`,
-    `${steps} steps of ${tokens.toLocaleString("en")} tokens (batch ${batch} × accumulate ${accumulate} × context ${model.context}), ${order}, seed ${seed}`,
+    `${steps} steps of ${tokens.toLocaleString("en")} tokens (batch ${batch} × accumulate ${accumulate}${ranks} × context ${model.context})${rounds}, ${order}, seed ${seed}`,
     `AdamW, ${schedule} ${lr} → ${minLr} after ${warmup} steps of warm-up, decay ${weightDecay}, clip ${gradClip}`,
   ].join("\n");
 }

@@ -1,25 +1,51 @@
 import { existsSync, statSync } from "node:fs";
 import { freemem } from "node:os";
 import { join } from "node:path";
+import type { Backend } from "../runtime/backend/backend.ts";
+import { createBackend } from "../runtime/backend/create.ts";
+import type { DeviceName } from "../runtime/backend/device-name.ts";
 import { TENSOR_BYTES } from "../runtime/backend/wasm/heap.ts";
 import { measureRoof } from "../runtime/backend/wasm/measure.ts";
-import { createWasmBackend } from "../runtime/backend/wasm/mod.ts";
+import { WasmBackend } from "../runtime/backend/wasm/mod.ts";
 import { ReflowError } from "../runtime/errors.ts";
 import { type Checkpoint, latestCheckpoint, openCheckpoint } from "../runtime/formats/checkpoint.ts";
 import { lockFolder } from "../runtime/formats/lock.ts";
 import { trainingBytes } from "../runtime/model/train.ts";
-import { baselines } from "./baselines.ts";
+import { type Baselines, baselines } from "./baselines.ts";
+import type { Collective } from "./collective/collective.ts";
 import { note } from "./command.ts";
-import { loadData } from "./data/load.ts";
+import { type Data, loadData } from "./data/load.ts";
 import { countWindows } from "./data/sampler.ts";
 import { withBar } from "./display.ts";
-import { EXIT_CODES, returnToCheckpoint, runTraining } from "./loop.ts";
+import { meet, mustAgree } from "./distributed.ts";
+import { type Ending, returnToCheckpoint, runTraining } from "./loop.ts";
+import { withBackend } from "./restart.ts";
 import { type Flags, resolveSettings, resumeSettings, type Settings } from "./settings.ts";
+import { EXIT_CODES } from "./signals.ts";
+import { isSignal } from "./stop.ts";
 import { describeSettings, summarize } from "./summary.ts";
 import { readTrainerJson, Training } from "./training.ts";
 
+/** Where a process trains. */
+export interface Place {
+  collective: Collective;
+  /** Not `auto`. */
+  device: DeviceName;
+  threads?: number;
+  /** Ranks on this machine, with this one. */
+  neighbours: number;
+}
+
+/** How often a run goes on after its device was lost. */
+const RESTARTS = 3;
+
 /** Trains as the flags say, from the first look at them to the summary. Sets `process.exitCode` after a signal. */
-export async function train(flags: Flags): Promise<void> {
+export async function train(flags: Flags, place: Place): Promise<void> {
+  const { collective, device, threads } = place;
+  const { rank, world } = collective;
+  const say = rank === 0 ? note : () => {};
+  // Rank 0 looks at everything first: it prepares what all will find, and what is wrong is said once.
+  if (rank > 0) await meet(collective);
   const out = flags.out ?? defaultFolder(flags);
   if (existsSync(out) && !statSync(out).isDirectory()) {
     throw new ReflowError("usage", `--out ${out} is a file`, "a run is a folder: give another path");
@@ -28,10 +54,11 @@ export async function train(flags: Flags): Promise<void> {
   if (!resumed) refuseIfTaken(out);
   const init =
     flags.init === undefined || resumed ? undefined : openCheckpoint(flags.init, { weights: "f32" });
-  const settings = resumed ? settingsOf(resumed, flags) : resolveSettings(flags, init?.config);
+  const given = { ...flags, world };
+  const settings = resumed ? settingsOf(resumed, given) : resolveSettings(given, init?.config);
   const { model, trajectory, conduct } = settings;
-  refuseIfTooLarge(settings);
-  note(describeSettings(settings));
+  if (rank === 0 && device === "wasm") refuseIfTooLarge(settings, place.neighbours);
+  say(describeSettings(settings));
 
   const { data: path, val, tokenizer } = trajectory;
   const inherited = trajectory.init === undefined ? undefined : tokenizerOf(resumed ?? init!);
@@ -44,34 +71,60 @@ export async function train(flags: Flags): Promise<void> {
       onProgress,
     }),
   );
-  note(data.description);
-  const counted = baselines(data.train, data.val, model.vocab_size);
-  note(
-    `Counting reaches, on the same validation text: unigrams ${counted.unigram.toFixed(4)}, interpolated bigrams ${counted.bigram.toFixed(4)} nats a token`,
-  );
+  say(data.description);
   for (const source of [data.train, data.val]) countWindows(source, model.context);
+  const counted = rank === 0 ? countTokens(data, model.vocab_size) : undefined;
+  if (rank === 0) await meet(collective);
   if (conduct.dryRun) return;
 
-  const backend = await createWasmBackend({ threads: conduct.threads });
-  const training = new Training(backend, settings, data);
-  // Not before now: what is wrong with the flags or the data leaves no folder behind.
-  const lock = lockFolder(out);
-  try {
-    if (!resumed) refuseIfTaken(out);
-    note(`${backend.description}; writing to ${out}`);
+  const until = conduct.minutes && performance.now() + conduct.minutes * 60_000;
+  let lock: ReturnType<typeof lockFolder> | undefined;
+  const run = async (backend: Backend): Promise<Ending> => {
+    const training = new Training(backend, settings, data, collective);
+    if (rank === 0 && !lock) {
+      // Not before now: what is wrong with flags, data or device leaves no folder behind.
+      lock = lockFolder(out);
+      if (!resumed) refuseIfTaken(out);
+    }
+    const ranks = world > 1 ? `, the first of ${collective.description}` : "";
+    say(`${backend.description}${ranks}; writing to ${out}`);
     returnToCheckpoint(training, out, init);
-    const ending = await runTraining(training, { run: out, init, roof: () => measureRoof(backend) });
-    if (ending.reason === "SIGINT" || ending.reason === "SIGTERM") {
-      note(`Saved ${ending.checkpoint}; add --resume to go on.`);
+    await mustAgree(
+      collective,
+      [model, trajectory, data.train.length, training.step],
+      "settings, data and checkpoint",
+    );
+    const roof = backend instanceof WasmBackend && world === 1 ? () => measureRoof(backend) : undefined;
+    return runTraining(training, { run: out, init, until, roof });
+  };
+  try {
+    const ending = await withBackend(
+      {
+        create: () => createBackend(device, { threads, precision: conduct.precision }),
+        // The other ranks would have to go back too.
+        restarts: world === 1 ? RESTARTS : 0,
+        onLoss: ({ message }) => say(`${message}; going on from the last checkpoint`),
+      },
+      run,
+    );
+    if (isSignal(ending.reason)) {
+      say(`Saved ${ending.checkpoint}; add --resume to go on.`);
       process.exitCode = EXIT_CODES[ending.reason];
-    } else {
+    } else if (counted) {
       console.log(await summarize(ending.checkpoint, { valLoss: ending.valLoss, data, baselines: counted }));
     }
   } finally {
-    lock.release();
-    backend.dispose();
+    lock?.release();
     init?.close();
   }
+}
+
+function countTokens({ train, val }: Data, vocabSize: number): Baselines {
+  const counted = baselines(train, val, vocabSize);
+  note(
+    `Counting reaches, on the same validation text: unigrams ${counted.unigram.toFixed(4)}, interpolated bigrams ${counted.bigram.toFixed(4)} nats a token`,
+  );
+  return counted;
 }
 
 function refuseIfTaken(out: string): void {
@@ -116,7 +169,7 @@ function settingsOf(checkpoint: Checkpoint, flags: Flags): Settings {
   }
 }
 
-function refuseIfTooLarge({ preset, model, trajectory }: Settings): void {
+function refuseIfTooLarge({ preset, model, trajectory }: Settings, ranks: number): void {
   const bytes = trainingBytes(model, { batch: trajectory.batch, length: model.context });
   const gib = (n: number) => `${(n / 2 ** 30).toFixed(1)} GiB`;
   const help = "use a smaller --batch, --context or --preset";
@@ -124,11 +177,8 @@ function refuseIfTooLarge({ preset, model, trajectory }: Settings): void {
     const message = `training ${preset} takes ${gib(bytes)}, and WebAssembly's memory ends at 4 GiB`;
     throw new ReflowError("memory", message, `${help}; on WASM the large presets only infer`);
   }
-  if (bytes > freemem()) {
-    throw new ReflowError(
-      "memory",
-      `training takes ${gib(bytes)}, ${gib(freemem())} of memory are free`,
-      help,
-    );
+  if (ranks * bytes > freemem()) {
+    const each = ranks > 1 ? `${ranks} ranks take ${gib(bytes)} each` : `training takes ${gib(bytes)}`;
+    throw new ReflowError("memory", `${each}, ${gib(freemem())} of memory are free`, help);
   }
 }

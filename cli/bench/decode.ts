@@ -1,71 +1,84 @@
-import type { Tensor } from "../../runtime/backend/backend.ts";
-import { bareDotRun, fillInt8, readRun } from "../../runtime/backend/wasm/measure.ts";
-import type { WasmBackend } from "../../runtime/backend/wasm/mod.ts";
-import { PRESETS, parameterSpecs, resolveConfig } from "../../runtime/model/config.ts";
+import type { Backend, Tensor } from "../../runtime/backend/backend.ts";
+import { type ModelConfig, parameterSpecs } from "../../runtime/model/config.ts";
 import { forward } from "../../runtime/model/infer.ts";
+import type { Parameters } from "../../runtime/model/parameters.ts";
 import { RunState } from "../../runtime/model/state.ts";
 import { prepareWeights } from "../../runtime/model/weights.ts";
-import { type Row, race, row } from "./measure.ts";
+import { type Figure, race, row, timed } from "./measure.ts";
+import { type Kind, modelOf, type Subject } from "./subject.ts";
 
-const TOKENS = 16;
+/** Of a timing. */
+const TOKENS: Record<Kind, number> = { cpu: 16, gpu: 16, fallback: 2 };
+
+/** More than four times any last-level cache here. */
+const READ_BYTES: Record<Kind, number> = { cpu: 2 ** 28, gpu: 2 ** 28, fallback: 2 ** 24 };
 
 /**
- * Tokens a second of one sequence with int8 weights, from position 32 on, against a bare loop of int8 dot products over
- * as many bytes of weights: no scales, no norms, no attention.
+ * Tokens a second of one sequence with int8 weights, from position 32 on, each read before the next one, against a bare
+ * loop of int8 dot products over as many bytes of weights, no scales, no norms, no attention; on a GPU against reading
+ * them.
  */
-export async function benchDecode(backend: WasmBackend, preset: string): Promise<Row> {
-  const config = resolveConfig(PRESETS[preset]);
-  let bytes = 0;
-  const parameters: Record<string, Tensor> = {};
-  const made: Tensor[] = [];
-  for (const { name, shape } of parameterSpecs(config)) {
-    const tensor = backend.alloc(shape, shape.length === 2 ? "i8" : "f32");
-    if (tensor.dtype === "i8") {
-      bytes += name === "basis" ? 0 : tensor.size;
-      fillInt8(backend, tensor);
-      backend.fill(tensor.scale!, 0.02 / 64);
-    } else {
-      backend.fill(tensor, 1);
-    }
-    parameters[name] = tensor;
-    if (name !== "basis") made.push(tensor);
-  }
+export async function benchDecode(subject: Subject, preset: string): Promise<Figure> {
+  const { backend, kind, clock, pace, threads } = subject;
+  const config = modelOf(kind, preset);
+  const { parameters, bytes } = int8Parameters(backend, config);
   const weights = await prepareWeights(backend, config, parameters);
-  const context = 64;
-  const state = new RunState(backend, config, { slots: 1, context, rows: 1, logitRows: 1 });
+  const state = new RunState(backend, config, { slots: 1, context: 64, rows: 1, logitRows: 1 });
   const model = { backend, config, weights };
-  const bare = bareDotRun(backend, bytes);
-  const least = await race(
+  const roof = subject.decodeRoof(bytes);
+  const tokens = TOKENS[kind];
+  const best = await race(
     {
-      decode: async () => {
-        for (let i = 0; i < TOKENS; i++) {
+      decode: timed(clock, tokens, async () => {
+        for (let i = 0; i < tokens; i++) {
           const step = { ids: Int32Array.of(i), start: Int32Array.of(32 + i), slot: 0, logits: 1 };
           const logits = await forward(model, state, step);
           await backend.read(logits!);
         }
-      },
-      bare: () => {
-        for (let i = 0; i < TOKENS; i++) bare.run();
-      },
+      }),
+      roof: timed(clock, tokens, () => {
+        for (let i = 0; i < tokens; i++) roof.run();
+      }),
     },
-    { seconds: 4 },
+    pace,
   );
-  bare.free();
+  roof.free();
   state.free();
-  for (const tensor of made) backend.free(tensor);
-  return row(
-    `decode/${preset}/int8`,
-    backend.threads,
-    "tokens/s",
-    TOKENS / least.decode,
-    TOKENS / least.bare,
-  );
+  const { basis, ...kept } = parameters; // freed as it was prepared
+  for (const tensor of [...Object.values(kept), weights.basis!, weights.basisTransposed!, weights.rope!]) {
+    backend.free(tensor);
+  }
+  return row(`decode/${preset}/int8`, threads, "tokens/s", best.decode, best.roof);
 }
 
-/** Reading memory and nothing else, over 256 MiB: more than four times any last-level cache here. */
-export async function benchReading(backend: WasmBackend): Promise<Row> {
-  const read = readRun(backend, 2 ** 28);
-  const least = await race({ read: read.run });
-  read.free();
-  return row("read-bandwidth", backend.threads, "GB/s", read.bytes / least.read / 1e9);
+/** Matrices of any values, and the bytes of those that decoding reads as int8. */
+function int8Parameters(backend: Backend, config: ModelConfig): { parameters: Parameters; bytes: number } {
+  let bytes = 0;
+  const make = (name: string, shape: readonly number[]): Tensor => {
+    const tensor = backend.alloc(shape, shape.length === 2 ? "i8" : "f32");
+    if (tensor.dtype !== "i8") {
+      backend.fill(tensor, 1);
+      return tensor;
+    }
+    bytes += name === "basis" ? 0 : tensor.size;
+    backend.write(
+      tensor,
+      Int8Array.from({ length: tensor.size }, (_, i) => (i * 37) % 127),
+    );
+    backend.fill(tensor.scale!, 0.02 / 64);
+    return tensor;
+  };
+  const parameters = Object.fromEntries(
+    parameterSpecs(config).map(({ name, shape }) => [name, make(name, shape)]),
+  );
+  return { parameters, bytes };
+}
+
+/** Reading memory and nothing else. */
+export async function benchReading({ kind, clock, pace, threads, read }: Subject): Promise<Figure> {
+  const bytes = READ_BYTES[kind];
+  const { run, free } = read(bytes);
+  const best = await race({ bytes: timed(clock, bytes, run) }, pace);
+  free();
+  return row("read-bandwidth", threads, "GB/s", best.bytes / 1e9);
 }

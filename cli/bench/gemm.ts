@@ -1,44 +1,37 @@
-import type { Tensor } from "../../runtime/backend/backend.ts";
-import { roofRun } from "../../runtime/backend/wasm/measure.ts";
-import type { WasmBackend } from "../../runtime/backend/wasm/mod.ts";
-import { pseudo, type Row, race, row } from "./measure.ts";
+import type { Backend, Tensor } from "../../runtime/backend/backend.ts";
+import { type Figure, pseudo, race, row, timed } from "./measure.ts";
+import type { Kind, Subject } from "./subject.ts";
 
-export const SIZES = [512, 1024];
-const KINDS = ["nn", "nt", "tn"] as const;
+export const SIZES: Record<Kind, number[]> = {
+  cpu: [512, 1024],
+  gpu: [512, 1024, 2048, 4096],
+  fallback: [64, 128],
+};
+export const TRANSPOSITIONS = ["nn", "nt", "tn"] as const;
+type Transposition = (typeof TRANSPOSITIONS)[number];
 
-/** Square products in three transpositions, on one thread and on all: each against the roof, and the gain between. */
-export async function benchGemm(
-  one: WasmBackend,
-  all: WasmBackend,
-  wanted: (name: string) => boolean,
-): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (const kind of KINDS) {
-    for (const size of SIZES) {
-      const name = `gemm/${kind}/${size}`;
-      if (!wanted(name)) continue;
-      const flops = 2 * size ** 3;
-      const roofs = { one: roofRun(one), all: roofRun(all) };
-      const least = await race({
-        one: product(one, kind, size),
-        oneRoof: roofs.one.run,
-        all: product(all, kind, size),
-        allRoof: roofs.all.run,
-      });
-      const giga = (operations: number, seconds: number) => operations / seconds / 1e9;
-      rows.push(row(name, 1, "GFLOP/s", giga(flops, least.one), giga(roofs.one.operations, least.oneRoof)));
-      if (all.threads === 1) continue;
-      rows.push(
-        row(name, all.threads, "GFLOP/s", giga(flops, least.all), giga(roofs.all.operations, least.allRoof)),
-        row(`${name}/speed-up`, all.threads, "×", least.one / least.all, all.threads),
-      );
-    }
-  }
-  return rows;
+/** A square product against the roof; of a CPU on one thread and on all, and the gain between. */
+export async function benchGemm(subjects: Subject[], kind: Transposition, size: number): Promise<Figure[]> {
+  const name = `gemm/${kind}/${size}`;
+  const products = subjects.map(({ backend }) => product(backend, kind, size));
+  const turns = subjects.flatMap(({ clock, roof }, i) => [
+    [`product ${i}`, timed(clock, flopsOf(size), products[i].run)] as const,
+    [`roof ${i}`, roof] as const,
+  ]);
+  const best = await race(Object.fromEntries(turns), subjects[0].pace);
+  for (const { free } of products) free();
+  const rows = subjects.map(({ threads }, i) =>
+    row(name, threads, "GFLOP/s", best[`product ${i}`] / 1e9, best[`roof ${i}`] / 1e9),
+  );
+  const [one, all] = rows;
+  if (!all) return rows;
+  return [...rows, row(`${name}/speed-up`, all.threads, "×", all.value / one.value, all.threads)];
 }
 
+export const flopsOf = (size: number): number => 2 * size ** 3;
+
 /** Multiplies two square matrices, again and again. */
-export function product(backend: WasmBackend, kind: (typeof KINDS)[number], size: number): () => void {
+export function product(backend: Backend, kind: Transposition, size: number) {
   const matrix = (): Tensor => {
     const tensor = backend.alloc([size, size]);
     backend.write(tensor, pseudo(size * size));
@@ -46,5 +39,10 @@ export function product(backend: WasmBackend, kind: (typeof KINDS)[number], size
   };
   const [out, a, b] = [matrix(), matrix(), matrix()];
   const options = { transA: kind[0] === "t", transB: kind[1] === "t" };
-  return () => backend.matmul(out, a, b, options);
+  return {
+    run: () => backend.matmul(out, a, b, options),
+    free: () => {
+      for (const tensor of [out, a, b]) backend.free(tensor);
+    },
+  };
 }

@@ -1,5 +1,5 @@
 /** A figure beside the most that it could be, both measured in the same minute. */
-export interface Row {
+export interface Figure {
   name: string;
   value: number;
   unit: string;
@@ -7,39 +7,94 @@ export interface Row {
   roof?: number;
   /** value / roof */
   fraction?: number;
-  threads: number;
-  /** Training: what the FLOP/s come to. */
-  tokensPerSecond?: number;
+  /** Of a CPU. */
+  threads?: number;
+  /** The same in another unit. */
+  also?: { value: number; unit: string };
+  /** Training: sequences of a step, and tokens of each. */
+  batch?: number;
+  length?: number;
 }
 
-export function row(name: string, threads: number, unit: string, value: number, roof?: number): Row {
-  return { name, value, unit, ...(roof !== undefined && { roof, fraction: value / roof }), threads };
+/** What could not be measured here, and why. */
+export interface Missing {
+  name: string;
+  note: string;
+}
+
+export type Row = Figure | Missing;
+
+export function row(name: string, threads: number | undefined, unit: string, value: number, roof?: number) {
+  const fraction = roof === undefined ? undefined : value / roof;
+  return { name, value, unit, roof, fraction, threads } satisfies Figure;
+}
+
+/** A line for people. */
+export function format(row: Row): string {
+  const name = row.name.padEnd(28);
+  if ("note" in row) return `${name} ${row.note}`;
+  const figure = (n: number) => n.toLocaleString("en", { maximumSignificantDigits: 4 });
+  const { value, unit, roof, fraction, threads, also, batch, length } = row;
+  return [
+    `${name} ${figure(value).padStart(8)} ${unit.padEnd(8)}`,
+    threads && `${threads} thread${threads > 1 ? "s" : " "}`,
+    roof && ` ${(100 * fraction!).toFixed(0).padStart(3)}% of ${figure(roof)}`,
+    also && ` ${figure(also.value)} ${also.unit}`,
+    batch && ` ${batch} × ${length} tokens`,
+  ]
+    .filter(Boolean)
+    .join(" ")
+    .trimEnd();
+}
+
+/** How long runs are repeated for. */
+export interface Pace {
+  seconds: number;
+  rounds: number;
+}
+
+/** How a device's work is timed. */
+export interface Clock {
+  /** Until all that was called has run. */
+  wait(): Promise<void>;
+  /** Seconds next to which a wait is short: a timing takes as many at least. */
+  readonly least: number;
+}
+
+/** Does something for a while, and gives how much of it was done a second. */
+export type Turn = () => number | Promise<number>;
+
+/** Turns of a run that does `work` of something, as many times as the clock needs. */
+export function timed(clock: Clock, work: number, run: () => void | Promise<void>): Turn {
+  let times = 1;
+  return async () => {
+    const start = performance.now();
+    for (let i = 0; i < times; i++) await run();
+    await clock.wait();
+    const seconds = (performance.now() - start) / 1000;
+    const rate = (work * times) / seconds;
+    if (seconds < clock.least) times = Math.ceil((times * clock.least) / seconds);
+    return rate;
+  };
 }
 
 /**
- * The least seconds of each of some functions, run in turn until the time is up and at least five times. What else a
- * machine does only adds to a time, and by turns it adds to all alike: so the ratio of two minima is steady where the
- * times themselves drift.
+ * The greatest rate of each, by turns until the time is up and for some rounds at least, after a first one that counts
+ * for nothing. What else a machine does only lowers a rate, and by turns it lowers all alike: so the ratio of two
+ * maxima is steady where the rates themselves drift.
  */
 export async function race<K extends string>(
-  runs: Record<K, () => void | Promise<void>>,
-  { seconds = 3, rounds = 5 } = {},
+  turns: Record<K, Turn>,
+  { seconds, rounds }: Pace,
 ): Promise<Record<K, number>> {
-  const names = Object.keys(runs) as K[];
-  const least = Object.fromEntries(names.map((name) => [name, Number.POSITIVE_INFINITY])) as Record<
-    K,
-    number
-  >;
-  for (const name of names) await runs[name]();
+  const names = Object.keys(turns) as K[];
+  const best = Object.fromEntries(names.map((name) => [name, 0])) as Record<K, number>;
+  for (const name of names) await turns[name]();
   const until = performance.now() + seconds * 1000;
   for (let round = 0; round < rounds || performance.now() < until; round++) {
-    for (const name of names) {
-      const start = performance.now();
-      await runs[name]();
-      least[name] = Math.min(least[name], (performance.now() - start) / 1000);
-    }
+    for (const name of names) best[name] = Math.max(best[name], await turns[name]());
   }
-  return least;
+  return best;
 }
 
 /** Values in [-0.5, 0.5) that need not be random, only not all alike. */

@@ -1,8 +1,9 @@
 /** Other tensor libraries of JavaScript's, on the same shapes in the same run; development dependencies. */
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { SIZES } from "./gemm.ts";
-import { pseudo, type Row, race, row } from "./measure.ts";
+import { flopsOf, product, SIZES } from "./gemm.ts";
+import { type Figure, pseudo, race, row, timed } from "./measure.ts";
+import type { Subject } from "./subject.ts";
 
 interface Peer {
   name: string;
@@ -10,19 +11,21 @@ interface Peer {
   product(size: number): () => void | Promise<void>;
 }
 
-/** @param ours seconds are compared within one race: products of the same shape by our own kernels */
-export async function benchPeers(ours: {
-  threads: number[];
-  product(threads: number, size: number): () => void;
-}): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (const peer of [await tensorflow(), await jax(Math.max(...ours.threads))]) {
-    for (const size of SIZES) {
-      const least = await race({ peer: peer.product(size), ours: ours.product(peer.threads, size) });
-      const giga = (seconds: number) => (2 * size ** 3) / seconds / 1e9;
+/** Our own products of the same shape are measured in the same race, on as many threads. */
+export async function benchPeers(subjects: Subject[]): Promise<Figure[]> {
+  const rows: Figure[] = [];
+  const all = subjects.at(-1)!;
+  for (const peer of [await tensorflow(), await jax(all.threads!)]) {
+    const { backend, clock, pace } = subjects.find(({ threads }) => threads === peer.threads) ?? all;
+    for (const size of SIZES.cpu) {
+      const flops = flopsOf(size);
+      const ours = product(backend, "nn", size);
+      const turns = { peer: timed(clock, flops, peer.product(size)), ours: timed(clock, flops, ours.run) };
+      const best = await race(turns, pace);
+      ours.free();
       rows.push(
-        row(`peer/${peer.name}/gemm/nn/${size}`, peer.threads, "GFLOP/s", giga(least.peer)),
-        row(`gemm/nn/${size}/over-${peer.name}`, peer.threads, "×", least.peer / least.ours),
+        row(`peer/${peer.name}/gemm/nn/${size}`, peer.threads, "GFLOP/s", best.peer / 1e9),
+        row(`gemm/nn/${size}/over-${peer.name}`, peer.threads, "×", best.ours / best.peer),
       );
     }
   }

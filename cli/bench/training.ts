@@ -1,45 +1,81 @@
-import { roofRun } from "../../runtime/backend/wasm/measure.ts";
-import type { WasmBackend } from "../../runtime/backend/wasm/mod.ts";
-import { flopsPerToken, PRESETS, resolveConfig } from "../../runtime/model/config.ts";
+import type { Backend } from "../../runtime/backend/backend.ts";
+import { TENSOR_BYTES } from "../../runtime/backend/wasm/heap.ts";
+import { ReflowError } from "../../runtime/errors.ts";
+import { flopsPerToken, type ModelConfig } from "../../runtime/model/config.ts";
 import { AdamW } from "../../runtime/model/optimizer.ts";
 import { freeParameters, initialize } from "../../runtime/model/parameters.ts";
-import { TrainableModel } from "../../runtime/model/train.ts";
-import { type Row, race, row } from "./measure.ts";
+import { TrainableModel, trainingBytes } from "../../runtime/model/train.ts";
+import { bytes } from "../format.ts";
+import { type Figure, race, row, timed } from "./measure.ts";
+import { type Kind, modelOf, type Subject } from "./subject.ts";
 
-/** A whole training step of `nano`: forward, backward, norm, AdamW; B 8, T 256; 6·N + 6·layers·d·T operations a token. */
-export async function benchTraining(backend: WasmBackend): Promise<Row> {
-  const config = resolveConfig(PRESETS.nano);
-  const shape = { batch: 8, length: config.context };
+export const TRAINED = ["nano", "small", "reflow-1"];
+
+/** Sequences of a step: a GPU's fill it, and leave room on one of 24 GB. */
+const BATCH: Record<Kind, Record<string, number>> = {
+  cpu: { nano: 8, small: 1, "reflow-1": 1 },
+  gpu: { nano: 8, small: 16, "reflow-1": 8 },
+  fallback: { nano: 1 },
+};
+
+/** A step's model and shape. */
+export function trainingOf(kind: Kind, preset: string) {
+  const config = modelOf(kind, preset);
+  const batch = BATCH[kind][preset];
+  if (!batch) throw new ReflowError("device", "too much for a CPU in disguise");
+  return { config, shape: { batch, length: kind === "fallback" ? 8 : config.context } };
+}
+
+/**
+ * A whole training step: forward, backward, norm, AdamW; tokens a second, and 6·N + 6·layers·d·T operations a token
+ * against the roof.
+ *
+ * @throws ReflowError `memory` where it doesn't fit, `numerics` where what is measured isn't training
+ */
+export async function benchTraining(subject: Subject, preset: string): Promise<Figure> {
+  const { backend, kind, clock, pace, threads } = subject;
+  const { config, shape } = trainingOf(kind, preset);
+  if (kind === "cpu") refuseIfTooLarge(trainingBytes(config, shape));
+  const training = startTraining(backend, config, shape);
+  const best = await race(
+    { tokens: timed(clock, shape.batch * shape.length, training.step), roof: subject.roof },
+    { ...pace, seconds: 5 * pace.seconds },
+  );
+  training.free();
+  const flops = flopsPerToken(config, shape.length);
+  return {
+    ...row(`train-step/${preset}`, threads, "tokens/s", best.tokens, best.roof / flops),
+    also: { value: (best.tokens * flops) / 1e9, unit: "GFLOP/s" },
+    ...shape,
+  };
+}
+
+function refuseIfTooLarge(needed: number): void {
+  if (needed <= TENSOR_BYTES) return;
+  throw new ReflowError(
+    "memory",
+    `takes ${bytes(needed)}, and WebAssembly's memory ends at 4 GiB: it only infers`,
+  );
+}
+
+function startTraining(backend: Backend, config: ModelConfig, shape: { batch: number; length: number }) {
   const tokens = shape.batch * shape.length;
   const parameters = initialize(backend, config, { seed: 1 });
   const model = new TrainableModel(backend, config, parameters, shape);
   const optimizer = new AdamW(backend, config, parameters, model.gradients);
   const ids = Int32Array.from({ length: tokens + 1 }, (_, i) => (i * 7919) % config.vocab_size);
   let step = 0;
-  const roof = roofRun(backend);
-  const least = await race(
-    {
-      step: async () => {
-        model.forwardBackward(ids.subarray(0, tokens), ids.subarray(1));
-        optimizer.step({ lr: 1e-4, step: ++step });
-        await model.loss();
-      },
-      roof: () => {
-        for (let i = 0; i < 20; i++) roof.run();
-      },
+  return {
+    step: async () => {
+      model.forwardBackward(ids.subarray(0, tokens), ids.subarray(1));
+      optimizer.step({ lr: 1e-4, step: ++step });
+      const loss = await model.loss();
+      if (!Number.isFinite(loss)) throw new ReflowError("numerics", `the loss of step ${step} is ${loss}`);
     },
-    { seconds: 15 },
-  );
-  optimizer.dispose();
-  model.dispose();
-  freeParameters(backend, parameters);
-  const flops = (tokens * flopsPerToken(config, config.context)) / least.step / 1e9;
-  const result = row(
-    "train-step/nano",
-    backend.threads,
-    "GFLOP/s",
-    flops,
-    (20 * roof.operations) / least.roof / 1e9,
-  );
-  return { ...result, tokensPerSecond: tokens / least.step };
+    free: () => {
+      optimizer.dispose();
+      model.dispose();
+      freeParameters(backend, parameters);
+    },
+  };
 }

@@ -5,6 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
+import { HOST } from "../../trainer/launch.ts";
 
 export const MODEL = {
   d_model: 32,
@@ -36,8 +37,11 @@ export function text(length: number, seed = 1): string {
   return words;
 }
 
+/** The same everywhere, with a GPU or without. */
+export const CPU = ["--device", "wasm", "--threads", "1"];
+
 /** What every run is told, unless a test says something else: it takes some milliseconds a step. */
-export const COMMON = ["--config", "config.json", "--data", "text.txt", "--batch", "8", "--threads", "1"];
+export const COMMON = ["--config", "config.json", "--data", "text.txt", "--batch", "8", ...CPU];
 
 /** A folder with `text.txt`, `config.json` and a cache, where all runs of a test file are. Removed after it. */
 export class Workplace {
@@ -58,9 +62,13 @@ export class Workplace {
     return join(this.folder, ...names);
   }
 
-  /** @param wrap a command that runs the trainer */
-  start(args: readonly string[], wrap: string[] = []): Trainer {
-    const trainer = new Trainer([...wrap, ...TRAINER, ...args], this.folder);
+  /**
+   * @param wrap a command that runs the trainer
+   * @param faults for faulty.ts, in the place of the trainer itself
+   */
+  start(args: readonly string[], wrap: string[] = [], faults?: Record<string, string>): Trainer {
+    const command = [...wrap, ...HOST, faults ? FAULTY : MAIN, ...args];
+    const trainer = new Trainer(command, this.folder, faults);
     this.#started.push(trainer);
     return trainer;
   }
@@ -92,8 +100,8 @@ export class Workplace {
   }
 }
 
-const main = join(import.meta.dirname, "../../trainer/main.ts");
-const TRAINER = [process.execPath, ...("Deno" in globalThis ? ["run", "-A"] : []), main];
+const MAIN = join(import.meta.dirname, "../../trainer/main.ts");
+const FAULTY = join(import.meta.dirname, "faulty.ts");
 
 export class Trainer {
   stdout = "";
@@ -102,8 +110,8 @@ export class Trainer {
   readonly child: ChildProcess;
   readonly #ended: Promise<number | NodeJS.Signals>;
 
-  constructor([command, ...args]: string[], folder: string) {
-    const env = { ...process.env, REFLOW_CACHE: join(folder, "cache"), NO_COLOR: "1" };
+  constructor([command, ...args]: string[], folder: string, faults?: Record<string, string>) {
+    const env = { ...process.env, REFLOW_CACHE: join(folder, "cache"), NO_COLOR: "1", ...faults };
     this.child = spawn(command, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
     this.child.stdout!.on("data", (chunk) => {
       this.stdout += chunk;

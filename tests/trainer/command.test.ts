@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
-import { COMMON, MODEL, Workplace } from "./child.ts";
+import { COMMON, CPU, MODEL, Workplace } from "./child.ts";
 
 const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };
-const SHAPE = ["--config", "config.json", "--threads", "1"];
+const SHAPE = ["--config", "config.json", ...CPU];
 
 test("metrics.jsonl, and plain lines where there is no terminal", TIMEOUT, async () => {
   const args = ["--steps", "25", "--log-every", "10", "--eval-every", "10", "--out", "plain"];
@@ -96,7 +96,7 @@ test("--init takes the weights, and nothing else", TIMEOUT, async () => {
   await place.run([...COMMON, "--variant", "gpt2-new", "--steps", "20", "--out", "first"]);
   // Another text: the tokens are still those of the weights. The first step's rate is 0 after none.
   writeFileSync(place.path("other.txt"), readFileSync(place.path("text.txt"), "utf8").toUpperCase());
-  const init = ["--init", "first", "--data", "other.txt", "--batch", "4", "--threads", "1"];
+  const init = ["--init", "first", "--data", "other.txt", "--batch", "4", ...CPU];
   const frozen = ["--lr", "0", "--steps", "3", "--save-every", "1", "--keep", "9"];
   await place.run([...init, ...frozen, "--out", "second"]);
   assert.deepEqual(place.checkpoints("second"), ["step-00000001", "step-00000002", "step-00000003"]);
@@ -106,7 +106,7 @@ test("--init takes the weights, and nothing else", TIMEOUT, async () => {
   }
   assert.ok(!second.get("optimizer.safetensors")!.equals(first.get("optimizer.safetensors")!));
   // The tokenizer is the run's own when it is resumed.
-  await place.run(["--out", "second", "--resume", "--steps", "4", "--threads", "1"]);
+  await place.run(["--out", "second", "--resume", "--steps", "4", ...CPU]);
   assert.ok(place.newest("second").get("tokenizer.json")!.equals(first.get("tokenizer.json")!));
 
   const other = [...init, "--config", "config.json", "--out", "third"];
@@ -155,8 +155,9 @@ test("bad input is refused with what to do, and leaves nothing behind", TIMEOUT,
       ["--preset", "reflow-1"],
       /^error: training reflow-1 takes \d+\.\d GiB, and WebAssembly's memory ends at 4 GiB/,
     ],
-    [["--device", "webgpu"], /--device is "webgpu"\nhelp: {2}there is no such backend: use auto or wasm/],
-    [["--world", "2"], /--world is "2"\nhelp: {2}this version trains in one process/],
+    [["--device", "gpu"], /--device is "gpu"\nhelp: {2}use auto, wasm, webgpu, or webgpu:N/],
+    [["--world", "many"], /--world.*'many' is invalid\. A number was expected/],
+    [["--wire", "bf16"], /--wire bf16 is for MPI\nhelp: {2}add --collective mpi/],
     [["--config", "typo.json"], /d_modle is unknown\nhelp: {2}did you mean d_model\?/],
     [["--config", "odd.json"], /n_heads 5 does not divide d_model 32/],
     [["--context", "5000"], /one window of context 5000 needs 5001\nhelp: {2}pass more text, or a smaller/],

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
-import { assertSame, COMMON, text, timeless, Workplace } from "./child.ts";
+import { assertSame, COMMON, CPU, text, timeless, Workplace } from "./child.ts";
 
 const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };
@@ -165,7 +165,7 @@ test("two trainers on one folder: the second refuses, naming the first", TIMEOUT
 
 test("a run that another trainer begins and ends in the meantime is left alone", TIMEOUT, async () => {
   writeFileSync(place.path("long.txt"), text(3_000_000));
-  const args = ["--config", "config.json", "--threads", "1", "--steps", "5", "--out", "meantime"];
+  const args = ["--config", "config.json", ...CPU, "--steps", "5", "--out", "meantime"];
   const second = place.start([...args, "--data", "long.txt"]);
   // It has seen that the folder is free, and has some tenths of a second to tokenize.
   await second.says(/AdamW/);

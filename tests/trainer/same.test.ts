@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { learningRate } from "../../trainer/schedule.ts";
-import { assertSame, COMMON, timeless, Workplace } from "./child.ts";
+import { assertSame, COMMON, CPU, timeless, Workplace } from "./child.ts";
 
 const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };
@@ -73,7 +73,7 @@ test("--minutes ends a run early, with the schedule as it was; --resume goes on"
   assert.ok(Number(last.slice(5)) < STEPS, last);
   const schedule = { schedule: "cosine", lr: 1e-3, minLr: 1e-4, warmup: 30, steps: STEPS } as const;
   for (const { step, lr } of losses("minutes")) assert.equal(lr, learningRate(step - 1, schedule));
-  await place.run(["--out", "minutes", "--resume", "--log-every", "1", "--threads", "1"]);
+  await place.run(["--out", "minutes", "--resume", "--log-every", "1", ...CPU]);
   assertSame(place.newest("minutes"), place.newest("whole"), "minutes");
   assert.deepEqual(losses("minutes"), losses("whole"));
 });
@@ -91,7 +91,7 @@ test("--steps may be raised", TIMEOUT, async () => {
 
 test("a run that has ended can be resumed: nothing but its summary is made again", TIMEOUT, async () => {
   const metrics = place.metrics("raised");
-  const { stdout } = await place.run(["--out", "raised", "--resume", "--threads", "1"]);
+  const { stdout } = await place.run(["--out", "raised", "--resume", ...CPU]);
   assert.match(stdout, /Checkpoint: raised\/step-00000060/);
   assert.deepEqual(place.metrics("raised"), metrics);
 });

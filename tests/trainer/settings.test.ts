@@ -85,8 +85,15 @@ test("what can't be: each is refused, naming it and what was expected", () => {
     [{ minutes: 0 }, "--minutes is 0; more than 0 was expected"],
     [{ schedule: "cosin" }, '--schedule is "cosin"; expected (cosine | wsd | constant)'],
     [{ basisInit: "x" }, '--basis-init is "x"; expected (orthogonal | normal)'],
-    [{ device: "webgpu" }, '--device is "webgpu"; there is no such backend: use auto or wasm'],
-    [{ world: "2" }, '--world is "2"; this version trains in one process: use 1'],
+    [
+      { device: "gpu" },
+      '--device is "gpu"; use auto, wasm, webgpu, or webgpu:N of those that `bun run cli devices` lists',
+    ],
+    [{ world: "many" }, '--world is "many"; auto, or a whole number of at least 1 was expected'],
+    [{ world: 0 }, "--world is 0; a whole number of at least 1 was expected"],
+    [{ localSteps: 0 }, "--local-steps is 0; a whole number of at least 1 was expected"],
+    [{ collective: "nccl" }, '--collective is "nccl"; expected (auto | shared | mpi)'],
+    [{ deadline: 0 }, "--deadline is 0; more than 0 was expected"],
   ];
   for (const [flags, expected] of wrong)
     assert.equal(
@@ -150,7 +157,7 @@ test("a resumed run keeps its trajectory; what would change it is refused by nam
     [{ minLr: 0 }, "--min-lr 0 is not the run's, which is 0.0001"],
     [{ data: "b.txt" }, "--data b.txt is not the run's, which is a.txt"],
     [{ init: "x" }, "--init x is not the run's, which is not set"],
-    [{ batch: 4 }, `--batch 4 is not the run's, which is ${saved.trajectory.batch}`],
+    [{ localSteps: 4 }, "--local-steps 4 is not the run's, which is not set"],
     [{ order: "sequential" }, "--order sequential is not the run's, which is shuffled"],
     [{ preset: "tiny" }, "--preset tiny is not the run's, which is nano"],
     [{ variant: "reflow" }, "--variant reflow is not the run's, which is gpt2"],
@@ -160,4 +167,39 @@ test("a resumed run keeps its trajectory; what would change it is refused by nam
   for (const [other, expected] of others) {
     assert.ok(refusal(() => resumeSettings(other, saved)).startsWith(`${expected}; leave it out`), expected);
   }
+});
+
+test("a resumed run has the sequences of its steps shared out anew", () => {
+  const saved = resolveSettings({ preset: "nano", batch: 8, accumulate: 3, world: 2 });
+  const share = (flags: Flags, from = saved) => {
+    const { batch, accumulate, world } = resumeSettings(flags, from).trajectory;
+    return [batch, accumulate, world];
+  };
+  assert.deepEqual(share({}), [8, 3, 2]);
+  assert.deepEqual(share({ world: 1 }), [8, 6, 1]);
+  assert.deepEqual(share({ world: 6 }), [8, 1, 6]);
+  assert.deepEqual(share({ world: 4, batch: 4 }), [4, 3, 4]);
+  assert.deepEqual(share({ world: 3, batch: 2, accumulate: 8 }), [2, 8, 3]);
+  const refuse = (flags: Flags, from = saved) => refusal(() => share(flags, from));
+  const run = "the run's steps are of 48 sequences \\(batch 8 × accumulate 3 × world 2\\)";
+  assert.match(refuse({ world: 4 }), new RegExp(`^${run}, which 4 × 8 does not divide; pass --batch 6$`));
+  assert.match(refuse({ world: 5 }), /which 5 × 8 does not divide; pass a --world that divides 48$/);
+  assert.match(
+    refuse({ world: 1, accumulate: 3 }),
+    new RegExp(`^${run}; batch 8 × accumulate 3 × world 1 is 24; leave --accumulate out`),
+  );
+  const local = resolveSettings({ preset: "nano", world: 2, localSteps: 10 });
+  assert.equal(resumeSettings({ world: 2 }, local).trajectory.localSteps, 10);
+  assert.match(
+    refuse({ world: 1 }, local),
+    /^with --local-steps each rank has an optimizer of its own, and the run has 2; resume with --world 2$/,
+  );
+});
+
+test("with local steps, a run is evaluated and saved after whole rounds", () => {
+  const { conduct } = resolveSettings({ steps: 100, localSteps: 8, evalEvery: 16, saveEvery: 3 });
+  assert.deepEqual([conduct.evalEvery, conduct.saveEvery, conduct.logEvery], [16, 8, 10]);
+  const defaults = resolveSettings({ steps: 100, localSteps: 8 });
+  assert.deepEqual([defaults.conduct.evalEvery, defaults.conduct.saveEvery], [16, 24]);
+  assert.equal(resumeSettings({ saveEvery: 9 }, defaults).conduct.saveEvery, 16);
 });

@@ -25,7 +25,7 @@ after(() => rmSync(root, { recursive: true, force: true }));
 
 const T = MODEL.context;
 const settings = (flags: Flags) => resolveSettings({ model: MODEL, steps: 10, batch: 4, ...flags });
-const noPause = async () => {};
+const noPause = async () => undefined;
 
 /** Tokens 0 to 298, again and again; `reads` records where windows began. */
 function countingTokens(length: number): TokenSource & { reads: number[] } {

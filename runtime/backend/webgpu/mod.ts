@@ -14,7 +14,7 @@ import * as loss from "./loss.ts";
 import * as matmul from "./matmul.ts";
 import * as norms from "./norms.ts";
 import * as optimizer from "./optimizer.ts";
-import { requestAdapter } from "./provider.ts";
+import { adapterName, requestAdapter } from "./provider.ts";
 import * as rope from "./rope.ts";
 import { selfTest } from "./self-test.ts";
 import * as tables from "./tables.ts";
@@ -44,7 +44,7 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   const requiredLimits = { maxBufferSize, maxStorageBufferBindingSize };
   const requiredFeatures = FEATURES.filter((name) => features.has(name)) as GPUFeatureName[];
   const { tiers, missing: reasons } = possibleTiers({ features, info }, options.precision ?? "f32");
-  const name = info.description || info.device || info.vendor;
+  const name = adapterName(info);
   for (const tier of tiers) {
     // An adapter gives one device; and what a tier breaks stays with its own.
     const adapter = await requestAdapter(options.adapter);

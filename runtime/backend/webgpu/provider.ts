@@ -40,7 +40,7 @@ async function list(): Promise<ListedAdapter[]> {
   const gpus = await pciGpus();
   if (gpus.length > 1) return gpus.map((pci) => ({ name: `GPU ${pci}`, pci }));
   const adapter = await navigator.gpu.requestAdapter();
-  return adapter && !isNull(adapter) ? [{ name: adapter.info.description || adapter.info.vendor }] : [];
+  return adapter && !isNull(adapter) ? [{ name: adapterName(adapter.info) }] : [];
 }
 
 /**
@@ -64,6 +64,14 @@ const noAdapter = (message = "WebGPU finds no adapter") =>
     message,
     "install a Vulkan driver and its loader (Debian: libvulkan1), or use --device wasm",
   );
+
+/** What a platform says of an adapter: Dawn's device, and its driver as the description; Deno's name, as the description. */
+export function adapterName({ device, description, vendor, architecture }: GPUAdapterInfo): string {
+  const said = [device, description]
+    .map((text) => text.replace(/[-\0]+$/, ""))
+    .filter((text) => /[a-z]{2}/i.test(text));
+  return said.join(", ") || [vendor, architecture].filter(Boolean).join(" ") || "an unnamed adapter";
+}
 
 const isNull = ({ info }: GPUAdapter): boolean => /\bnull\b/i.test(`${info.device} ${info.description}`);
 

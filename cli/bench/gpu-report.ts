@@ -1,0 +1,218 @@
+/**
+ * `bun run bench:gpu`: what there is to judge a GPU by, in one command. The ops are tested, our kernels measured with
+ * f32 and f16, and the same model in PyTorch where Python has it. Each step is a process of its own, so that none takes the
+ * others down; `--out` is written after each.
+ */
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { Argument, Command } from "commander";
+import { ReflowError } from "../../runtime/errors.ts";
+import { note, runCommand } from "../../trainer/command.ts";
+import { device } from "../options.ts";
+import { judge, peakOf, type Results, table } from "./judge.ts";
+import { format, type Row } from "./measure.ts";
+import { trainingOf } from "./training.ts";
+
+const STEPS = ["ops", "f32", "f16", "torch"] as const;
+type Step = (typeof STEPS)[number];
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const MINUTES = 15;
+
+/** What is run: all that the targets speak of, or the least with which every line of this script runs. */
+const FULL = {
+  kind: "gpu",
+  tests: [],
+  // A process each: what ends one leaves the others.
+  benches: [
+    ["gemm"],
+    ["decode", "read-bandwidth"],
+    ...["nano", "small", "reflow-1"].map((p) => [`train-step/${p}`]),
+  ],
+  judged: { product: "gemm/nn/4096", training: "train-step/small", shown: ["train-step/reflow-1"] },
+  torch: { gemm: 4096, presets: ["small", "reflow-1"], seconds: 5, rounds: 5, compile: true, onCpu: false },
+} as const;
+const TINY = {
+  kind: "fallback",
+  tests: ["-t", "rope"],
+  benches: [["gemm/nn", "train-step"]],
+  judged: { product: "gemm/nn/128", training: "train-step/nano", shown: [] },
+  torch: { gemm: 128, presets: ["nano"], seconds: 0, rounds: 1, compile: false, onCpu: true },
+} as const;
+type Plan = typeof FULL | typeof TINY;
+
+await runCommand(
+  new Command("bun run bench:gpu")
+    .description("Test and measure a GPU, beside PyTorch on the same one, and say which targets it meets.")
+    .addArgument(new Argument("[steps...]", "only these").choices(STEPS))
+    .option("--device <name>", "webgpu:N of those that `devices` lists (the first GPU)", device)
+    .option("--tiny", "tiny shapes, on a CPU in disguise: tries this script out")
+    .option("--out <file>", "write it all as JSON too")
+    .action(report),
+);
+
+interface Options {
+  device?: string;
+  tiny?: boolean;
+  out?: string;
+}
+
+async function report(steps: Step[], options: Options): Promise<void> {
+  const plan = options.tiny ? TINY : FULL;
+  const gpu = await chooseGpu(options);
+  const results: Results & { date: string; driver?: string; ops?: string } = {
+    date: new Date().toISOString(),
+    adapter: gpu.name,
+    driver: await nvidia(),
+  };
+  console.log([gpu.name, results.driver, ""].filter((line) => line !== undefined).join("\n"));
+  const save = (more: object) => {
+    if (options.out) writeFileSync(options.out, `${JSON.stringify({ ...results, ...more }, undefined, 2)}\n`);
+  };
+  for (const step of STEPS) {
+    if (steps.length > 0 && !steps.includes(step)) continue;
+    console.log(`${step}:`);
+    if (step === "ops") results.ops = await testOps(plan);
+    else if (step === "torch") results.torch = await measureTorch(plan);
+    else results[step] = await measure(plan, gpu.select, step);
+    console.log("");
+    save({});
+  }
+
+  const peak = peakOf(results);
+  const verdicts = judge(results, plan.judged);
+  console.log(table(verdicts).join("\n"));
+  if (peak) console.log(`\nf32 peak: ${peak.peak.toLocaleString("en")} GFLOP/s, ${peak.source}`);
+  if (options.tiny) console.log("Tiny shapes: what is met or not says nothing of a GPU.");
+  save({ peak, verdicts });
+}
+
+/** What `devices` says of an adapter. */
+interface Gpu {
+  select: string;
+  name: string;
+  fallback?: boolean;
+  error?: string;
+}
+
+/** @throws ReflowError `device` where there is none that can be judged */
+async function chooseGpu({ device: name, tiny }: Options): Promise<Gpu> {
+  const { stdout } = await run([process.execPath, "cli/main.ts", "devices", "--json"]);
+  const { devices, problem } = JSON.parse(stdout) as { devices: Gpu[]; problem?: string };
+  const adapters = devices.filter(({ select }) => select.startsWith("webgpu:"));
+  const usable = adapters.filter(({ fallback, error }) => !error && Boolean(fallback) === Boolean(tiny));
+  const gpu = usable.find(({ select }) => name === undefined || name === "webgpu" || name === select);
+  if (gpu) return gpu;
+  const there = adapters.map(({ select, name, error }) => `${select} is ${name}${error ? `: ${error}` : ""}`);
+  const reason = problem ?? (there.join(", ") || "there is no adapter");
+  throw new ReflowError(
+    "device",
+    `no ${tiny ? "CPU in disguise" : "GPU"} here: ${reason}`,
+    (await nvidia())
+      ? "NVIDIA's driver is here without its Vulkan part: install libvulkan1, and in a container set NVIDIA_DRIVER_CAPABILITIES=all"
+      : "run it on a machine with one; --tiny tries this script out on a CPU in disguise",
+  );
+}
+
+/** NVIDIA's own word on its GPUs and driver. */
+async function nvidia(): Promise<string | undefined> {
+  const query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"];
+  const { code, stdout } = await run(["nvidia-smi", ...query]);
+  return code === 0 ? stdout.trim() : undefined;
+}
+
+/** How many of the suites' tests passed. */
+async function testOps({ tests }: Plan): Promise<string> {
+  const files = ["tests/runtime/backend/op-webgpu.test.ts", "tests/runtime/model/oracle-webgpu.test.ts"];
+  const { code, stderr } = await run([process.execPath, "test", ...files, "--timeout", "600000", ...tests]);
+  const count = (what: string) => Number(stderr.match(new RegExp(`^ *(\\d+) ${what}$`, "m"))?.[1] ?? 0);
+  const summary = `${count("pass")} tests pass, ${count("fail")} fail`;
+  console.log(summary);
+  if (code !== 0 || count("pass") === 0) {
+    process.exitCode = 1;
+    note(stderr.trim());
+  }
+  return summary;
+}
+
+async function measure({ benches }: Plan, name: string, precision: "f32" | "f16"): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const names of benches) {
+    const flags = ["--device", name, "--precision", precision, "--json"];
+    const bench = [process.execPath, "cli/main.ts", "bench", ...names, ...flags];
+    const { code, stdout, stderr } = await run(bench);
+    const failure = stderr.match(/^error: (.*)$/m)?.[1] ?? `ended with ${code}`;
+    const {
+      device,
+      notes,
+      products,
+      rows: more,
+    } = code === 0 ? JSON.parse(stdout) : { rows: names.map((name) => ({ name, note: failure })) };
+    if (precision === "f16" && products === "f32") {
+      console.log(`${device}: there is nothing to judge`);
+      return [];
+    }
+    if (names === benches[0] && device) console.log([device, ...notes].join("\n"));
+    for (const each of more) console.log(format(each));
+    rows.push(...more);
+  }
+  return rows;
+}
+
+async function measureTorch({ kind, torch }: Plan): Promise<Results["torch"]> {
+  const usable = `import torch; assert ${torch.onCpu ? "True" : "torch.cuda.is_available()"}`;
+  if ((await run(["python3", "-c", usable])).code !== 0) {
+    console.log(`python3 has no PyTorch here${torch.onCpu ? "" : " that reaches a GPU"}`);
+    return undefined;
+  }
+  const models = torch.presets.map((preset) => {
+    const { config, shape } = trainingOf(kind, preset);
+    return [preset, { config, ...shape }];
+  });
+  const asked = JSON.stringify({ ...torch, models: Object.fromEntries(models) });
+  const measured: Results["torch"] = { version: "", rows: [] };
+  const { code, stderr } = await run(["python3", "cli/bench/peer_torch.py", asked], (line) => {
+    const said = JSON.parse(line);
+    if ("version" in said) {
+      measured.version = said.version;
+      console.log(said.version);
+      return;
+    }
+    measured.rows.push(said);
+    console.log(format({ ...said, name: `${said.name} ${said.precision}` }));
+  });
+  if (code !== 0) note(stderr.trim());
+  return measured;
+}
+
+interface Ended {
+  /** Null where a signal ended it. */
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program in the project's folder to its end. One that isn't there ends with 127. */
+async function run([program, ...args]: readonly string[], onLine?: (line: string) => void): Promise<Ended> {
+  const child = spawn(program, args, {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: MINUTES * 60_000,
+    killSignal: "SIGKILL",
+  });
+  let [stdout, stderr] = ["", ""];
+  child.stderr.on("data", (data) => {
+    stderr += data;
+  });
+  if (onLine) createInterface(child.stdout).on("line", onLine);
+  child.stdout.on("data", (data) => {
+    stdout += data;
+  });
+  const code = await new Promise<number | null>((resolve) => {
+    child.on("error", () => resolve(127));
+    child.on("close", resolve);
+  });
+  return { code, stdout, stderr };
+}
