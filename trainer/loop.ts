@@ -29,7 +29,7 @@ export interface LoopOptions {
    * Measures the operations a second that the machine could do at most, in some milliseconds. The best measurement
    * counts, since whatever else the machine does only lowers it.
    */
-  roof?: () => number;
+  roof?: () => number | Promise<number>;
 }
 
 export type Ending = {
@@ -51,7 +51,7 @@ export type Ending = {
  */
 export async function runTraining(training: Training, options: LoopOptions): Promise<Ending> {
   const { run, until = Number.POSITIVE_INFINITY } = options;
-  let roof = options.roof?.();
+  let roof = await options.roof?.();
   const { trajectory, conduct, model } = training.settings;
   const { steps } = trajectory;
   const { rank, world } = training.collective;
@@ -109,7 +109,7 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
       const tokensPerSecond = (1000 * training.tokensPerStep) / (performance.now() - start);
       const { step } = training;
       const log = step % conduct.logEvery === 0 || step === steps;
-      if (log && roof) roof = Math.max(roof, options.roof!());
+      if (log && roof) roof = Math.max(roof, await options.roof!());
       const roofShare = roof && (tokensPerSecond * flops) / roof;
       if (log) {
         metrics?.write({

@@ -40,7 +40,7 @@ export async function start(flags: Flags): Promise<void> {
 function isMpiJob({ collective = "auto" }: Flags): boolean {
   if (collective !== "auto") return collective === "mpi";
   try {
-    return (findLauncher(process.env).world ?? 1) > 1;
+    return findLauncher(process.env).world !== 1;
   } catch {
     return false;
   }

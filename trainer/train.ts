@@ -7,6 +7,7 @@ import type { DeviceName } from "../runtime/backend/device-name.ts";
 import { TENSOR_BYTES } from "../runtime/backend/wasm/heap.ts";
 import { measureRoof } from "../runtime/backend/wasm/measure.ts";
 import { WasmBackend } from "../runtime/backend/wasm/mod.ts";
+import type { WebgpuBackend } from "../runtime/backend/webgpu/mod.ts";
 import { ReflowError } from "../runtime/errors.ts";
 import { type Checkpoint, latestCheckpoint, openCheckpoint } from "../runtime/formats/checkpoint.ts";
 import { lockFolder } from "../runtime/formats/lock.ts";
@@ -94,7 +95,7 @@ export async function train(flags: Flags, place: Place): Promise<void> {
       [model, trajectory, data.train.length, training.step],
       "settings, data and checkpoint",
     );
-    const roof = backend instanceof WasmBackend && world === 1 ? () => measureRoof(backend) : undefined;
+    const roof = world === 1 ? roofOf(backend) : undefined;
     return runTraining(training, { run: out, init, until, roof });
   };
   try {
@@ -117,6 +118,18 @@ export async function train(flags: Flags, place: Place): Promise<void> {
     lock?.release();
     init?.close();
   }
+}
+
+/** A CPU's roof depends on what else it does just now; a GPU's takes longer to measure, and is measured once. */
+function roofOf(backend: Backend): () => number | Promise<number> {
+  if (backend instanceof WasmBackend) return () => measureRoof(backend);
+  let measured: Promise<number> | undefined;
+  return () => {
+    measured ??= import("../runtime/backend/webgpu/measure.ts").then((webgpu) =>
+      webgpu.measureRoof(backend as WebgpuBackend),
+    );
+    return measured;
+  };
 }
 
 function countTokens({ train, val }: Data, vocabSize: number): Baselines {

@@ -9,6 +9,7 @@ import { int8Entries } from "../../runtime/formats/checkpoint-tensors.ts";
 import { elementsOf } from "../../runtime/formats/safetensors.ts";
 import { PRESETS, resolveConfig } from "../../runtime/model/config.ts";
 import { trainBpe } from "../../runtime/text/train-bpe.ts";
+import { noAdapter } from "../support/webgpu.ts";
 import { COMMON, text, Workplace } from "../trainer/child.ts";
 
 const place = new Workplace();
@@ -61,6 +62,31 @@ test(
     assert.ok(late - early < 20 * MB, `${early} bytes after 200 steps, ${late} after 1,000`);
   },
 );
+
+test(noAdapter ? `2,000 steps on WebGPU: ${noAdapter}` : "2,000 steps on WebGPU grow by less than 50 MB", {
+  ...TIMEOUT,
+  skip: Boolean(noAdapter),
+}, async () => {
+  const config = {
+    d_model: 16,
+    n_signals: 16,
+    n_layers: 1,
+    n_heads: 2,
+    d_ff: 32,
+    context: 8,
+    vocab_size: 300,
+  };
+  writeFileSync(place.path("least.json"), JSON.stringify(config));
+  const run = ["--config", "least.json", "--data", "text.txt", "--batch", "1", "--device", "webgpu"];
+  const often = ["--steps", "2100", "--log-every", "50", "--eval-every", "5000", "--save-every", "5000"];
+  const trainer = place.start([...run, ...often, "--out", "webgpu"]);
+  await trainer.says(/step 50\//);
+  const early = memory(trainer.child, "VmRSS")!;
+  await trainer.says(/step 2050\//);
+  const late = memory(trainer.child, "VmRSS")!;
+  await trainer.ends(0);
+  assertBelow(Math.max(1, late - early), 50 * MB, "growth over 2,000 steps on WebGPU");
+});
 
 test("training nano at B 8, T 256: under 700 MB", TIMEOUT, async () => {
   writeTokens("nano.bin", 200_000, 8192);

@@ -1,7 +1,7 @@
 /** The trainer as a job of an MPI launcher. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import { assertSame, COMMON, timeless, Workplace } from "../child.ts";
 import { MPIS } from "./mpirun.ts";
 
@@ -9,14 +9,14 @@ const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };
 const COMMAND = [...COMMON, "--device", "wasm", "--batch", "4", "--lr", "1e-3", "--log-every", "1"];
 const SHORT = [...COMMAND, "--steps", "20"];
-const LONG = [...COMMAND, "--steps", "300", "--save-every", "50"];
+const LONG = [...COMMAND, "--steps", "120", "--save-every", "20"];
 const MPI = ["--collective", "mpi"];
 
-before(async () => {
+test("what to compare with: one rank, and two over shared memory", TIMEOUT, async () => {
   await place.run([...SHORT, "--world", "1", "--accumulate", "2", "--out", "alone"]);
   await place.run([...SHORT, "--world", "2", "--out", "shared"]);
   await place.run([...LONG, "--world", "2", "--out", "uninterrupted"]);
-}, TIMEOUT);
+});
 
 const losses = (run: string) => timeless(place.metrics(run)).flatMap(({ loss }) => loss ?? []);
 
@@ -68,7 +68,7 @@ for (const { name, skip, launcher, flags } of MPIS) {
   test(`${name}: a rank is killed; resumed, the run is what it would have been`, options, async () => {
     const run = `${name} killed`;
     const job = place.start([...LONG, ...MPI, "--out", run], mpirun);
-    await job.says(/step 120\//);
+    await job.says(/step 50\//);
     const killed = performance.now();
     process.kill(processOf(1, place.folder), "SIGKILL");
     await job.ends(name === "MPICH" ? 9 : 137);

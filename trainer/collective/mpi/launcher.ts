@@ -1,4 +1,4 @@
-import { fstatSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { ReflowError } from "../../../runtime/errors.ts";
 
 /** Whoever started this process as one of several. */
@@ -53,7 +53,8 @@ export function findLauncher(env: Record<string, string | undefined>): Launcher 
 export function mustBeReachable({ PMI_FD }: Record<string, string | undefined>): void {
   if (PMI_FD === undefined) return;
   try {
-    fstatSync(Number(PMI_FD));
+    // Deno's fstat doesn't know what Deno has not opened.
+    lstatSync(`/proc/self/fd/${PMI_FD}`);
   } catch {
     throw new ReflowError(
       "usage",
