@@ -4,12 +4,13 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
+import type { PatchOptions } from "../runtime/patches/overlay.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
 import type { DocumentPart } from "../trainer/data/documents.ts";
 import { number as format } from "./format.ts";
-import { CHECKPOINT, count, oneOf, withDevice } from "./options.ts";
+import { CHECKPOINT, count, oneOf, withDevice, withPatch } from "./options.ts";
 
-interface EvalOptions extends LoadModelOptions {
+interface EvalOptions extends LoadModelOptions, PatchOptions {
   text?: string;
   stride?: number;
   json?: boolean;
@@ -33,10 +34,10 @@ export function evalCommand(): Command {
     .option("--json", "one JSON object")
     .addHelpText("after", "\nExample: bun run cli eval runs/tiny --text book.txt")
     .action(evaluate);
-  return withDevice(command);
+  return withDevice(withPatch(command));
 }
 
-async function evaluate(path: string, { text, stride, json, ...on }: EvalOptions): Promise<void> {
+async function evaluate(path: string, { text, stride, patch, json, ...on }: EvalOptions): Promise<void> {
   const { loadModel } = await import("../runtime/model/load.ts");
   const { withBar } = await import("../trainer/display.ts");
   const { readDocuments } = await import("../trainer/data/documents.ts");
@@ -46,6 +47,7 @@ async function evaluate(path: string, { text, stride, json, ...on }: EvalOptions
     const { ids, bytes, documents } = encode(model.tokenizer, readDocuments(files));
     const { loss, tokens } = await model.evaluate(ids, {
       stride,
+      patch,
       onProgress: (done, of) => onProgress("evaluate", done, of),
     });
     return { loss, tokens, bytes, documents };
@@ -68,7 +70,8 @@ bytes          ${format(bytes)}
 documents      ${format(documents)}`);
 }
 
-async function textFiles(
+/** Files of documents: those of a path, stdin's for `-`, and what the default corpus holds out where nothing is said. */
+export async function textFiles(
   text: string | undefined,
   onProgress: (done: number, of: number) => void,
 ): Promise<string[]> {
@@ -89,7 +92,7 @@ function spoolStdin(): string {
 }
 
 /** One sequence in which each document follows an `<|endoftext|>`. */
-function encode(
+export function encode(
   tokenizer: Tokenizer,
   parts: Iterable<DocumentPart>,
 ): { ids: Int32Array; bytes: number; documents: number } {

@@ -6,8 +6,11 @@ import { benchCommand } from "./bench.ts";
 import { dataCommand } from "./data.ts";
 import { devicesCommand } from "./devices.ts";
 import { evalCommand } from "./eval.ts";
+import { explainCommand } from "./explain.ts";
 import { inspectCommand } from "./inspect.ts";
 import { logitsCommand } from "./logits.ts";
+import { patchCommand } from "./patch.ts";
+import { probeCommand } from "./probe.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { sampleCommand } from "./sample.ts";
 import { steerCommand } from "./steer.ts";
@@ -17,6 +20,9 @@ const commands = [
   inspectCommand(),
   sampleCommand(),
   steerCommand(),
+  explainCommand(),
+  patchCommand(),
+  probeCommand(),
   evalCommand(),
   logitsCommand(),
   activationsCommand(),

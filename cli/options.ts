@@ -1,7 +1,11 @@
+import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { closest } from "fastest-levenshtein";
 import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
+import { ReflowError } from "../runtime/errors.ts";
+import { type GenePatch, parsePatch } from "../runtime/patches/patch.ts";
 import { number } from "../trainer/command.ts";
+import { asData } from "../trainer/data/files.ts";
 
 /** What every command that takes a checkpoint says of it. */
 export const CHECKPOINT = "a checkpoint's folder, or a run's for its newest";
@@ -36,4 +40,36 @@ export function withDevice(command: Command): Command {
     .option("--device <name>", "auto, wasm, webgpu, webgpu:N (auto: a GPU where there is one)", device)
     .option("--precision <type>", "of a GPU's products: f32, f16 (f32)", oneOf(["f32", "f16"]))
     .option("--threads <n>", "of the CPU (every core)", number);
+}
+
+/** What a command that can run a patched model says of the patch: {@link PatchOptions}. */
+export const withPatch = (command: Command): Command =>
+  command.option("--patch <file>", "a gene patch to run the model with", readPatch);
+
+/** @throws ReflowError `data` where there is no such file, `usage` where it is no patch */
+export function readPatch(file: string): GenePatch {
+  const text = asData(file, () => readFileSync(file, "utf8"));
+  return parsePatch(parseJson(text, file, "make one with `bun run cli patch`"), file);
+}
+
+/**
+ * JSON that is given as it stands, or as a file of it.
+ *
+ * @throws ReflowError `data` where there is no such file, `usage` where it isn't JSON
+ */
+export function readJson(flag: string, given: string, help: string): unknown {
+  if (/^\s*[[{]/.test(given)) return parseJson(given, flag, help);
+  return parseJson(
+    asData(given, () => readFileSync(given, "utf8")),
+    `${flag} ${given}`,
+    help,
+  );
+}
+
+function parseJson(text: string, where: string, help: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ReflowError("usage", `${where}: ${(cause as Error).message}`, help, { cause });
+  }
 }

@@ -4,7 +4,7 @@ import type { LoadModelOptions } from "../runtime/model/read.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
 import { note, number } from "../trainer/command.ts";
 import { columnsOf, printable, tokenLabel, wrap } from "./format.ts";
-import { CHECKPOINT, count, oneOf, withDevice } from "./options.ts";
+import { CHECKPOINT, count, oneOf, withDevice, withPatch } from "./options.ts";
 
 interface SampleOptions extends GenerateOptions, LoadModelOptions {
   prompt?: string;
@@ -18,7 +18,7 @@ export function sampleCommand(): Command {
     .argument("<checkpoint>", CHECKPOINT)
     .option("--prompt <text>", "what to continue (a document's beginning)")
     .option("--max-tokens <n>", "at most (what the context holds)", number);
-  withSampling(command)
+  withPatch(withSampling(command))
     .option("-n, --samples <n>", "continuations at once (1)", count(1))
     .option("--logprobs <n>", "a line for each token: its log-probability, and the n likeliest", count(0))
     .option("--weights <type>", "f32 or int8 (what the checkpoint has)", oneOf(["f32", "int8"]))

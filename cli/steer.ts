@@ -8,12 +8,12 @@ import type { LoadModelOptions } from "../runtime/model/read.ts";
 import { note, number } from "../trainer/command.ts";
 import { asData } from "../trainer/data/files.ts";
 import { columnsOf, fold, printable, sideBySide, tokenLabel } from "./format.ts";
-import { CHECKPOINT, withDevice } from "./options.ts";
+import { CHECKPOINT, readJson, withDevice, withPatch } from "./options.ts";
 import { withSampling } from "./sample.ts";
 
 interface SteerFlags extends GenerateOptions, LoadModelOptions {
   prompt: string;
-  spec: string;
+  spec?: string;
   text?: string;
   json?: boolean;
 }
@@ -26,17 +26,17 @@ export function steerCommand(): Command {
     .description("Continue a prompt as the model does, and steered: side by side, token by token.")
     .argument("<checkpoint>", CHECKPOINT)
     .requiredOption("--prompt <text>", "what to continue")
-    .requiredOption("--spec <json>", "interventions as JSON, one or a list, or a file of it")
+    .option("--spec <json>", "interventions as JSON, one or a list, or a file of it")
     .option("--text <file>", "for sigma, mean and resample: what they are measured on")
     .option("--max-tokens <n>", "at most (24)", number);
-  withSampling(command)
+  withPatch(withSampling(command))
     .option("--json", "one JSON object")
     .addHelpText(
       "after",
       `
-A token's logprob is that of its own run, unsteered is what the model without
-interventions gives it; the loss is the mean of the latter. Of --text the first
-${REFERENCE_TOKENS} tokens are read.
+The steered run has the interventions, the patch, or both. A token's logprob is
+that of its own run, unsteered is what the model as it is gives it; the loss is
+the mean of the latter. Of --text the first ${REFERENCE_TOKENS} tokens are read.
 
 Example: bun run cli steer runs/tiny --prompt "The people" --seed 1 --spec '{
   "op":"add", "target":{"expression":"peace - war"}, "strength":0.5,
@@ -51,7 +51,7 @@ interface Run {
   text: string;
   ids: number[];
   finishReason?: FinishEvent["reason"];
-  /** By token, in nats: of the run itself, and of the model without interventions. */
+  /** By token, in nats: of the run itself, and of the model as it is. */
   logprobs: number[];
   unsteeredLogprobs: number[];
   /** Mean of the latter, with the other sign; none where there is no token. */
@@ -62,7 +62,11 @@ async function steer(path: string, flags: SteerFlags): Promise<void> {
   const { loadModel } = await import("../runtime/model/load.ts");
   const { prompt, spec, text, json, device, precision, threads, maxTokens = 24, ...sampling } = flags;
   const { seed = crypto.getRandomValues(new Uint32Array(1))[0] } = sampling;
-  const interventions = parseInterventions(readSpec(spec));
+  if (spec === undefined && !sampling.patch) {
+    throw new ReflowError("usage", "how should it be steered?", "give --spec, --patch, or both");
+  }
+  const help = 'give one intervention, {"op":"add",…}, or a list of them';
+  const interventions = spec === undefined ? [] : parseInterventions(readJson("--spec", spec, help));
   const referenceText = text === undefined ? undefined : asData(text, () => readFileSync(text, "utf8"));
   using model = await loadModel(path, { device, precision, threads });
   const reference = referenceText && model.tokenize(referenceText).subarray(0, REFERENCE_TOKENS);
@@ -88,18 +92,6 @@ async function steer(path: string, flags: SteerFlags): Promise<void> {
   }
   console.log(layOut(model, prompt, runs, columnsOf(process.stdout)));
   note(`seed ${seed}; ended by ${runs.default.finishReason} and ${runs.steered.finishReason}`);
-}
-
-function readSpec(spec: string): unknown {
-  const inline = /^\s*[[{]/.test(spec);
-  const text = inline ? spec : asData(spec, () => readFileSync(spec, "utf8"));
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    const where = inline ? "--spec" : `--spec ${spec}`;
-    const help = 'give one intervention, {"op":"add",…}, or a list of them';
-    throw new ReflowError("usage", `${where}: ${(cause as Error).message}`, help, { cause });
-  }
 }
 
 /** What the model without interventions makes of a continuation. */

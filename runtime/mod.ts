@@ -16,14 +16,15 @@ import type { LoadModelOptions } from "./model/read.ts";
 export { type ErrorCode, ReflowError } from "./errors.ts";
 export type { SteeringOptions } from "./interventions/compile.ts";
 export { parseExpression, type Term } from "./interventions/expression.ts";
+export type { RunOptions } from "./interventions/run.ts";
 export { type Intervention, parseInterventions, type Target } from "./interventions/spec.ts";
 export type { SteerEvent, SteerOptions } from "./interventions/steer.ts";
+export type { ExplainOptions, Explanation } from "./ledger/explain.ts";
 export { type ModelConfig, PRESETS, parameterCount, resolveConfig, VARIANTS } from "./model/config.ts";
+export type { EvaluateOptions, Evaluation } from "./model/evaluate.ts";
 export type { FinishEvent, GenerateEvent, GenerateOptions, Prompt, TokenEvent } from "./model/generate.ts";
 export { type Activation, type Hook, type HookFunction, hookNames } from "./model/hooks.ts";
 export {
-  type EvaluateOptions,
-  type Evaluation,
   type HostTensor,
   type Ids,
   Model,
@@ -32,6 +33,8 @@ export {
 } from "./model/model.ts";
 export type { LoadModelOptions } from "./model/read.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
+export { type BlastRadius, type BlastRadiusOptions, blastRadius } from "./patches/blast-radius.ts";
+export { composePatches, type Edit, type GenePatch, invertPatch, parsePatch } from "./patches/patch.ts";
 export { Tokenizer } from "./text/tokenizer.ts";
 
 /**

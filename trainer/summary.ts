@@ -72,7 +72,8 @@ function compare(name: string, baseline: number, loss: number): string {
 
 async function sample(checkpoint: string): Promise<string[]> {
   using model = await loadModel(checkpoint);
-  const prompt = "The people of the United States";
+  const longest = "The people of the United States";
+  const prompt = model.tokenize(longest).length < model.config.context ? longest : "";
   let text = prompt;
   for await (const event of model.generate(prompt, { maxTokens: 60, temperature: 0.8, topK: 50, seed: 1 })) {
     text += event.text;

@@ -1,6 +1,6 @@
 /** Targets to directions in the space of a hook point. */
-import type { Tensor } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
+import { gatherRows } from "../model/host-tables.ts";
 import type { InferenceModel } from "../model/infer.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { parseExpression, type Term, tokenOf } from "./expression.ts";
@@ -105,8 +105,8 @@ async function tokenSum(
     return total;
   };
   if (space === "logits") return sum(ids.map((id) => axis(model.config.vocab_size, id)));
-  const { recipe, embedding, basis } = model.weights;
-  const total = sum(await tableRows(subject, (recipe ?? embedding)!, ids));
+  const { recipe, basis } = model.weights;
+  const total = sum((await gatherRows(model, ids)).map((row) => Float64Array.from(row)));
   return recipe && isStream(space)
     ? timesBasis(total, (await model.backend.read(basis!)) as Float32Array)
     : total;
@@ -120,23 +120,6 @@ function timesBasis(r: Float64Array, basis: Float32Array): Float64Array {
     if (r[s] !== 0) for (let i = 0; i < d; i++) out[i] += r[s] * basis[s * d + i];
   }
   return out;
-}
-
-/** Rows of a table, whatever its type. */
-async function tableRows({ model }: Subject, table: Tensor, ids: readonly number[]): Promise<Float64Array[]> {
-  const { backend } = model;
-  const columns = table.shape[1];
-  const out = backend.alloc([ids.length, columns]);
-  const which = backend.alloc([ids.length], "i32");
-  try {
-    backend.write(which, Int32Array.from(ids));
-    backend.gather(out, table, which);
-    const data = await backend.read(out);
-    return ids.map((_, i) => Float64Array.from(data.subarray(i * columns, (i + 1) * columns)));
-  } finally {
-    backend.free(out);
-    backend.free(which);
-  }
 }
 
 async function basisRow({ model }: Subject, s: number): Promise<Float32Array> {

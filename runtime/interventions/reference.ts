@@ -3,6 +3,7 @@ import type { Tensor } from "../backend/backend.ts";
 import { type HookSet, READOUT_HOOKS } from "../model/hooks.ts";
 import { type InferenceModel, PREFILL_ROWS, prefill } from "../model/infer.ts";
 import { RunState } from "../model/state.ts";
+import type { Overlay } from "../patches/overlay.ts";
 import { componentOf, type Direction } from "./sparse.ts";
 
 /** A direction at a hook point. */
@@ -22,8 +23,8 @@ interface Measured {
   components: Map<string, Components>;
 }
 
-/** By the table that makes the embeddings: with another in its place, a model is another. */
-const measured = new WeakMap<Tensor, Measured>();
+/** By the table that makes the embeddings, or what is laid over it: with another in its place, a model is another. */
+const measured = new WeakMap<Tensor | Overlay, Measured>();
 
 /** As many probes are remembered, then forgotten all at once. */
 const REMEMBERED = 256;
@@ -40,7 +41,7 @@ export async function measure(
   probes: readonly Probe[],
   signal?: AbortSignal,
 ): Promise<(probe: Probe) => Components> {
-  const table = (model.weights.recipe ?? model.weights.embedding)!;
+  const table = (model.overlay ?? model.weights.recipe ?? model.weights.embedding)!;
   let known = measured.get(table);
   if (!known || !sameIds(known.ids, ids) || known.components.size > REMEMBERED) {
     known = { ids, components: new Map() };

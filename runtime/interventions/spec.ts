@@ -83,12 +83,12 @@ export type Intervention = Add | Assign | Scale | Ablate | Swap;
 export const MOST = 1e6;
 
 /** A message says what was expected; see {@link describe}. */
-const finite = v.pipe(
+export const finite = v.pipe(
   v.number("a finite number"),
   v.finite("a finite number"),
   v.check((x) => Math.abs(x) <= MOST, `a number of at most ${MOST} in size`),
 );
-const whole = v.pipe(
+export const whole = v.pipe(
   v.number("a whole number from 0 on"),
   v.safeInteger("a whole number from 0 on"),
   v.minValue(0, "a whole number from 0 on"),

@@ -4,7 +4,7 @@ import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from 
 import type { Subject } from "./directions.ts";
 import type { Intervention } from "./spec.ts";
 
-/** All but the interventions are for both runs alike. */
+/** Interventions and the patch are for the steered run, all else is for both alike. */
 export interface SteerOptions extends GenerateOptions {
   interventions: readonly Intervention[];
 }
@@ -14,22 +14,20 @@ export type SteerEvent = GenerateEvent & { run: "default" | "steered" };
 
 /** See `Model.steer`. */
 export async function* steer(
-  { model, tokenizer }: Subject,
+  subject: Subject,
   prompts: readonly Prompt[],
   options: SteerOptions,
 ): AsyncGenerator<SteerEvent, void, undefined> {
   const empty = prompts.findIndex((prompt) => prompt.length === 0);
   if (empty >= 0)
     throw new ReflowError("usage", `prompt ${empty} is empty`, "give it a text that can be steered");
-  const { interventions, reference, seed = crypto.getRandomValues(new Uint32Array(1))[0], ...rest } = options;
-  const both = { ...rest, seed };
+  const { seed = crypto.getRandomValues(new Uint32Array(1))[0] } = options;
+  const steered = { ...options, seed };
+  const plain = { ...steered, interventions: undefined, reference: undefined, patch: undefined };
   // The steered run first: what is wrong with interventions shows before anything is said.
   const runs = [
-    {
-      run: "steered" as const,
-      events: generate(model, tokenizer, prompts, { ...both, interventions, reference }),
-    },
-    { run: "default" as const, events: generate(model, tokenizer, prompts, both) },
+    { run: "steered" as const, events: generate(subject, prompts, steered) },
+    { run: "default" as const, events: generate(subject, prompts, plain) },
   ];
   try {
     for (let running = runs; running.length > 0; ) {

@@ -32,10 +32,18 @@ export async function fetchModel(folder: URL, options: LoadModelOptions = {}): P
   const { weights, tensors } = await fetchWeights(base, options.weights);
   try {
     checkTensors(tensors, config, weights);
-    return await startModel({ config, tokenizerJson, weights, tensors }, options);
+    const identity = weights === "int8" ? tensors.metadata.identity : await listedIdentity(base);
+    return await startModel({ config, tokenizerJson, identity, weights, tensors }, options);
   } finally {
     await tensors.close();
   }
+}
+
+/** What the manifest says of the f32 weights, where there is one. */
+async function listedIdentity(base: URL): Promise<string | undefined> {
+  const manifest = await fetchJson(new URL("manifest.json", base)).catch(() => undefined);
+  const { files } = (manifest ?? {}) as { files?: Record<string, { sha256?: string }> };
+  return files?.[WEIGHT_FILES.f32]?.sha256;
 }
 
 /** Undefined where it isn't there. */

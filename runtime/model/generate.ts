@@ -1,5 +1,6 @@
 import { ReflowError } from "../errors.ts";
-import { compileInterventions, type SteeringOptions } from "../interventions/compile.ts";
+import type { Subject } from "../interventions/directions.ts";
+import { prepareRun, type RunOptions } from "../interventions/run.ts";
 import type { StreamingDecoder, Tokenizer } from "../text/tokenizer.ts";
 import { chainHooks, type Hook, type HookSet, hostHooks } from "./hooks.ts";
 import { checkIds, forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
@@ -12,7 +13,7 @@ import { takeTurn } from "./turn.ts";
 /** Text, or token ids. */
 export type Prompt = string | Int32Array | readonly number[];
 
-export interface GenerateOptions extends SamplingOptions, SteeringOptions {
+export interface GenerateOptions extends SamplingOptions, RunOptions {
   /** The most tokens to generate for each prompt; as many as the context holds where it isn't said. */
   maxTokens?: number;
   /** Text that ends a sequence, and isn't part of it. */
@@ -79,21 +80,22 @@ interface Sequence {
  * generated tokens together never exceed the context: there a sequence ends with reason `length`. An empty prompt
  * starts from `<|endoftext|>`.
  *
- * @param tokenizer without one, prompts are ids and text is empty
+ * @param subject without a tokenizer, prompts are ids and text is empty
  * @throws ReflowError `data` for a prompt longer than the context and ids outside the vocabulary, `usage` for options
  *   out of range and interventions that can't be applied, `numerics` for those that leave float32's range
  */
 export async function* generate(
-  model: InferenceModel,
-  tokenizer: Tokenizer | undefined,
+  subject: Subject,
   prompts: readonly Prompt[],
   options: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
+  const { tokenizer } = subject;
+  const { backend, config } = subject.model;
   const { cached = true, signal } = options;
-  const vocabSize = Math.min(tokenizer?.vocabSize ?? Infinity, model.config.vocab_size);
+  const vocabSize = Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
   const sampler = new Sampler(options, vocabSize);
-  const ownHooks = options.hooks && hostHooks(model.backend, model.config, options.hooks);
-  const sequences = startSequences(model, tokenizer, prompts, options);
+  const ownHooks = options.hooks && hostHooks(backend, config, options.hooks);
+  const sequences = startSequences(subject, prompts, options);
   signal?.throwIfAborted();
   // The last token of all is only said, never read.
   const passages = sequences.map(({ length, ids }) => ({
@@ -101,7 +103,7 @@ export async function* generate(
     readout: length - 1,
     end: ids.length - 1,
   }));
-  const interventions = await compileInterventions({ model, tokenizer }, options, passages, signal);
+  const { model, hooks: interventions } = await prepareRun(subject, options, passages, signal);
   const hooks = chainHooks(interventions, ownHooks);
   for (const s of sequences) if (s.length === s.ids.length) yield finished(s, "length");
   /** Sequence i of these is in slot i. */
@@ -161,8 +163,7 @@ const finished = (s: Sequence, reason: FinishEvent["reason"]): FinishEvent => ({
 });
 
 function startSequences(
-  { config }: InferenceModel,
-  tokenizer: Tokenizer | undefined,
+  { model: { config }, tokenizer }: Subject,
   prompts: readonly Prompt[],
   options: GenerateOptions,
 ): Sequence[] {

@@ -5,7 +5,10 @@ import type { HostTensor } from "./model.ts";
 
 /** What tokens are made of. */
 export interface TokenTables {
-  /** R (V,S) as the model uses it (of `reflow-topk` what top-k leaves), or E (V,d) where it is not factored. */
+  /**
+   * R (V,S) as the model uses it (of `reflow-topk` what top-k leaves, and patched where it is), or E (V,d) where it is not
+   * factored.
+   */
   recipe: HostTensor;
   /** B (S,d); absent where E is not factored. */
   basis?: HostTensor;
@@ -14,13 +17,15 @@ export interface TokenTables {
 /** Rows moved at a time. */
 const ROWS = 4096;
 
-export async function readTables({ backend, weights }: InferenceModel): Promise<TokenTables> {
+export async function readTables({ backend, weights, overlay }: InferenceModel): Promise<TokenTables> {
   const { recipe, embedding, basis } = weights;
   const read = async (table: Tensor): Promise<HostTensor> => ({
     shape: table.shape,
     data: await readRows(backend, table, 0, table.shape[0]),
   });
-  return { recipe: await read((recipe ?? embedding)!), basis: basis && (await read(basis)) };
+  const table = await read((recipe ?? embedding)!);
+  for (const [id, row] of overlay ?? []) table.data.set(row, id * row.length);
+  return { recipe: table, basis: basis && (await read(basis)) };
 }
 
 /** Rows `from` to `to` of a table (V,C) of any type, as f32. */
@@ -46,6 +51,26 @@ async function readRows(backend: Backend, table: Tensor, from: number, to: numbe
     backend.free(rows);
   }
   return data;
+}
+
+/** A token's row of R as it is used, patched where the model is; of E where it is not factored. */
+export async function gatherRows(
+  { backend, weights, overlay }: InferenceModel,
+  ids: readonly number[],
+): Promise<Float32Array[]> {
+  const table = (weights.recipe ?? weights.embedding)!;
+  const columns = table.shape[1];
+  const out = backend.alloc([ids.length, columns]);
+  const which = backend.alloc([ids.length], "i32");
+  try {
+    backend.write(which, Int32Array.from(ids));
+    backend.gather(out, table, which);
+    const data = (await backend.read(out)) as Float32Array;
+    return ids.map((id, i) => overlay?.get(id) ?? data.subarray(i * columns, (i + 1) * columns));
+  } finally {
+    backend.free(out);
+    backend.free(which);
+  }
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 import type { Backend, Tensor } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
+import { type Overlay, overlayLogits, overlayRecipes } from "../patches/overlay.ts";
 import type { ModelConfig } from "./config.ts";
 import { type HookRows, type HookSet, hookPattern } from "./hooks.ts";
 import { linear, linears, norm } from "./layers.ts";
@@ -16,6 +17,10 @@ export interface InferenceModel {
   backend: Backend;
   config: ModelConfig;
   weights: Weights;
+  /** SHA-256 of the F32 weights it was made from, where that is known. */
+  checkpoint?: string;
+  /** A gene patch's, in a copy of the model that a request has to itself: the weights are everybody's. */
+  overlay?: Overlay;
 }
 
 export interface Step {
@@ -50,12 +55,12 @@ export function inferenceBytes(
 }
 
 /**
- * Runs one step and leaves its keys and values in the cache. Without hooks nothing is waited for.
+ * Runs one step and leaves its keys and values in the cache. Without hooks and an overlay nothing is waited for.
  *
  * @returns logits (N,V) for the step's last N rows, valid until the next step; undefined for N = 0
  */
 export async function forward(
-  { backend, config, weights }: InferenceModel,
+  { backend, config, weights, overlay }: InferenceModel,
   state: RunState,
   step: Step,
   hooks?: HookSet,
@@ -73,6 +78,7 @@ export async function forward(
   // e (B·T,d) = R[ids]·B, or E[ids]
   if (weights.recipe) {
     backend.gather(f.recipe!, weights.recipe, f.ids);
+    if (overlay) overlayRecipes(backend, f.recipe!, step.ids, overlay);
     if (hook) await hook("hook_recipe", f.recipe!, S);
     linear(backend, f.x, f.recipe!, { weight: weights.basisTransposed! });
   } else {
@@ -146,6 +152,7 @@ export async function forward(
     linear(backend, f.signals!, f.finalN, { weight: weights.basis! });
     if (readoutHook) await readoutHook("hook_signals", f.signals!, S);
     linear(backend, f.logits, f.signals!, { weight: weights.recipe });
+    if (overlay) await overlayLogits(backend, f.logits, f.signals!, overlay);
   } else {
     linear(backend, f.logits, f.finalN, { weight: weights.embedding! });
   }

@@ -1,8 +1,14 @@
 import type { MatmulOptions } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
-import { compileInterventions, type SteeringOptions } from "../interventions/compile.ts";
+import type { Subject } from "../interventions/directions.ts";
+import { prepareRun, type RunOptions } from "../interventions/run.ts";
 import { type SteerEvent, type SteerOptions, steer } from "../interventions/steer.ts";
+import { type ExplainOptions, type Explanation, explain } from "../ledger/explain.ts";
+import { createPatch } from "../patches/expression.ts";
+import { applyPatch, type PatchOptions } from "../patches/overlay.ts";
+import type { GenePatch } from "../patches/patch.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import { divergence, type EvaluateOptions, type Evaluation, evaluate, logprobsOf } from "./evaluate.ts";
 import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
 import {
   chainHooks,
@@ -26,27 +32,13 @@ export interface HostTensor {
   data: Float32Array;
 }
 
-export interface RunWithHooksOptions extends SteeringOptions {
+export interface RunWithHooksOptions extends RunOptions {
   hooks?: readonly Hook[];
 }
 
-export interface RunWithCacheOptions extends SteeringOptions {
+export interface RunWithCacheOptions extends RunOptions {
   /** Which hook points to keep: a name, names, or a predicate. All where it isn't said. */
   namesFilter?: HookName | readonly string[];
-}
-
-export interface EvaluateOptions {
-  /** How far a window moves; the context's half where it isn't said. */
-  stride?: number;
-  /** Called with the tokens that have been predicted, and those that will be. */
-  onProgress?(done: number, of: number): void;
-}
-
-export interface Evaluation {
-  /** Mean cross-entropy in nats per token. */
-  loss: number;
-  /** Tokens that were predicted: all but the first. */
-  tokens: number;
 }
 
 /**
@@ -72,6 +64,11 @@ export class Model implements Disposable {
 
   get config() {
     return this.#model.config;
+  }
+
+  /** SHA-256 of the F32 `model.safetensors` it was made from, where that is known: what a gene patch names. */
+  get checkpoint(): string | undefined {
+    return this.#model.checkpoint;
   }
 
   /** One line about the device, for people. */
@@ -103,17 +100,17 @@ export class Model implements Disposable {
    * const kinder = { op: "add", target: { expression: "great - terrible" }, hook: "hook_embed", strength: 2 } as const;
    * const logits = await model.forward(model.tokenize("The film was"), { interventions: [kinder] });
    */
-  async forward(ids: Ids, options: SteeringOptions = {}): Promise<HostTensor> {
+  async forward(ids: Ids, options: RunOptions = {}): Promise<HostTensor> {
     const { backend, config } = this.#model;
     const { sequences, length: T } = this.#batch(ids);
-    const hooks = await this.#interventions(options, sequences.length, T);
+    const { model, hooks } = await this.#prepare(options, sequences.length, T);
     const V = config.vocab_size;
     const rows = Math.min(T, PREFILL_ROWS);
     const data = new Float32Array(sequences.length * T * V);
     const state = new RunState(backend, config, { slots: 1, context: T, rows, logitRows: rows });
     try {
       for (const [b, sequence] of sequences.entries()) {
-        for await (const chunk of prefill(this.#model, state, { ids: sequence, slot: 0, logits: T, hooks })) {
+        for await (const chunk of prefill(model, state, { ids: sequence, slot: 0, logits: T, hooks })) {
           const logits = (await backend.read(chunk.logits!)) as Float32Array;
           data.set(logits, (b * T + chunk.end - chunk.count) * V);
         }
@@ -131,24 +128,8 @@ export class Model implements Disposable {
    *
    * @throws ReflowError `data` for fewer than two ids, or ids outside the vocabulary; `usage` for an impossible stride
    */
-  async evaluate(text: Int32Array | readonly number[], options: EvaluateOptions = {}): Promise<Evaluation> {
-    const { config } = this.#model;
-    const { stride = Math.ceil(config.context / 2) } = options;
-    const ids = checkIds(config, text);
-    if (ids.length < 2) {
-      throw new ReflowError("data", `${ids.length} tokens can't be evaluated`, "give two at least");
-    }
-    if (!(Number.isInteger(stride) && stride >= 1 && stride <= config.context)) {
-      throw new ReflowError("usage", `stride is ${stride}`, `use 1 to the context, ${config.context}`);
-    }
-    const tokens = ids.length - 1;
-    let [sum, scored] = [0, 0];
-    for await (const losses of this.#losses(ids, stride)) {
-      for (const loss of losses) sum += loss;
-      scored += losses.length;
-      options.onProgress?.(scored, tokens);
-    }
-    return { loss: sum / tokens, tokens };
+  evaluate(text: Int32Array | readonly number[], options?: EvaluateOptions): Promise<Evaluation> {
+    return evaluate(this.#subject, text, options);
   }
 
   /**
@@ -156,44 +137,23 @@ export class Model implements Disposable {
    *
    * @throws ReflowError `data` for ids outside the vocabulary, or more than the context and one more
    */
-  async logprobs(sequence: Int32Array | readonly number[]): Promise<Float32Array> {
-    const { config } = this.#model;
-    const ids = checkIds(config, sequence);
-    if (ids.length > config.context + 1) {
-      throw new ReflowError("data", `a sequence of ${ids.length} ids`, `use ${config.context + 1} at most`);
-    }
-    const all: number[] = [];
-    for await (const losses of this.#losses(ids, config.context)) all.push(...losses);
-    return Float32Array.from(all, (loss) => -loss);
+  logprobs(sequence: Int32Array | readonly number[]): Promise<Float32Array> {
+    return logprobsOf(this.#model, sequence);
   }
 
-  /** The losses of all ids but the first, in order; see {@link evaluate}. */
-  async *#losses(ids: Int32Array, stride: number): AsyncGenerator<Float32Array> {
-    const { backend, config } = this.#model;
-    const tokens = ids.length - 1;
-    if (tokens < 1) return;
-    const context = Math.min(config.context, tokens);
-    const rows = Math.min(context, PREFILL_ROWS);
-    const state = new RunState(backend, config, { slots: 1, context, rows, logitRows: rows });
-    const targets = backend.alloc([rows], "i32");
-    const losses = backend.alloc([rows]);
-    try {
-      for (let begin = 0, scored = 0; scored < tokens; begin += stride) {
-        const stop = Math.min(begin + context, tokens);
-        const window = { ids: ids.subarray(begin, stop), slot: 0, logits: stop - scored };
-        scored = stop;
-        for await (const { end, count, logits } of prefill(this.#model, state, window)) {
-          if (!logits) continue;
-          const [some, next] = [backend.view(losses, [count]), backend.view(targets, [count])];
-          backend.write(next, ids.subarray(begin + end - count + 1, begin + end + 1));
-          backend.crossEntropy(some, logits, next, 0);
-          yield (await backend.read(some)) as Float32Array;
-        }
-      }
-    } finally {
-      for (const tensor of [targets, losses]) backend.free(tensor);
-      state.free();
-    }
+  /**
+   * How far a patch and interventions carry the predictions of a text away: the Kullback–Leibler divergence in nats of the
+   * distribution after each position (T) from the model's own. The text is read in windows of the context.
+   *
+   * @throws ReflowError `data` for no ids, or ids outside the vocabulary; `usage` for what can't be applied
+   * @example
+   * const kl = await model.divergence(model.tokenize(text), { patch });
+   */
+  divergence(
+    text: Int32Array | readonly number[],
+    options: RunOptions & { signal?: AbortSignal },
+  ): Promise<Float64Array> {
+    return divergence(this.#subject, text, options);
   }
 
   /**
@@ -205,11 +165,12 @@ export class Model implements Disposable {
     prompt: Prompt | readonly Prompt[],
     options?: GenerateOptions,
   ): AsyncGenerator<GenerateEvent, void, undefined> {
-    return generate(this.#model, this.#tokenizer, asList(prompt), options);
+    return generate(this.#subject, asList(prompt), options);
   }
 
   /**
-   * Continues a prompt, or several, twice at once and with the same seed: as the model does, and steered.
+   * Continues a prompt, or several, twice at once and with the same seed: as the model does, and steered by interventions or a
+   * patch.
    *
    * @throws ReflowError as {@link generate}; `usage` for an empty prompt
    * @example
@@ -226,7 +187,7 @@ export class Model implements Disposable {
     prompt: Prompt | readonly Prompt[],
     options: SteerOptions,
   ): AsyncGenerator<SteerEvent, void, undefined> {
-    return steer({ model: this.#model, tokenizer: this.#tokenizer }, asList(prompt), options);
+    return steer(this.#subject, asList(prompt), options);
   }
 
   /**
@@ -237,7 +198,7 @@ export class Model implements Disposable {
    */
   async runWithCache(
     ids: Ids,
-    { namesFilter = () => true, ...steering }: RunWithCacheOptions = {},
+    { namesFilter = () => true, ...options }: RunWithCacheOptions = {},
   ): Promise<Map<string, HostTensor>> {
     const { backend, config } = this.#model;
     const filters = typeof namesFilter === "object" ? namesFilter : [namesFilter];
@@ -249,7 +210,7 @@ export class Model implements Disposable {
         cache.set(name, { shape, data: (await backend.read(tensor)) as Float32Array });
       },
     };
-    await this.#runHooked(ids, hooks, steering);
+    await this.#runHooked(ids, hooks, options);
     return cache;
   }
 
@@ -263,14 +224,48 @@ export class Model implements Disposable {
    * // What is left without the first block's MLP?
    * await model.runWithHooks(ids, { hooks: [["blocks.0.hook_mlp_out", ({ data }) => data.fill(0)]] });
    */
-  async runWithHooks(ids: Ids, { hooks = [], ...steering }: RunWithHooksOptions): Promise<HostTensor> {
+  async runWithHooks(ids: Ids, { hooks = [], ...options }: RunWithHooksOptions): Promise<HostTensor> {
     const set = hostHooks(this.#model.backend, this.#model.config, hooks);
-    return (await this.#runHooked(ids, set, steering, { logits: true }))!;
+    return (await this.#runHooked(ids, set, options, { logits: true }))!;
   }
 
-  /** What tokens are made of, on the host: R and B, or E where it is not factored. */
-  tables(): Promise<TokenTables> {
-    return readTables(this.#model);
+  /**
+   * What tokens are made of, on the host: R, as a patch leaves it, and B; or E where it is not factored.
+   *
+   * @throws ReflowError `usage` for a patch that can't be applied
+   */
+  async tables({ patch }: PatchOptions = {}): Promise<TokenTables> {
+    return readTables(await applyPatch(this.#subject, patch));
+  }
+
+  /**
+   * Takes a prediction apart: the exact contribution of each signal, and of each writer of the residual stream, to a token's
+   * logit.
+   *
+   * @throws ReflowError `data` for ids outside the vocabulary, none, or more than the context; `usage` for a position, a target or
+   *   a patch that isn't there
+   * @example
+   * const { target, signals, writers } = await model.explain(model.tokenize("The capital of France is"), {
+   *   target: " Paris",
+   * });
+   */
+  explain(ids: Int32Array | readonly number[], options?: ExplainOptions): Promise<Explanation> {
+    return explain(this.#subject, ids, options);
+  }
+
+  /**
+   * Makes a gene patch of this model: an edit of recipes, to be passed as `patch` to whatever runs the model. It is kept as a JSON
+   * file; see `composePatches` and `invertPatch` for what else can be done with it.
+   *
+   * @param expression statements `TOKEN += SUM` or `TOKEN -= SUM`, with semicolons between; a statement sees what those before it
+   *   have done
+   * @throws ReflowError `usage` for what can't be read, words of several tokens, models whose recipes can't be edited
+   * @example
+   * const patch = await model.createPatch('"terrible" += 0.6 * ("great" - "terrible")');
+   * for await (const event of model.generate("The food was terrible", { patch })) process.stdout.write(event.text);
+   */
+  createPatch(expression: string): Promise<GenePatch> {
+    return createPatch(this.#subject, expression);
   }
 
   /**
@@ -307,13 +302,14 @@ export class Model implements Disposable {
   async #runHooked(
     ids: Ids,
     hooks: HookSet,
-    steering: SteeringOptions,
+    options: RunOptions,
     { logits: wanted = false } = {},
   ): Promise<HostTensor | undefined> {
     const { backend, config } = this.#model;
     const { sequences, length: T } = this.#batch(ids);
     const B = sequences.length;
-    const all = chainHooks(await this.#interventions(steering, B, T), hooks)!;
+    const { model, hooks: interventions } = await this.#prepare(options, B, T);
+    const all = chainHooks(interventions, hooks)!;
     const readout = wanted || READOUT_HOOKS.some((name) => all.has(name));
     const rows = B * T;
     const step = {
@@ -332,7 +328,7 @@ export class Model implements Disposable {
       logitRows: Math.max(1, step.logits),
     });
     try {
-      const logits = await forward(this.#model, state, step, all);
+      const logits = await forward(model, state, step, all);
       if (!logits) return undefined;
       return { shape: [B, T, config.vocab_size], data: (await backend.read(logits)) as Float32Array };
     } finally {
@@ -340,11 +336,13 @@ export class Model implements Disposable {
     }
   }
 
+  get #subject(): Subject {
+    return { model: this.#model, tokenizer: this.#tokenizer };
+  }
+
   /** For B sequences of T ids, all of which are a prompt's. */
-  #interventions(options: SteeringOptions, B: number, T: number): Promise<HookSet | undefined> {
-    const passage = { prompt: T, readout: 0, end: T };
-    const subject = { model: this.#model, tokenizer: this.#tokenizer };
-    return compileInterventions(subject, options, Array(B).fill(passage));
+  #prepare(options: RunOptions, B: number, T: number) {
+    return prepareRun(this.#subject, options, Array(B).fill({ prompt: T, readout: 0, end: T }));
   }
 
   #batch(ids: Ids): { sequences: Int32Array[]; length: number } {

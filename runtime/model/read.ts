@@ -29,6 +29,8 @@ export interface ModelSource {
   readonly config: ModelConfig;
   /** `tokenizer.json`, in Hugging Face's format, where the checkpoint has one. */
   readonly tokenizerJson?: unknown;
+  /** SHA-256 of the f32 `model.safetensors`, where it is known. */
+  readonly identity?: string;
   /** What `tensors` holds. */
   readonly weights: Weights;
   readonly tensors: TensorReader;
@@ -51,9 +53,10 @@ export async function startModel(source: ModelSource, options: LoadModelOptions)
 /** Reads an open checkpoint's parameters onto a backend, in pieces, and makes a model of them. */
 export async function readModel(
   backend: Backend,
-  { config, tokenizerJson, tensors: file, weights: stored }: ModelSource,
+  source: ModelSource,
   { weights }: ReadModelOptions = {},
 ): Promise<Model> {
+  const { config, tokenizerJson, tensors: file, weights: stored } = source;
   const tokenizer = tokenizerJson === undefined ? undefined : Tokenizer.fromJSON(tokenizerJson);
   const dtypeOf = (name: string, shape: readonly number[]) => {
     if (shape.length === 1) return "f32";
@@ -68,10 +71,8 @@ export async function readModel(
   for (const name of file.tensors.keys()) {
     await readTensor(backend, file, name, parameters[name] ?? parameters[name.replace(/\.scale$/, "")].scale);
   }
-  return new Model(
-    { backend, config, weights: await prepareWeights(backend, config, parameters) },
-    tokenizer,
-  );
+  const prepared = await prepareWeights(backend, config, parameters);
+  return new Model({ backend, config, weights: prepared, checkpoint: source.identity }, tokenizer);
 }
 
 /** One of the file's tensors as the device's dtype wants it. */

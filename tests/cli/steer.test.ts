@@ -128,7 +128,7 @@ describe("steer", () => {
     expect(await refused("steer", folder, ...flags, "--prompt", "the sea ".repeat(30))).toContain(
       "the context 48",
     );
-    expect(await refused("steer", folder, "--prompt", "the")).toContain("'--spec <json>' not specified");
+    expect(await refused("steer", folder, "--prompt", "the")).toContain("give --spec, --patch, or both");
     expect(await refused("steer", folder, ...PROMPT, ...flags, "--top-p", "2")).toContain("topP is 2");
   });
 });

@@ -51,6 +51,11 @@ test("metrics.jsonl, and plain lines where there is no terminal", TIMEOUT, async
   }
 });
 
+test("a context too short for the sample's prompt", TIMEOUT, async () => {
+  const { stdout } = await place.run([...COMMON, "--steps", "2", "--context", "4", "--out", "short"]);
+  assert.match(stdout, /A sample:\n/);
+});
+
 test("a terminal has a bar, of its width at most", TIMEOUT, async () => {
   for (const columns of [80, 60]) {
     const out = `terminal-${columns}`;

@@ -1,0 +1,128 @@
+/** What charts have in common: paper, axes, and text that has to fit. */
+import type { Axis } from "../../../runtime/probes/figure.ts";
+import { type Markup, markup } from "../html.ts";
+import type { Scale } from "../scale.ts";
+
+/** Units of an SVG are those of a page about as wide as this; text is of {@link TEXT} of them. */
+export const WIDTH = 400;
+export const TEXT = 11.5;
+
+/** Where a chart's data are drawn. */
+export interface Box {
+  left: number;
+  right: number;
+  top: number;
+  bottom: number;
+}
+
+/** A place or a length, to a tenth of a unit: "12.3". */
+export const at = (x: number): string => String(Math.round(10 * x) / 10);
+
+export function svg(
+  title: string,
+  { width = WIDTH, height }: { width?: number; height: number },
+  body: Markup,
+) {
+  return markup`<svg viewBox="0 0 ${at(width)} ${at(height)}" role="img" aria-label="${title}">${body}</svg>`;
+}
+
+/** About how wide a text is, in a font like Helvetica: what it is in fact depends on the reader's fonts. */
+export function textWidth(text: string, size = TEXT): number {
+  let ems = 0;
+  for (const character of text) {
+    if (/[iljtfrI.,:;'|!() ·-]/.test(character)) ems += 0.31;
+    else if (/[mwMW@%—]/.test(character)) ems += 0.88;
+    else if (/[\p{Lu}]/u.test(character)) ems += 0.69;
+    else ems += character > "\u2e80" ? 1.05 : 0.56;
+  }
+  return ems * size;
+}
+
+/** A text as far as there is room for it. */
+export function fitted(text: string, room: number, size = TEXT): string {
+  if (textWidth(text, size) <= room) return text;
+  const characters = [...text];
+  while (characters.length > 1 && textWidth(`${characters.join("")}…`, size) > room) characters.pop();
+  return `${characters.join("").trimEnd()}…`;
+}
+
+/** "cross-entropy (nats a token)" */
+export const axisTitle = ({ label, unit }: Axis): string => (unit ? `${label} (${unit})` : label);
+
+/** The room that the labels of a vertical axis need. */
+export const labelRoom = (labels: readonly string[]): number =>
+  Math.max(...labels.map((label) => textWidth(label))) + 8;
+
+/** Both axes with their ticks: rules across for the vertical one, whose title stands above it. */
+export function axes(box: Box, { x, y }: { x: Scale; y: Scale }, titles: { x?: Axis; y?: Axis }): Markup {
+  return markup`<g class="rules">${y.ticks.map(
+    ({ value }) => markup`<path d="M${at(box.left)} ${at(y.at(value))}H${at(box.right)}"/>`,
+  )}</g><g class="ticks">${y.ticks.map(
+    ({ value, label }) =>
+      markup`<text x="${at(box.left - 6)}" y="${at(y.at(value) + 4)}" text-anchor="end">${label}</text>`,
+  )}${acrossLabels(box, x)}</g>${axisTitles(box, titles)}`;
+}
+
+/** Labels of the horizontal axis, fewer where they'd touch. */
+function acrossLabels({ bottom }: Box, { at: place, ticks }: Scale): Markup[] {
+  let end = -Infinity;
+  const labels: Markup[] = [];
+  for (const { value, label } of ticks) {
+    const half = textWidth(label) / 2;
+    if (place(value) - half < end + 5) continue;
+    end = place(value) + half;
+    labels.push(
+      markup`<path d="M${at(place(value))} ${at(bottom)}v4"/><text x="${at(place(value))}" y="${at(bottom + 16)}" text-anchor="middle">${label}</text>`,
+    );
+  }
+  return labels;
+}
+
+function axisTitles({ left, right, bottom }: Box, { x, y }: { x?: Axis; y?: Axis }): Markup {
+  return markup`<g class="titles">${
+    y && markup`<text x="${at(Math.min(left, 4))}" y="11">${axisTitle(y)}</text>`
+  }${
+    x &&
+    markup`<text x="${at((left + right) / 2)}" y="${at(bottom + 33)}" text-anchor="middle">${axisTitle(x)}</text>`
+  }</g>`;
+}
+
+/** Symbols that differ in shape where they'd differ in colour only; the sixth group has the first one's shape. */
+export function symbol(index: number, x: number, y: number, r = 4): Markup {
+  const [a, b] = [r * 1.15, r * 0.9];
+  const paths = [
+    `M${at(x - r)} ${at(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`,
+    `M${at(x)} ${at(y - a)}L${at(x + a)} ${at(y + b)}H${at(x - a)}z`,
+    `M${at(x - b)} ${at(y - b)}h${at(2 * b)}v${at(2 * b)}h${at(-2 * b)}z`,
+    `M${at(x)} ${at(y - 1.3 * r)}L${at(x + 1.1 * r)} ${at(y)}L${at(x)} ${at(y + 1.3 * r)}L${at(x - 1.1 * r)} ${at(y)}z`,
+    `M${at(x)} ${at(y + a)}L${at(x + a)} ${at(y - b)}H${at(x - a)}z`,
+  ];
+  return markup`<path class="${colour(index)}" d="${paths[index % paths.length]}"/>`;
+}
+
+const COLOURS = 6;
+/** A class that says a group's colour. */
+export const colour = (index: number): string => `c${index % COLOURS}`;
+
+export interface LegendEntry {
+  name: string;
+  /** 20 by 12 units. */
+  sample: Markup;
+}
+
+export function legend(entries: readonly LegendEntry[]): Markup | undefined {
+  if (entries.length === 0) return undefined;
+  return markup`<ul class="legend">${entries.map(
+    ({ name, sample }) =>
+      markup`<li><svg viewBox="0 0 20 12" width="20" height="12" aria-hidden="true">${sample}</svg>${name}</li>`,
+  )}</ul>`;
+}
+
+/** A figure as it is drawn. */
+export interface Chart {
+  legend?: Markup;
+  /** For a column of the page. */
+  drawing: Markup;
+  /** For the page's width, where that shows more. */
+  wide?: Markup;
+}

@@ -1,0 +1,123 @@
+import type { Heatmap } from "../../../runtime/probes/figure.ts";
+import { type Markup, markup } from "../html.ts";
+import { decimalsOf, grouped, short } from "../numbers.ts";
+import { extent } from "../scale.ts";
+import { at, axisTitle, type Chart, fitted, svg, TEXT, textWidth, WIDTH } from "./frame.ts";
+
+/** Of the page, in the same units. */
+const PAGE = 900;
+const HIGHEST = 26;
+const NAMES = 110;
+
+/**
+ * Cells the darker the larger their values; where values have both signs, of two colours.
+ *
+ * @param shared figures whose colours it shares, itself among them
+ */
+export function drawHeatmap(figure: Heatmap, shared: readonly Heatmap[] = [figure]): Chart {
+  const range = extent(shared.flatMap(({ values }) => values.flat()).map((value) => value ?? undefined));
+  const shade = shades(range);
+  return {
+    legend: key(figure, range, shade),
+    drawing: heatmap(figure, shade, WIDTH),
+    wide: heatmap(figure, shade, PAGE),
+  };
+}
+
+interface Shade {
+  isNegative: boolean;
+  /** 0 to 1 */
+  strength: number;
+}
+
+function shades([low, high]: readonly [number, number]): (value: number) => Shade {
+  const isDiverging = low < 0 && high > 0;
+  const most = Math.max(-low, high);
+  return (value) =>
+    isDiverging
+      ? { isNegative: value < 0, strength: Math.abs(value) / most }
+      : { isNegative: false, strength: (value - low) / (high - low) };
+}
+
+/** Paper shows through the weaker ones, whatever its colour. */
+const fill = ({ isNegative, strength }: Shade): Markup =>
+  markup`class="${isNegative ? "cold" : "warm"}" fill-opacity="${Math.round(100 * (0.04 + 0.96 * strength)) / 100}"`;
+
+function heatmap(figure: Heatmap, shade: (value: number) => Shade, width: number): Markup {
+  const { columns, rows, values } = figure;
+  const left = Math.min(NAMES, Math.max(...rows.map((row) => textWidth(row)))) + 8;
+  const top = 22;
+  const cell = (width - left - 2) / columns.length;
+  const height = Math.min(HIGHEST, Math.max(14, cell));
+  const bottom = top + height * rows.length;
+  const places = columns.map((_, i) => left + cell * (i + 0.5));
+  const decimals = decimalsOf(values.flat().filter((value) => value !== null));
+  const write = (value: number) =>
+    decimals === undefined ? short(value, 2) : grouped(value, Math.min(2, decimals));
+  const texts = values.map((row) => row.map((value) => (value === null ? "" : write(value))));
+  const showsValues = texts.flat().every((text) => textWidth(text, TEXT - 1) <= cell - 4) && height >= 16;
+
+  const cells = values.map((row, i) =>
+    row.map((value, j) => {
+      const y = top + height * i;
+      if (value === null) return undefined;
+      const shown = shade(value);
+      const name = `${rows[i]}, ${columns[j]}: ${short(value)}`;
+      return markup`<g><path ${fill(shown)} d="M${at(left + cell * j)} ${at(y)}h${at(cell - 1)}v${at(height - 1)}h${at(1 - cell)}z"/>${
+        showsValues &&
+        markup`<text${shown.strength > 0.55 ? markup` class="on"` : undefined} x="${at(places[j])}" y="${at(y + height / 2 + 3.5)}" text-anchor="middle">${texts[i][j]}</text>`
+      }<title>${name}</title></g>`;
+    }),
+  );
+  const names = columnNames(columns, places, { top: bottom, cell });
+  return svg(
+    figure.title,
+    { width, height: bottom + names.height + 24 },
+    markup`<g class="titles"><text x="0" y="11">${axisTitle(figure.y)}</text><text x="${at((left + width) / 2)}" y="${at(bottom + names.height + 18)}" text-anchor="middle">${axisTitle(figure.x)}</text></g><g class="ticks">${rows.map(
+      (row, i) =>
+        markup`<text x="${at(left - 6)}" y="${at(top + height * (i + 0.5) + 3.5)}" text-anchor="end">${fitted(row, NAMES)}</text>`,
+    )}${names.text}</g><g class="cells">${cells}</g>`,
+  );
+}
+
+/** Below the cells; upright where they'd touch, or of numbers every few. */
+function columnNames(
+  columns: readonly string[],
+  places: readonly number[],
+  { top, cell }: { top: number; cell: number },
+): { text: Markup[]; height: number } {
+  const widest = Math.max(...columns.map((column) => textWidth(column)));
+  const areNumbers = columns.every((column) => /^[\d.,−-]+$/.test(column));
+  if (widest > cell - 3 && !areNumbers) {
+    return {
+      text: columns.map((column, i) => {
+        const [x, y] = [at(places[i] + 4), at(top + 5)];
+        return markup`<text x="${x}" y="${y}" text-anchor="end" transform="rotate(-90 ${x} ${y})">${fitted(column, NAMES)}</text>`;
+      }),
+      height: Math.min(NAMES, widest) + 8,
+    };
+  }
+  const every = Math.max(1, Math.ceil((widest + 6) / cell));
+  return {
+    text: columns.flatMap((column, i) =>
+      i % every === 0
+        ? [markup`<text x="${at(places[i])}" y="${at(top + 15)}" text-anchor="middle">${column}</text>`]
+        : [],
+    ),
+    height: 16,
+  };
+}
+
+const STEPS = 9;
+
+/** What the colours stand for. */
+function key(
+  { value }: Heatmap,
+  [low, high]: readonly [number, number],
+  shade: (value: number) => Shade,
+): Markup {
+  const steps = Array.from({ length: STEPS }, (_, i) => low + ((high - low) * i) / (STEPS - 1));
+  return markup`<p class="legend key"><span>${axisTitle(value)}</span> <span>${short(low)}</span><svg viewBox="0 0 ${12 * STEPS} 12" width="${12 * STEPS}" height="12" aria-hidden="true">${steps.map(
+    (step, i) => markup`<path ${fill(shade(step))} d="M${12 * i} 0h12v12h-12z"/>`,
+  )}</svg><span>${short(high)}</span></p>`;
+}

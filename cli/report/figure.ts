@@ -1,0 +1,145 @@
+/** Figures as a reader sees them: a title, how to read it, the drawing, and the numbers in a table. */
+import type { Figure, Table } from "../../runtime/probes/figure.ts";
+import { drawBars } from "./charts/bars.ts";
+import { axisTitle, type Chart } from "./charts/frame.ts";
+import { drawHeatmap } from "./charts/heatmap.ts";
+import { drawHistogram } from "./charts/histogram.ts";
+import { drawLines } from "./charts/lines.ts";
+import { drawScatter } from "./charts/scatter.ts";
+import { type Markup, markup, typeset } from "./html.ts";
+import { short } from "./numbers.ts";
+import { table } from "./table.ts";
+
+export interface FigureOptions {
+  /** A figure of the same kind that it is to be compared with: they share their axes, and neither is wider than a column. */
+  beside?: Figure;
+  /** Whose figure it is, where there are several models. */
+  tag?: string;
+}
+
+/**
+ * Figures of an experiment: wide drawings first, then those of a column's width, in two columns, then wide tables.
+ */
+export function renderFigures(figures: readonly Figure[]): Markup {
+  const drawings = figures.filter((figure) => figure.type !== "table" && isWide(figure));
+  const tables = figures.filter((figure) => figure.type === "table" && isWide(figure));
+  const columns: { height: number; figures: Figure[] }[] = [
+    { height: 0, figures: [] },
+    { height: 0, figures: [] },
+  ];
+  for (const figure of figures) {
+    if (isWide(figure)) continue;
+    const [first, second] = columns;
+    const column = second.height < first.height ? second : first;
+    column.figures.push(figure);
+    column.height += heightOf(figure);
+  }
+  const wide = (list: readonly Figure[]) => list.map((figure) => renderFigure(figure));
+  return markup`<div class="figures">${wide(drawings)}${
+    columns[0].figures.length > 0 && columns.map(({ figures }) => markup`<div>${wide(figures)}</div>`)
+  }${wide(tables)}</div>`;
+}
+
+/** About, in a column, title and all. */
+function heightOf(figure: Figure): number {
+  switch (figure.type) {
+    case "table":
+      return 110 + 26 * figure.rows.length;
+    case "bars":
+      return 170 + 34 * figure.bars.length;
+    case "heatmap":
+      return 180 + 20 * figure.rows.length;
+    default:
+      return figure.type === "histogram" ? 320 : 380;
+  }
+}
+
+export function renderFigure(figure: Figure, { beside, tag }: FigureOptions = {}): Markup {
+  const head = markup`<figcaption><h3>${tag && markup`<span class="tag">${tag}</span> `}${typeset(figure.title)}</h3><p>${typeset(figure.caption)}</p></figcaption>`;
+  const isAlone = tag === undefined;
+  if (figure.type === "table") {
+    return markup`<figure${isAlone && isWide(figure) && markup` class="wide"`}>${head}<div class="scrolls">${table(
+      figure.columns,
+      figure.rows,
+      { stacks: figure.columns.length > 3 },
+    )}</div></figure>`;
+  }
+  const { legend, drawing, wide } = draw(figure, beside);
+  const numbers = markup`<details><summary>Numbers</summary><div class="scrolls">${data(figure)}</div></details>`;
+  if (!isAlone || !isWide(figure)) return markup`<figure>${head}${legend}${drawing}${numbers}</figure>`;
+  return markup`<figure class="wide">${head}${legend}<div class="narrow">${drawing}</div><div class="broad">${wide}</div>${numbers}</figure>`;
+}
+
+function draw(figure: Exclude<Figure, Table>, beside?: Figure): Chart {
+  /** Itself, and what it is compared with. */
+  const shared = <F extends Figure>(own: F): F[] => (beside?.type === own.type ? [own, beside as F] : [own]);
+  switch (figure.type) {
+    case "lines":
+      return drawLines(figure, shared(figure));
+    case "bars":
+      return drawBars(figure, shared(figure));
+    case "scatter":
+      return drawScatter(figure);
+    case "heatmap":
+      return drawHeatmap(figure, shared(figure));
+    case "histogram":
+      return drawHistogram(figure, shared(figure));
+  }
+}
+
+/** Letters that have room in a column, and cells. */
+const [LETTERS, CELLS] = [56, 14];
+
+/** What shows more in the page's width. */
+function isWide(figure: Figure): boolean {
+  if (figure.type === "scatter") return true;
+  if (figure.type === "heatmap") return figure.columns.length > CELLS;
+  if (figure.type !== "table") return false;
+  const { columns, rows } = figure;
+  const lengths = columns.map((column, j) => {
+    const cells = rows.map((row) => row[j]);
+    return Math.max(
+      column.length / 2, // a name may take two lines
+      ...cells.map((cell) => (typeof cell === "number" ? short(cell) : cell).length),
+    );
+  });
+  return lengths.reduce((sum, length) => sum + length + 3, 0) > LETTERS;
+}
+
+/** A figure's numbers. */
+function data(figure: Exclude<Figure, Table>): Markup {
+  switch (figure.type) {
+    case "lines":
+      return markup`${figure.series.map(({ name, x, y, low, high }) => {
+        const ends = low && high ? ["from", "to"] : [];
+        const rows = x.map((value, i) => [value, y[i], ...(low && high ? [low[i], high[i]] : [])]);
+        return markup`<h4>${name}</h4>${table([axisTitle(figure.x), axisTitle(figure.y), ...ends], rows)}`;
+      })}`;
+    case "bars": {
+      const { bars } = figure;
+      const extra = (["low", "high", "null"] as const).filter((key) =>
+        bars.some((bar) => bar[key] !== undefined),
+      );
+      const names = { low: "from", high: "to", null: "chance" };
+      return table(
+        ["", axisTitle(figure.y), ...extra.map((key) => names[key])],
+        bars.map((bar) => [bar.name, bar.value, ...extra.map((key) => bar[key])]),
+      );
+    }
+    case "scatter":
+      return table(
+        ["", "group", axisTitle(figure.x), axisTitle(figure.y)],
+        figure.points.map(({ label, group, x, y }) => [label, group, x, y]),
+      );
+    case "heatmap":
+      return table(
+        [axisTitle(figure.y), ...figure.columns],
+        figure.rows.map((row, i) => [row, ...figure.values[i].map((value) => value ?? undefined)]),
+      );
+    case "histogram":
+      return markup`<p>Observed: ${short(figure.observed, 6)}</p>${table(
+        ["from", "to", "draws"],
+        figure.counts.flatMap((count, i) => (count ? [[figure.edges[i], figure.edges[i + 1], count]] : [])),
+      )}`;
+  }
+}

@@ -1,0 +1,44 @@
+/** Numbers as people read them: with a true minus sign, and no more digits than say something. */
+
+/** Three digits: "0.228", "−12.4", "11,300". What is whole stays so. */
+export function short(x: number, digits = 3): string {
+  if (x === 0 || Number.isInteger(x)) return grouped(x, 0);
+  const size = Math.floor(Math.log10(Math.abs(x)));
+  if (size < -5) return scientific(x, digits - 1);
+  return grouped(x, Math.max(0, digits - 1 - Math.min(size, digits - 1)));
+}
+
+/** So many digits after the point, and commas between thousands. */
+export function grouped(x: number, decimals: number): string {
+  const text = Math.abs(x).toFixed(decimals);
+  const isNegative = x < 0 && Number(text) !== 0;
+  const [whole, fraction] = text.split(".");
+  const commas = whole.length > 4 ? whole.replace(/\B(?=(\d{3})+$)/g, ",") : whole;
+  return (isNegative ? "−" : "") + commas + (fraction ? `.${fraction}` : "");
+}
+
+function scientific(x: number, decimals: number): string {
+  const [mantissa, exponent] = x.toExponential(decimals).split("e");
+  return `${mantissa.replace("-", "−")} × ${power(Number(exponent))}`;
+}
+
+/** "10⁻⁶" */
+export const power = (exponent: number): string =>
+  `10${String(exponent).replace(/./g, (digit) => SUPERSCRIPTS[digit])}`;
+
+const SUPERSCRIPTS: Record<string, string> = {
+  "-": "⁻",
+  ...Object.fromEntries([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((digit, i) => [i, digit])),
+};
+
+/** "0.001", "0.22", "1": a p-value. */
+export const pText = (p: number): string => (p > 0.995 ? "1" : p.toFixed(p < 0.0995 ? 3 : 2));
+
+/** Columns of a table read best with as many digits after the point in every row: how many. */
+export function decimalsOf(column: readonly number[]): number | undefined {
+  if (column.every(Number.isInteger)) return 0;
+  const sizes = column.filter((x) => x !== 0).map((x) => Math.floor(Math.log10(Math.abs(x))));
+  const decimals = Math.max(0, 2 - Math.min(2, Math.max(...sizes)));
+  // Where they differ too much, each row has its own.
+  return Math.min(...sizes) < -decimals ? undefined : Math.max(decimals, 1);
+}

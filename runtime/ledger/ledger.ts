@@ -1,0 +1,146 @@
+/** Where a logit comes from: logit_v = Σ_s R[v,s]·z_s, and who wrote each z_s. */
+import { dot } from "../interventions/sparse.ts";
+import type { HookSet } from "../model/hooks.ts";
+import { gatherRows } from "../model/host-tables.ts";
+import { type InferenceModel, PREFILL_ROWS, prefill } from "../model/infer.ts";
+import { RunState } from "../model/state.ts";
+
+/**
+ * What the readout sees at one position, and what each writer of the residual stream has to do with it. Of a model whose E is not
+ * factored B is the identity: its signals are the stream's dimensions.
+ */
+export interface Reading {
+  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on. */
+  writers: Writer[];
+  /** z (S) */
+  signals: Float32Array;
+  /** (V), the model's own */
+  logits: Float32Array;
+  /** B (S,d); absent where E is not factored */
+  basis?: Float32Array;
+}
+
+export interface Writer {
+  name: string;
+  /** (d): what is left of its output after the final norm, whose scale is that of the whole stream. */
+  normalized: Float64Array;
+}
+
+/** The norms'. */
+const EPS = 1e-5;
+
+/**
+ * Runs a text up to a position and takes the stream there apart. What a writer adds is linear in all that follows but for the
+ * final norm's scale, which is held as it is; so what writers contribute adds up to z. (In `gpt2` positions and the norm's
+ * bias are writers too, and a writer's mean is taken off as the norm does.)
+ *
+ * @param ids the last of which is the position
+ */
+export async function takeReading(model: InferenceModel, ids: Int32Array): Promise<Reading> {
+  const { backend, config, weights } = model;
+  const layers = Array.from({ length: config.n_layers }, (_, l) => l);
+  const lastBlock = `blocks.${config.n_layers - 1}.hook_resid_post`;
+  const readout = weights.basis ? "hook_signals" : "ln_final.hook_normalized";
+  const rows = await rowsAt(model, ids, [
+    "hook_embed",
+    "blocks.0.hook_resid_pre",
+    ...layers.flatMap((l) => [`blocks.${l}.hook_attn_out`, `blocks.${l}.hook_mlp_out`]),
+    lastBlock,
+    readout,
+    "hook_logits",
+  ]);
+  const row = (name: string) => rows.get(name)!;
+
+  const embedding = row("hook_embed");
+  const written: [name: string, out: ArrayLike<number>][] = [["embed", embedding]];
+  if (weights.position) {
+    written.push(["position", row("blocks.0.hook_resid_pre").map((x, i) => x - embedding[i])]);
+  }
+  for (const l of layers) {
+    written.push([`blocks.${l}.attn`, row(`blocks.${l}.hook_attn_out`)]);
+    written.push([`blocks.${l}.mlp`, row(`blocks.${l}.hook_mlp_out`)]);
+  }
+  const { weight, bias } = weights.finalNorm;
+  const scale = await backend.read(weight);
+  const centred = (x: ArrayLike<number>) => (bias ? offMean(x) : Float64Array.from(x));
+  const stream = centred(row(lastBlock));
+  const rstd = 1 / Math.sqrt(stream.reduce((sum, x) => sum + x * x, 0) / stream.length + EPS);
+  const writers = written.map(([name, out]): Writer => {
+    return { name, normalized: centred(out).map((x, i) => x * rstd * scale[i]) };
+  });
+  if (bias)
+    writers.push({ name: "final_norm.bias", normalized: Float64Array.from(await backend.read(bias)) });
+  const basis = weights.basis && ((await backend.read(weights.basis)) as Float32Array);
+  return { writers, signals: row(readout), logits: row("hook_logits"), basis };
+}
+
+function offMean(x: ArrayLike<number>): Float64Array {
+  const values = Float64Array.from(x);
+  const mean = values.reduce((sum, each) => sum + each, 0) / values.length;
+  return values.map((each) => each - mean);
+}
+
+/** Activations at a text's last position, by hook point. */
+async function rowsAt(
+  model: InferenceModel,
+  ids: Int32Array,
+  names: readonly string[],
+): Promise<Map<string, Float32Array>> {
+  const { backend, config } = model;
+  const wanted = new Set(names);
+  const found = new Map<string, Float32Array>();
+  const hooks: HookSet = {
+    has: (name) => wanted.has(name),
+    async at(name, tensor, _shape, { positions }) {
+      if (positions.at(-1) !== ids.length - 1) return;
+      const width = tensor.size / positions.length;
+      found.set(name, (await backend.read(tensor, tensor.size - width, width)) as Float32Array);
+    },
+  };
+  const rows = Math.min(ids.length, PREFILL_ROWS);
+  const state = new RunState(backend, config, { slots: 1, context: ids.length, rows, logitRows: 1 });
+  try {
+    for await (const _ of prefill(model, state, { ids, slot: 0, logits: 1, hooks }));
+  } finally {
+    state.free();
+  }
+  return found;
+}
+
+/** A token's logit as sums of a {@link Reading}. */
+export interface Ledger {
+  /** R[v,s] (S) */
+  recipe: Float32Array;
+  /** R[v,s]·z_s (S), which add up to the logit */
+  bySignal: Float64Array;
+  /** Σ_s R[v,s]·z_s^w (W), by writer: these add up to the logit too */
+  byWriter: Float64Array;
+}
+
+/** A token's row of R, against what the readout sees. */
+export async function ledgerOf(model: InferenceModel, reading: Reading, target: number): Promise<Ledger> {
+  const { writers, signals, basis } = reading;
+  const [recipe] = await gatherRows(model, [target]);
+  const d = writers[0].normalized.length;
+  const direction = new Float64Array(d); // e_v = R[v,:]·B
+  if (!basis) direction.set(recipe);
+  else {
+    for (const [s, weight] of recipe.entries()) {
+      for (let i = 0; i < d; i++) direction[i] += weight * basis[s * d + i];
+    }
+  }
+  return {
+    recipe,
+    bySignal: Float64Array.from(recipe, (weight, s) => weight * signals[s]),
+    byWriter: Float64Array.from(writers, ({ normalized }) => dot(normalized, direction)),
+  };
+}
+
+/** R[v,s]·z_s^w (W): what each writer has to do with one signal's contribution */
+export function writersOf({ writers, basis }: Reading, recipe: Float32Array, s: number): number[] {
+  return writers.map(({ normalized }) => {
+    const d = normalized.length;
+    const value = basis ? dot(normalized, basis.subarray(s * d, (s + 1) * d)) : normalized[s];
+    return recipe[s] * value;
+  });
+}

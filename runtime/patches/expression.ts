@@ -1,0 +1,101 @@
+/** Gene patches from sums of recipes. */
+import { ReflowError } from "../errors.ts";
+import type { Subject } from "../interventions/directions.ts";
+import { parseExpression, type Term, tokenOf } from "../interventions/expression.ts";
+import { MOST } from "../interventions/spec.ts";
+import { gatherRows } from "../model/host-tables.ts";
+import { patchable } from "./overlay.ts";
+import { type Edit, type GenePatch, netEdits } from "./patch.ts";
+
+/** What is added to a token's recipe. */
+interface Statement {
+  /** The token's text. */
+  target: string;
+  terms: Term[];
+}
+
+const STATEMENT = /^(?<target>"(?:[^"\\]|\\.)*"|[^\s"()*+/=-]+)\s*(?<sign>[+-])=(?<sum>.*)$/su;
+/** Up to the next semicolon or line's end that isn't quoted. */
+const SEPARATED = /(?:"(?:[^"\\]|\\.)*"|[^;\n])+/gu;
+
+const HELP = 'write statements such as terrible += 0.6 * (great - terrible), with ";" between them';
+
+/**
+ * Reads `TOKEN += SUM` and `TOKEN -= SUM`, several of them with semicolons or line ends between. Sums are those of
+ * {@link parseExpression}.
+ *
+ * @throws ReflowError `usage` saying what can't be read
+ */
+export function parseStatements(expression: string): Statement[] {
+  const statements = (expression.match(SEPARATED) ?? []).map((text) => text.trim()).filter((text) => text);
+  if (statements.length === 0) throw new ReflowError("usage", "the expression is empty", HELP);
+  return statements.map((text) => {
+    const where = `\`${text}\``;
+    const { target, sign, sum } = STATEMENT.exec(text)?.groups ?? {};
+    if (sum === undefined) {
+      const message = `${where} adds nothing to a token: += or -= was expected after the first`;
+      throw new ReflowError("usage", message, HELP);
+    }
+    const [{ text: token }] = parseExpression(target, where);
+    const by = sign === "+" ? 1 : -1;
+    const terms = parseExpression(sum, where);
+    return { target: token, terms: terms.map((term) => ({ ...term, coefficient: by * term.coefficient })) };
+  });
+}
+
+/**
+ * The patch that an expression stands for. A statement sees what those before it have done. A word is its token with a leading
+ * space and what is quoted is literal; but where not all that is quoted are tokens, as `"terrible"` hardly ever is one, quoted
+ * words have leading spaces too.
+ *
+ * @throws ReflowError `usage` for what can't be read, words of several tokens, and what changes nothing
+ * @example
+ * const kinder = await createPatch(subject, '"terrible" += 0.6 * ("great" - "terrible")');
+ */
+export async function createPatch(subject: Subject, expression: string): Promise<GenePatch> {
+  const { model } = subject;
+  const checkpoint = patchable(model);
+  const statements = parseStatements(expression);
+  const texts = [
+    ...new Set(statements.flatMap(({ target, terms }) => [target, ...terms.map(({ text }) => text)])),
+  ];
+  const ids = tokensOf(subject, texts);
+  const idOf = (text: string) => ids[texts.indexOf(text)];
+
+  const before = (await gatherRows(model, ids)).map((row) => Float64Array.from(row));
+  const rows = new Map(ids.map((id, i) => [id, before[i].slice()]));
+  for (const { target, terms } of statements) {
+    const row = rows.get(idOf(target))!;
+    const sum = row.map((_, s) =>
+      terms.reduce((sum, { text, coefficient }) => sum + coefficient * rows.get(idOf(text))![s], 0),
+    );
+    for (const [s, x] of sum.entries()) row[s] += x;
+  }
+  const edits = [...new Map(ids.map((id, i) => [id, before[i]]))].flatMap(([token, from]) =>
+    Array.from(rows.get(token)!, (x, signal): Edit => ({ token, signal, delta: shorten(x - from[signal]) })),
+  );
+  const beyond = edits.find(({ delta }) => Math.abs(delta) > MOST);
+  if (beyond) {
+    const message = `\`${expression}\` changes signal ${beyond.signal} by ${beyond.delta}`;
+    throw new ReflowError("usage", message, `at most ${MOST} makes sense: use smaller numbers`);
+  }
+  const net = netEdits(edits);
+  if (net.length > 0) return { model: checkpoint, edits: net };
+  throw new ReflowError("usage", `\`${expression}\` changes nothing`, "what it adds comes to zero");
+}
+
+function tokensOf({ model, tokenizer }: Subject, texts: readonly string[]): number[] {
+  if (!tokenizer) {
+    const help = "give edits, by token and signal";
+    throw new ReflowError("usage", "an expression is of words, and the model has no tokenizer", help);
+  }
+  const rows = Math.min(tokenizer.vocabSize, model.config.vocab_size);
+  const spaced = texts.map((text) => (text.startsWith(" ") ? text : ` ${text}`));
+  const areTokens = (texts: readonly string[]) =>
+    texts.every((text) => tokenizer.tokenId(text) !== undefined);
+  const meant = areTokens(texts) || !areTokens(spaced) ? texts : spaced;
+  return meant.map((text) => tokenOf(tokenizer, text, { where: "the expression", rows }));
+}
+
+/** More digits than float32 has, and no more: a file of them is half as long. */
+const shorten = (x: number): number => Number(x.toPrecision(9));

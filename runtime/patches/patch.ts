@@ -1,0 +1,93 @@
+/** Gene patches: sparse edits of R, as files hold them. What they do to a model: `overlay.ts`. */
+import * as v from "valibot";
+import { ReflowError } from "../errors.ts";
+import { finite, show, whole, wrong } from "../interventions/spec.ts";
+
+/** R[token, signal] += delta */
+export interface Edit {
+  token: number;
+  signal: number;
+  delta: number;
+}
+
+/** A sparse edit of R, in both its uses. Edits of one place add up, whatever their order. */
+export interface GenePatch {
+  /** SHA-256 of the F32 `model.safetensors` that it is for. */
+  model: string;
+  edits: readonly Edit[];
+}
+
+const SHA256 = "64 hexadecimal digits, the SHA-256 of a model.safetensors,";
+
+const schema = v.strictObject(
+  {
+    model: v.pipe(v.string(SHA256), v.regex(/^[0-9a-f]{64}$/, SHA256)),
+    edits: v.array(
+      v.strictObject({ token: whole, signal: whole, delta: finite }, "an edit, which is an object,"),
+      "a list of edits",
+    ),
+  },
+  "a gene patch, which is an object,",
+);
+
+/**
+ * Checks a patch as far as that can be done without its model.
+ *
+ * @param where what to call it in errors
+ * @throws ReflowError `usage` naming the field, what it is and what was expected
+ */
+export function parsePatch(json: unknown, where = "patch"): GenePatch {
+  const result = v.safeParse(schema, json);
+  if (result.success) return result.output;
+  // A misspelt key is also a missing one; only the first helps.
+  const isUnknown = ({ expected }: { expected: string | null }) => expected === "never";
+  const issue = result.issues.find(isUnknown) ?? result.issues[0];
+  const keys = (issue.path ?? []).map(({ key }) => (typeof key === "number" ? `[${key}]` : `.${key}`));
+  const field = where + keys.join("");
+  const help = 'a patch is {"model":SHA256,"edits":[{"token":1234,"signal":17,"delta":0.4}]}';
+  if (isUnknown(issue)) throw new ReflowError("usage", `${field} is not a field`, help);
+  if (issue.path?.at(-1)?.origin === "key") throw new ReflowError("usage", `${field} is missing`, help);
+  throw wrong(field, issue.input, issue.message, help);
+}
+
+/** A patch as a file's text. */
+export const encodePatch = (patch: GenePatch): string => `${JSON.stringify(patch)}\n`;
+
+/**
+ * Edits in the order of tokens and signals, without those that undo each other. Deltas of one place stay apart, for their
+ * rounded sum couldn't be taken back: so patches are an exact group, p + q − q being p to the bit.
+ */
+export function netEdits(edits: readonly Edit[]): Edit[] {
+  const counts = new Map<string, { token: number; signal: number; size: number; times: number }>();
+  for (const { token, signal, delta } of edits) {
+    const size = Math.abs(delta);
+    const key = `${token} ${signal} ${size}`;
+    const count = counts.get(key) ?? { token, signal, size, times: 0 };
+    count.times += Math.sign(delta);
+    counts.set(key, count);
+  }
+  return Array.from(counts.values(), ({ token, signal, size, times }) =>
+    Array.from({ length: Math.abs(times) }, () => ({ token, signal, delta: Math.sign(times) * size })),
+  )
+    .flat()
+    .sort((a, b) => a.token - b.token || a.signal - b.signal || a.delta - b.delta);
+}
+
+/**
+ * The patch that does what these do together, in whatever order.
+ *
+ * @throws ReflowError `usage` for patches of different models
+ */
+export function composePatches(first: GenePatch, ...others: readonly GenePatch[]): GenePatch {
+  for (const [i, { model }] of others.entries()) {
+    if (model === first.model) continue;
+    const help = "patches can be composed that are for one model";
+    throw wrong(`model of patch ${i + 1}`, model, `${show(first.model)}, that of patch 0,`, help);
+  }
+  return { model: first.model, edits: netEdits([first, ...others].flatMap(({ edits }) => edits)) };
+}
+
+/** The patch that undoes this one: composed with it, it leaves no edit. */
+export function invertPatch({ model, edits }: GenePatch): GenePatch {
+  return { model, edits: netEdits(edits.map((edit) => ({ ...edit, delta: -edit.delta }))) };
+}

@@ -1,0 +1,111 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  composePatches,
+  encodePatch,
+  type GenePatch,
+  invertPatch,
+  netEdits,
+  parsePatch,
+} from "../../../runtime/patches/patch.ts";
+import { expectError } from "../formats/support.ts";
+import { CHECKPOINT } from "./support.ts";
+
+const patch = (...edits: [number, number, number][]): GenePatch => ({
+  model: CHECKPOINT,
+  edits: edits.map(([token, signal, delta]) => ({ token, signal, delta })),
+});
+
+/** Few places and sizes, so that edits meet. */
+const anyPatch = fc
+  .array(fc.tuple(fc.nat(2), fc.nat(2), fc.constantFrom(0.1, -0.1, 0.2, -0.2, 0.3, -0.3, 1e6, 0)), {
+    maxLength: 12,
+  })
+  .map((edits) => patch(...edits));
+
+describe("composition", () => {
+  test("edits are in order; what undoes another is gone, what adds up stays apart", () => {
+    const [p, q] = [patch([5, 1, 0.4], [2, 3, -1]), patch([5, 1, 0.1], [2, 3, 1], [2, 0, 2])];
+    expect(composePatches(p, q)).toEqual(patch([2, 0, 2], [5, 1, 0.1], [5, 1, 0.4]));
+    expect(invertPatch(p)).toEqual(patch([2, 3, 1], [5, 1, -0.4]));
+    expect(composePatches(p)).toEqual(patch([2, 3, -1], [5, 1, 0.4]));
+    expect(netEdits([{ token: 0, signal: 0, delta: 0 }])).toEqual([]);
+  });
+
+  test("is an exact commutative group", () => {
+    fc.assert(
+      fc.property(anyPatch, anyPatch, anyPatch, (p, q, r) => {
+        const sum = composePatches(p, q, r);
+        expect(composePatches(r, composePatches(q, p))).toEqual(sum);
+        expect(composePatches(sum, invertPatch(r), invertPatch(q))).toEqual(composePatches(p));
+        expect(composePatches(p, invertPatch(p)).edits).toEqual([]);
+        expect(invertPatch(invertPatch(p))).toEqual(composePatches(p));
+      }),
+    );
+  });
+
+  test("of patches for one model", async () => {
+    const other = { model: CHECKPOINT.replace("0", "f"), edits: [] };
+    await expectError(() => composePatches(patch(), patch(), other), "usage", /^model of patch 2 is "f1/);
+  });
+});
+
+describe("as a file", () => {
+  test("comes back as it was", () => {
+    fc.assert(
+      fc.property(anyPatch, (p) => {
+        expect(parsePatch(JSON.parse(encodePatch(p)))).toEqual(JSON.parse(JSON.stringify(p)));
+      }),
+    );
+  });
+
+  const edit = { token: 1, signal: 2, delta: 0.5 };
+  const WRONG: [what: string, json: unknown, message: RegExp][] = [
+    ["no object", 3, /^patch is 3: a gene patch, which is an object, was expected$/],
+    ["null", null, /^patch is null: a gene patch/],
+    ["a list", [edit], /^patch\.0 is not a field|^patch/],
+    ["no model", { edits: [] }, /^patch\.model is missing$/],
+    ["a short model", { model: "abc", edits: [] }, /^patch\.model is "abc": 64 hexadecimal digits/],
+    ["no edits", { model: CHECKPOINT }, /^patch\.edits is missing$/],
+    [
+      "edits that are none",
+      { model: CHECKPOINT, edits: {} },
+      /^patch\.edits is {}: a list of edits was expected$/,
+    ],
+    ["an edit that is none", { model: CHECKPOINT, edits: [edit, 7] }, /^patch\.edits\[1\] is 7: an edit/],
+    ["another key", { model: CHECKPOINT, edits: [], name: "x" }, /^patch\.name is not a field$/],
+    [
+      "a misspelt key",
+      { model: CHECKPOINT, edits: [{ ...edit, delat: 1 }] },
+      /^patch\.edits\[0\]\.delat is not/,
+    ],
+    [
+      "no delta",
+      { model: CHECKPOINT, edits: [{ token: 1, signal: 2 }] },
+      /^patch\.edits\[0\]\.delta is missing$/,
+    ],
+    ...[Number.NaN, Infinity, 1e38, -2e6, "1", null].map((delta): [string, unknown, RegExp] => [
+      `delta ${delta}`,
+      { model: CHECKPOINT, edits: [edit, { ...edit, delta }] },
+      /^patch\.edits\[1\]\.delta is .*: a (finite number|number of at most 1000000 in size) was expected$/,
+    ]),
+    ...[-1, 0.5, "3", 2 ** 60].map((token): [string, unknown, RegExp] => [
+      `token ${token}`,
+      { model: CHECKPOINT, edits: [{ ...edit, token }] },
+      /^patch\.edits\[0\]\.token is .*: a whole number from 0 on was expected$/,
+    ]),
+  ];
+  for (const [what, json, message] of WRONG) {
+    test(`${what} is refused`, async () => {
+      await expectError(() => parsePatch(json), "usage", message);
+    });
+  }
+
+  test("errors say which file", async () => {
+    await expectError(
+      () => parsePatch({ edits: [] }, "kind.json"),
+      "usage",
+      /^kind\.json\.model is missing$/,
+    );
+  });
+});
