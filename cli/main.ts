@@ -14,6 +14,7 @@ import { probeCommand } from "./probe.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { sampleCommand } from "./sample.ts";
 import { steerCommand } from "./steer.ts";
+import { timelapseCommand } from "./timelapse.ts";
 import { tokenizeCommand } from "./tokenize.ts";
 
 const commands = [
@@ -23,6 +24,7 @@ const commands = [
   explainCommand(),
   patchCommand(),
   probeCommand(),
+  timelapseCommand(),
   evalCommand(),
   logitsCommand(),
   activationsCommand(),

@@ -13,6 +13,7 @@ import { Metrics } from "./metrics.ts";
 import { EXIT_CODES, watchSignals } from "./signals.ts";
 import { Interrupted, isSignal, type Pause, type Stop } from "./stop.ts";
 import type { Training } from "./training.ts";
+import { Watch, type Watched } from "./watch.ts";
 
 /** Windows of an evaluation in passing; the last one takes all. */
 const EVALUATION_WINDOWS = 64;
@@ -30,6 +31,8 @@ export interface LoopOptions {
    * counts, since whatever else the machine does only lowers it.
    */
   roof?: () => number | Promise<number>;
+  /** Tokens that are logged at each evaluation. */
+  watched?: readonly Watched[];
 }
 
 export type Ending = {
@@ -57,6 +60,8 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
   const { rank, world } = training.collective;
   const metrics = rank === 0 ? new Metrics(run) : undefined;
   metrics?.cut(training.step);
+  const watch = rank === 0 && options.watched ? new Watch(run, training, options.watched) : undefined;
+  watch?.cut(training.step);
   const display = rank === 0 ? new Display(training.step, steps) : undefined;
   const signals = watchSignals((name, isFirst) => {
     if (isFirst) display?.note(`${name}: saving; once more to leave at once`);
@@ -76,6 +81,7 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
   const evaluate = async (windows: number) => {
     valLoss = await training.evaluate(windows, pause);
     metrics?.write({ step: training.step, valLoss });
+    await watch?.write(valLoss);
   };
   const save = async () => {
     if (saved === training.step) return;
@@ -94,10 +100,12 @@ export async function runTraining(training: Training, options: LoopOptions): Pro
     returnToCheckpoint(training, run, options.init);
     training.skipPast(failed);
     metrics?.cut(training.step);
+    watch?.cut(training.step);
     display?.note(`${what}; back to step ${training.step}, passing over the batches in between`);
   };
 
   try {
+    if (training.step === 0) await watch?.write();
     while (training.step < steps && !stop) {
       const start = performance.now();
       const { loss, lr, gradNorm, failure, ...result } = await training.train(pause);

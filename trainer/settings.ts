@@ -62,6 +62,7 @@ const conduct = {
   logEvery: count(1),
   saveEvery: count(1),
   keep: count(1),
+  watch: v.string(),
   dryRun: v.boolean(),
 };
 
@@ -91,7 +92,7 @@ export type Trajectory = Optional<
 >;
 export type Conduct = Optional<
   Values<typeof conduct>,
-  "out" | "threads" | "minutes" | "deadline" | "precision" | "wire"
+  "out" | "threads" | "minutes" | "deadline" | "precision" | "wire" | "watch"
 >;
 
 export interface Settings {

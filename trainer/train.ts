@@ -26,6 +26,7 @@ import { EXIT_CODES } from "./signals.ts";
 import { isSignal } from "./stop.ts";
 import { describeSettings, summarize } from "./summary.ts";
 import { readTrainerJson, Training } from "./training.ts";
+import { findWatched } from "./watch.ts";
 
 /** Where a process trains. */
 export interface Place {
@@ -73,6 +74,7 @@ export async function train(flags: Flags, place: Place): Promise<void> {
     }),
   );
   say(data.description);
+  const watched = conduct.watch === undefined ? undefined : findWatched(conduct.watch, data.tokenizer);
   for (const source of [data.train, data.val]) countWindows(source, model.context);
   const counted = rank === 0 ? countTokens(data, model.vocab_size) : undefined;
   if (rank === 0) await meet(collective);
@@ -96,7 +98,7 @@ export async function train(flags: Flags, place: Place): Promise<void> {
       "settings, data and checkpoint",
     );
     const roof = world === 1 ? roofOf(backend) : undefined;
-    return runTraining(training, { run: out, init, until, roof });
+    return runTraining(training, { run: out, init, until, roof, watched });
   };
   try {
     const ending = await withBackend(

@@ -99,4 +99,4 @@ function pairSection(pair: readonly (ProbeResult | undefined)[]): Markup {
 const keyOf = ({ type, title }: Figure): string => `${type} ${title}`;
 
 const cell = (figure: Figure | undefined, beside: Figure | undefined, tag: string): Markup =>
-  figure ? renderFigure(figure, { beside, tag }) : markup`<div></div>`;
+  figure ? renderFigure(figure, { beside: beside && [beside], inColumn: true, tag }) : markup`<div></div>`;

@@ -11,8 +11,10 @@ import { short } from "./numbers.ts";
 import { table } from "./table.ts";
 
 export interface FigureOptions {
-  /** A figure of the same kind that it is to be compared with: they share their axes, and neither is wider than a column. */
-  beside?: Figure;
+  /** Figures of the same kind that it is to be compared with: they share their axes, or colours. */
+  beside?: readonly Figure[];
+  /** It may not be wider than a column of the page. */
+  inColumn?: boolean;
   /** Whose figure it is, where there are several models. */
   tag?: string;
 }
@@ -54,25 +56,28 @@ function heightOf(figure: Figure): number {
   }
 }
 
-export function renderFigure(figure: Figure, { beside, tag }: FigureOptions = {}): Markup {
+export function renderFigure(figure: Figure, { beside, inColumn, tag }: FigureOptions = {}): Markup {
   const head = markup`<figcaption><h3>${tag && markup`<span class="tag">${tag}</span> `}${typeset(figure.title)}</h3><p>${typeset(figure.caption)}</p></figcaption>`;
-  const isAlone = tag === undefined;
+  const wide = !inColumn && isWide(figure);
   if (figure.type === "table") {
-    return markup`<figure${isAlone && isWide(figure) && markup` class="wide"`}>${head}<div class="scrolls">${table(
+    return markup`<figure${wide && markup` class="wide"`}>${head}<div class="scrolls">${table(
       figure.columns,
       figure.rows,
-      { stacks: figure.columns.length > 3 },
+      { stacks: figure.columns.length > 3 && cellLengths(figure).some((length) => length > SENTENCE) },
     )}</div></figure>`;
   }
-  const { legend, drawing, wide } = draw(figure, beside);
+  const { legend, drawing, wide: broad } = draw(figure, beside);
   const numbers = markup`<details><summary>Numbers</summary><div class="scrolls">${data(figure)}</div></details>`;
-  if (!isAlone || !isWide(figure)) return markup`<figure>${head}${legend}${drawing}${numbers}</figure>`;
-  return markup`<figure class="wide">${head}${legend}<div class="narrow">${drawing}</div><div class="broad">${wide}</div>${numbers}</figure>`;
+  if (!wide) return markup`<figure>${head}${legend}${drawing}${numbers}</figure>`;
+  return markup`<figure class="wide">${head}${legend}<div class="narrow">${drawing}</div><div class="broad">${broad}</div>${numbers}</figure>`;
 }
 
-function draw(figure: Exclude<Figure, Table>, beside?: Figure): Chart {
+function draw(figure: Exclude<Figure, Table>, beside: readonly Figure[] = []): Chart {
   /** Itself, and what it is compared with. */
-  const shared = <F extends Figure>(own: F): F[] => (beside?.type === own.type ? [own, beside as F] : [own]);
+  const shared = <F extends Figure>(own: F): F[] => [
+    own,
+    ...beside.filter((other): other is F => other.type === own.type && other !== own),
+  ];
   switch (figure.type) {
     case "lines":
       return drawLines(figure, shared(figure));
@@ -95,16 +100,19 @@ function isWide(figure: Figure): boolean {
   if (figure.type === "scatter") return true;
   if (figure.type === "heatmap") return figure.columns.length > CELLS;
   if (figure.type !== "table") return false;
-  const { columns, rows } = figure;
-  const lengths = columns.map((column, j) => {
-    const cells = rows.map((row) => row[j]);
-    return Math.max(
-      column.length / 2, // a name may take two lines
-      ...cells.map((cell) => (typeof cell === "number" ? short(cell) : cell).length),
-    );
-  });
-  return lengths.reduce((sum, length) => sum + length + 3, 0) > LETTERS;
+  const names = figure.columns.map((name) => name.length / 2); // a name may take two lines
+  const widths = cellLengths(figure).map((length, j) => Math.max(length, names[j]));
+  return widths.reduce((sum, width) => sum + width + 3, 0) > LETTERS;
 }
+
+/** Cells longer than that are read, not looked up: on a narrow screen they go below each other. */
+const SENTENCE = 28;
+
+/** Of each column the longest cell's letters. */
+const cellLengths = ({ columns, rows }: Table): number[] =>
+  columns.map((_, j) => Math.max(0, ...rows.map((row) => textOf(row[j]).length)));
+
+const textOf = (cell: string | number): string => (typeof cell === "number" ? short(cell) : cell);
 
 /** A figure's numbers. */
 function data(figure: Exclude<Figure, Table>): Markup {
@@ -135,6 +143,7 @@ function data(figure: Exclude<Figure, Table>): Markup {
       return table(
         [axisTitle(figure.y), ...figure.columns],
         figure.rows.map((row, i) => [row, ...figure.values[i].map((value) => value ?? undefined)]),
+        { alike: true },
       );
     case "histogram":
       return markup`<p>Observed: ${short(figure.observed, 6)}</p>${table(

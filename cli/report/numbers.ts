@@ -4,18 +4,23 @@
 export function short(x: number, digits = 3): string {
   if (x === 0 || Number.isInteger(x)) return grouped(x, 0);
   const size = Math.floor(Math.log10(Math.abs(x)));
-  if (size < -5) return scientific(x, digits - 1);
+  if (size < SMALLEST) return scientific(x, digits - 1);
   return grouped(x, Math.max(0, digits - 1 - Math.min(size, digits - 1)));
 }
 
 /** So many digits after the point, and commas between thousands. */
 export function grouped(x: number, decimals: number): string {
+  if (Math.abs(x) >= LONGEST) return scientific(x, 2);
   const text = Math.abs(x).toFixed(decimals);
   const isNegative = x < 0 && Number(text) !== 0;
   const [whole, fraction] = text.split(".");
   const commas = whole.length > 4 ? whole.replace(/\B(?=(\d{3})+$)/g, ",") : whole;
   return (isNegative ? "−" : "") + commas + (fraction ? `.${fraction}` : "");
 }
+
+/** What has more digits than numbers have is written with a power of ten, as what is very small. */
+const LONGEST = 1e15;
+const SMALLEST = -5;
 
 function scientific(x: number, decimals: number): string {
   const [mantissa, exponent] = x.toExponential(decimals).split("e");
@@ -38,7 +43,9 @@ export const pText = (p: number): string => (p > 0.995 ? "1" : p.toFixed(p < 0.0
 export function decimalsOf(column: readonly number[]): number | undefined {
   if (column.every(Number.isInteger)) return 0;
   const sizes = column.filter((x) => x !== 0).map((x) => Math.floor(Math.log10(Math.abs(x))));
-  const decimals = Math.max(0, 2 - Math.min(2, Math.max(...sizes)));
+  const largest = Math.max(...sizes);
+  if (largest < SMALLEST) return undefined;
+  const decimals = largest < 0 ? 2 - largest : Math.max(0, 3 - largest);
   // Where they differ too much, each row has its own.
   return Math.min(...sizes) < -decimals ? undefined : Math.max(decimals, 1);
 }

@@ -7,17 +7,23 @@ export interface Scale {
   readonly ticks: readonly { value: number; label: string }[];
 }
 
-/** Least and largest of the numbers that can be shown. */
+/** Steps between smaller numbers could not be told from zero. */
+const TINIEST = 1e-200;
+
+/** Least and largest of the numbers that can be shown, some way apart. */
 export function extent(values: Iterable<number | undefined>, { log = false } = {}): [number, number] {
   let [low, high] = [Infinity, -Infinity];
   for (const x of values) {
-    if (x === undefined || !Number.isFinite(x) || (log && x <= 0)) continue;
+    if (x === undefined || !Number.isFinite(x) || (log && x < TINIEST)) continue;
     low = Math.min(low, x);
     high = Math.max(high, x);
   }
   if (low > high) return log ? [1, 10] : [0, 1];
-  if (low < high) return [low, high];
-  return log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(low) || 1) / 2];
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  // Closer together than numbers can tell apart, they are the same.
+  if (high - low > Math.max(1e-9 * size, TINIEST)) return [low, high];
+  const half = size > TINIEST ? size / 2 : 0.5;
+  return log ? [low / 2, high * 2] : [low - half, high + half];
 }
 
 /** Of a step. */
@@ -67,10 +73,10 @@ export function logarithmic(
 ): Scale {
   const [low, high] = extent(values, { log: true });
   const [start, end] = [Math.log10(low), Math.log10(high)];
-  const different = [...new Set(values.filter((x) => x > 0))].sort((a, b) => a - b);
+  const different = [...new Set(values.filter((x) => x >= TINIEST))].sort((a, b) => a - b);
   const shown = different.length <= few ? different : decades(low, high);
   return {
-    at: (x) => (x > 0 ? from + ((Math.log10(x) - start) / (end - start)) * (to - from) : Number.NaN),
+    at: (x) => (x >= TINIEST ? from + ((Math.log10(x) - start) / (end - start)) * (to - from) : Number.NaN),
     ticks: shown.map((value) => ({ value, label: logLabel(value) })),
   };
 }
@@ -95,6 +101,7 @@ function decades(low: number, high: number): number[] {
 function logLabel(x: number): string {
   const exponent = Math.round(Math.log10(x));
   const isPower = Math.abs(x / 10 ** exponent - 1) < 1e-9;
-  if (isPower) return exponent < -3 || exponent > 4 ? power(exponent) : String(x);
-  return short(x);
+  if (isPower && (exponent < -3 || exponent > 4)) return power(exponent);
+  const plain = String(Number(x.toPrecision(3)));
+  return /e/.test(plain) || x >= 10_000 ? short(x) : plain;
 }

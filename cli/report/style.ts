@@ -139,6 +139,7 @@ th.n { white-space: normal; }
 .certificate small { display: block; margin-top: .1rem; font: .74rem/1.5 var(--mono); color: var(--soft); overflow-wrap: anywhere; }
 .certificate b { font: 600 .74rem var(--sans); margin-right: .4em; }
 .certificate .verdict { line-height: 1.4; }
+.certificate td div { white-space: nowrap; }
 .certificate td { font-size: .8rem; }
 .spread { width: 10rem; }
 .certificate tbody th { min-width: 15rem; }

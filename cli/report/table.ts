@@ -6,14 +6,21 @@ type Cell = string | number | undefined;
 /**
  * Rows under names. Numbers stand flush right, with as many digits after the point all the way down.
  *
- * @param options `stacks`: on a narrow screen each row becomes a block of lines, its first cell their heading
+ * @param options `stacks`: on a narrow screen each row becomes a block of lines, its first cell their heading;
+ *   `alike`: all numbers are of one kind, whatever their column
  */
 export function table(
   columns: readonly string[],
   rows: readonly (readonly Cell[])[],
-  { stacks = false } = {},
+  { stacks = false, alike = false } = {},
 ): Markup {
-  const formats = columns.map((_, j) => numberFormat(rows.map((row) => row[j])));
+  const all = rows.flat().filter((cell) => typeof cell === "number");
+  const formats = columns.map((_, j) => {
+    const column = rows.map((row) => row[j]).filter((cell) => cell !== undefined && cell !== "");
+    const numbers = column.filter((cell) => typeof cell === "number");
+    if (numbers.length === 0 || numbers.length < column.length) return undefined;
+    return numberFormat(alike ? all : numbers);
+  });
   const number = (j: number) => formats[j] && markup` class="n"`;
   const cell = (value: Cell, j: number) => {
     const text = typeof value === "number" ? (formats[j] ?? short)(value) : value;
@@ -30,10 +37,7 @@ export function table(
   )}</tbody></table>`;
 }
 
-/** Of a column of numbers; undefined where there are texts in it. */
-function numberFormat(column: readonly Cell[]): ((x: number) => string) | undefined {
-  const numbers = column.filter((cell) => typeof cell === "number");
-  if (numbers.length === 0 || column.some((cell) => typeof cell === "string")) return undefined;
+function numberFormat(numbers: readonly number[]): (x: number) => string {
   const decimals = decimalsOf(numbers);
   return decimals === undefined ? short : (x) => grouped(x, decimals);
 }

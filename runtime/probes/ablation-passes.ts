@@ -7,7 +7,7 @@ import { forwards, type Sequence } from "./forwards.ts";
 import { matrix, multiply, pick, rowOf } from "./linear.ts";
 import type { Matrix, ProbeContext } from "./probe.ts";
 import { crossEntropy } from "./readings.ts";
-import { CLAIMED, REPLACEMENTS, type Replacement, replaceAlong } from "./replacement.ts";
+import { CLAIMED, minus, REPLACEMENTS, type Replacement, replaceAlong } from "./replacement.ts";
 import { mean } from "./statistics.ts";
 
 /** What the model predicts best of some held-out text. */
@@ -141,11 +141,7 @@ async function replaced(
     const z = kept("hook_signals", t);
     let c = 0;
     for (let s = 0; s < z.length; s++) c += (z[s] - outputs[fact][s]) * q[s];
-    keepLarger(
-      "both",
-      fact,
-      logits(t).map((x, v) => x - c * a[v]),
-    );
+    keepLarger("both", fact, minus(logits(t), c, a));
   }
   return found;
 }

@@ -44,7 +44,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   const { model, draws, quick, progress } = context;
   const S = model.recipe.columns;
   const { facts, reference } = await factsOf(context, {
-    count: quick ? 24 : 64,
+    count: quick ? 16 : 64,
     windows: quick ? 24 : 64,
     length: Math.min(17, model.model.config.context),
   });
@@ -73,7 +73,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   }
 
   const { found, chance } = byReplacement.get(CLAIMED)!;
-  const tried = facts.slice(0, quick ? 6 : 16);
+  const tried = facts.slice(0, quick ? 5 : 16);
   const signals = signalsToTry(found, sizesOf(context, reference));
   const forwarded = await throughForwards(context, tried, reference, signals);
   const losses = found.map(({ loss }) => loss);

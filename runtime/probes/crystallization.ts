@@ -5,7 +5,7 @@ import { along, forwards, type Push, pushes, residual, type Sequence, windows } 
 import type { Probe, ProbeContext, ProbeFindings } from "./probe.ts";
 import { crossEntropy, likeliest } from "./readings.ts";
 import { bootstrap, claim, type Interval, mean } from "./statistics.ts";
-import { fall, shuffledLayers } from "./trend.ts";
+import { eitherWay, fall, shuffledLayers } from "./trend.ts";
 import { leftOutNote, type Word } from "./words.ts";
 
 /** Pushes in units of the residual's norm. */
@@ -67,7 +67,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   await progress(0.98);
 
   const falls = claimed.gain.map(fall);
-  const values = shuffledLayers(claimed.gain, draws.cheap, context.random("layers"));
+  const values = shuffledLayers(falls, draws.cheap, context.random("layers"));
   const depths = blocks.map((block) => (block + 1) / config.n_layers);
   const curves = [
     { name: "relative push", effects: claimed },
@@ -80,7 +80,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       claim(
         "crystallization.boundary",
         mean(falls),
-        { name: "each prompt's layers shuffled", values },
+        { name: "each prompt's layers shuffled: in order or reversed", values },
         bootstrap(falls, mean, context.random("interval")),
       ),
     ],
@@ -98,7 +98,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
         label: "gain, nats",
         figure: ({ gain }) => gain,
       }),
-      gains(context, curves, depths, values.length > 0 ? mean(claimed.gain.flat()) : 0),
+      gains(context, curves, depths),
       boundaries(context, curves, depths),
       histogram(
         {
@@ -114,7 +114,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       left,
       "Each prompt, of held-out text, is pushed along the embedding of a word of its own, at every position. A relative push has the " +
         `size of the residual at each block; a constant one that of the first block's (${norm.toPrecision(3)}) at all, and so less and less beside a residual that grows.`,
-      "The boundary is where a push does half of what it does at most; at depth 1 it is never too late.",
+      "The boundary is where a push makes its word the likeliest token half as often as at the best depth; at 1 it is never too late.",
     ],
   };
 }
@@ -187,10 +187,11 @@ async function meanNorm(context: ProbeContext, prompts: readonly Prompt[], block
 
 /**
  * Where values that belong to depths have fallen to half of their largest, by straight lines between depths; 1 where they never
- * have.
+ * have, and 0 where none is more than zero.
  */
 export function boundaryOf(depths: readonly number[], values: readonly number[]): number {
   const most = Math.max(...values);
+  if (!(most > 0)) return 0;
   for (let l = values.indexOf(most) + 1; l < values.length; l++) {
     const [above, below] = [values[l - 1], values[l]];
     if (below >= most / 2) continue;
@@ -232,12 +233,7 @@ function map(
   };
 }
 
-function gains(
-  context: ProbeContext,
-  curves: readonly Curve[],
-  depths: readonly number[],
-  shuffled: number,
-): Figure {
+function gains(context: ProbeContext, curves: readonly Curve[], depths: readonly number[]): Figure {
   const x = [...depths];
   return {
     type: "lines",
@@ -262,7 +258,7 @@ function gains(
           high: bands.map(([, high]) => high),
         };
       }),
-      { name: "layers shuffled", x, y: x.map(() => shuffled), isNull: true },
+      { name: "layers shuffled", x, y: eitherWay(overPrompts(curves[0].effects.gain)), isNull: true },
     ],
   };
 }
@@ -273,11 +269,11 @@ function boundaries(context: ProbeContext, curves: readonly Curve[], depths: rea
     type: "bars",
     title: "The boundary",
     caption:
-      "The depth at which a push gains half of what it does at most, with its interval over prompts; 1 is never.",
+      "The depth at which a push makes the word the likeliest token half as often as it does at most, with its interval over prompts; 1 is never.",
     y: { label: "depth" },
-    bars: curves.map(({ name, effects: { gain } }) => {
-      const [low, high]: Interval = bootstrap(gain, boundary, context.random(`boundary/${name}`));
-      return { name, value: boundary(gain), low, high };
+    bars: curves.map(({ name, effects: { top } }) => {
+      const [low, high]: Interval = bootstrap(top, boundary, context.random(`boundary/${name}`));
+      return { name, value: boundary(top), low, high };
     }),
   };
 }

@@ -149,7 +149,8 @@ export function along(
     const row = rowOf(embedding, id);
     for (let i = 0; i < v.length; i++) v[i] += coefficient * row[i];
   }
-  return directionAlong(v);
+  // A reflow-topk may have left a token nothing: pushed nowhere, nothing changes.
+  return directionAlong(v.some((x) => x !== 0) ? v : new Float64Array());
 }
 
 /**

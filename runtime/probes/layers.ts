@@ -6,7 +6,7 @@ import type { Probe, ProbeContext, ProbeFindings } from "./probe.ts";
 import { SENTENCE } from "./prompts.ts";
 import { entropy, likeliest, rankOf } from "./readings.ts";
 import { bootstrap, claim, mean } from "./statistics.ts";
-import { evenly, fall, shuffledLayers } from "./trend.ts";
+import { eitherWay, evenly, fall, shuffledLayers } from "./trend.ts";
 
 /** Where is the answer decided? */
 export const layers: Probe = {
@@ -51,11 +51,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   const seen = new Set<number>();
   const once = positions.filter(({ next }) => !seen.has(next) && seen.add(next));
   const falls = once.map(({ rank }) => fall(rank));
-  const values = shuffledLayers(
-    once.map(({ rank }) => rank),
-    draws.cheap,
-    context.random("layers"),
-  );
+  const values = shuffledLayers(falls, draws.cheap, context.random("layers"));
   await progress(1);
   return {
     parameters: { ...parameters, positions: positions.length, nextTokens: once.length, draws: draws.cheap },
@@ -63,7 +59,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       claim(
         "layers.depth",
         mean(falls),
-        { name: "each position's layers shuffled", values },
+        { name: "each position's layers shuffled: in order or reversed", values },
         bootstrap(falls, mean, context.random("interval")),
       ),
     ],
@@ -112,7 +108,8 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     notes: [
       "To a model's own final distribution the lens comes closer from layer to layer at initialisation too, since what is " +
         "left to be added gets less. So the claim is about the token that the text goes on with: how often its rank is " +
-        "halved from the embedding to the last block, by a straight line through all depths.",
+        "halved from the embedding to the last block, by a straight line through all depths. Layers are shuffled by reversing a " +
+        "position's: in any other order neighbours no longer resemble each other, and chance would look smaller than it is.",
     ],
   };
 }
@@ -184,10 +181,9 @@ function byDepth(
   return { type: "lines", title, caption, x: { label: "depth" }, y: { label }, series: [series] };
 }
 
-/** Shuffled, all depths have one mean. */
 function withChance(lines: Lines): Lines {
   const [{ x, y }] = lines.series;
-  const level = { name: "layers shuffled", x, y: x.map(() => mean(y)), isNull: true };
+  const level = { name: "layers shuffled", x, y: eitherWay(y), isNull: true };
   return { ...lines, series: [...lines.series, level] };
 }
 

@@ -27,6 +27,7 @@ export interface Outcome {
   loss: number;
 }
 
+/** What each is tried on. */
 export interface Task {
   prompts: readonly number[][];
   texts: readonly Int32Array[];
@@ -45,7 +46,7 @@ export function promptsOf(
   { count, most }: { count: number; most: number },
 ): { prompts: number[][]; twins: number[][]; notes: string[] } {
   const { kept, leftOut } = openings(context, most);
-  const own = kept.slice(0, count).map(({ ids }) => ids);
+  const own = kept.slice(0, count);
   const read = windows(
     context,
     { count: count - own.length, length: Math.min(8, most) },
@@ -66,6 +67,7 @@ interface Item extends Sequence {
   isPrompt: boolean;
 }
 
+/** Runs prompts and texts with each of some things done to the model. The first should be nothing, to be compared with. */
 export async function outcomesOf(
   context: ProbeContext,
   { prompts, texts, measured }: Task,

@@ -171,9 +171,7 @@ async function differenceOfMeans(
       ...sentences.map(({ text }) =>
         Array.from(model.model.tokenize(` ${text}`).subarray(0, Math.min(24, config.context))),
       ),
-      ...bases.flatMap(({ ids }) =>
-        pairs.map((pair) => [...ids, (positive ? pair.positive : pair.negative).id]),
-      ),
+      ...bases.flatMap((ids) => pairs.map((pair) => [...ids, (positive ? pair.positive : pair.negative).id])),
     ].map((ids) => ({ ids, positive }));
   };
   const items = [...labelled(true), ...labelled(false)];

@@ -4,13 +4,17 @@ import type { Model } from "../model/model.ts";
 import { type InitializeOptions, initialValues } from "../model/parameters.ts";
 import { Random } from "../model/random.ts";
 import { takeTurn } from "../model/turn.ts";
+import { ablation } from "./ablation.ts";
 import { algebra } from "./algebra.ts";
 import { atlas } from "./atlas.ts";
 import { type Certificate, corrected, matchSeeds } from "./certificate.ts";
 import { CLAIMS, type ClaimId, FAMILY, LEAST_DRAWS } from "./claims.ts";
+import { crystallization } from "./crystallization.ts";
 import { galaxy } from "./galaxy.ts";
 import { geometry } from "./geometry.ts";
 import { hardtopk } from "./hardtopk.ts";
+import { inception } from "./inception.ts";
+import { layers } from "./layers.ts";
 import { keepLargest, matrix, multiply } from "./linear.ts";
 import {
   type Claim,
@@ -24,10 +28,25 @@ import {
   type ProbeResult,
 } from "./probe.ts";
 import { sparsity } from "./sparsity.ts";
+import { steer } from "./steer.ts";
+import { typo } from "./typo.ts";
 import { type EvaluationSets, readWords } from "./words.ts";
 
 /** In the order in which they run, and the report shows them. */
-export const PROBES: readonly Probe[] = [atlas, sparsity, geometry, galaxy, algebra, hardtopk];
+export const PROBES: readonly Probe[] = [
+  atlas,
+  sparsity,
+  geometry,
+  galaxy,
+  algebra,
+  typo,
+  layers,
+  ablation,
+  steer,
+  inception,
+  crystallization,
+  hardtopk,
+];
 
 /** A model that the suite looks at. */
 export interface SuiteModel {

@@ -1,6 +1,5 @@
 /** What changes with depth. */
 import type { Random } from "../model/random.ts";
-import { shuffle } from "./chance.ts";
 import { mean } from "./statistics.ts";
 
 /** From 0 to 1, the depths of so many places. */
@@ -17,14 +16,16 @@ export function fall(values: readonly number[]): number {
   return (-both / square) * (values.length - 1);
 }
 
-/** Mean falls where each item's values come in an order of their own. */
-export function shuffledLayers(
-  byItem: readonly (readonly number[])[],
-  draws: number,
-  random: Random,
-): Float64Array {
-  const orders = byItem.map((values) => [...values]);
-  return Float64Array.from({ length: draws }, () =>
-    mean(orders.map((values) => fall(shuffle(values, random)))),
-  );
-}
+/**
+ * Mean falls with each item's layers shuffled: as they are or the other way round, at random. Other orders tear neighbours apart
+ * that resemble each other, so that there is less of a trend by chance than there is in layers that say nothing: with all
+ * orders, 4 of 40 models at initialisation had the least p there is, of 1 in 441.
+ *
+ * @param falls each item's own
+ */
+export const shuffledLayers = (falls: readonly number[], draws: number, random: Random): Float64Array =>
+  Float64Array.from({ length: draws }, () => mean(falls.map((x) => (random.uniform() < 0.5 ? x : -x))));
+
+/** Means by depth, of layers that are shuffled so. */
+export const eitherWay = (values: readonly number[]): number[] =>
+  values.map((value, l) => (value + values[values.length - 1 - l]) / 2);

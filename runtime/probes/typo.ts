@@ -54,7 +54,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   const { draws, quick, progress } = context;
   const { items, skipped } = itemsOf(context, quick ? 40 : 160);
   const parameters = { words: items.length, controls: CONTROLS };
-  const note = `${skipped} words are left out: of no more than ${CONTROLS - 1} other words is a text as long and of as many tokens as their typo.`;
+  const note = `${skipped} words are left out: the text has fewer than ${CONTROLS} other words as long as their typo and of as many tokens.`;
   if (items.length < LEAST_ITEMS) {
     const few = `Only ${items.length} words of the text could be misspelt and compared: too few for a claim.`;
     return { parameters, claims: [], figures: [], notes: [few, note] };
@@ -129,9 +129,9 @@ export function exchanged(
 
 /** A word with one letter wrong; undefined where it hasn't one that could be. */
 export function misspell(word: string, kind: Kind, random: Random): string | undefined {
-  // The first letter stays. Swapped are two that differ, and dropped or doubled one that isn't double already.
+  // The first letter stays, and so does one that stands beside its like.
   const places = Array.from({ length: word.length - 2 }, (_, i) => i + 1).filter(
-    (i) => word[i] !== word[i + 1],
+    (i) => word[i] !== word[i - 1] && word[i] !== word[i + 1],
   );
   if (places.length === 0) return undefined;
   const at = places[Math.floor(random.uniform() * places.length)];

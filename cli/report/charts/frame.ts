@@ -51,7 +51,7 @@ export const axisTitle = ({ label, unit }: Axis): string => (unit ? `${label} ($
 
 /** The room that the labels of a vertical axis need. */
 export const labelRoom = (labels: readonly string[]): number =>
-  Math.max(...labels.map((label) => textWidth(label))) + 8;
+  Math.max(0, ...labels.map((label) => textWidth(label))) + 8;
 
 /** Both axes with their ticks: rules across for the vertical one, whose title stands above it. */
 export function axes(box: Box, { x, y }: { x: Scale; y: Scale }, titles: { x?: Axis; y?: Axis }): Markup {

@@ -45,9 +45,9 @@ const fill = ({ isNegative, strength }: Shade): Markup =>
 
 function heatmap(figure: Heatmap, shade: (value: number) => Shade, width: number): Markup {
   const { columns, rows, values } = figure;
-  const left = Math.min(NAMES, Math.max(...rows.map((row) => textWidth(row)))) + 8;
+  const left = Math.min(NAMES, Math.max(0, ...rows.map((row) => textWidth(row)))) + 8;
   const top = 22;
-  const cell = (width - left - 2) / columns.length;
+  const cell = (width - left - 2) / Math.max(1, columns.length);
   const height = Math.min(HIGHEST, Math.max(14, cell));
   const bottom = top + height * rows.length;
   const places = columns.map((_, i) => left + cell * (i + 0.5));
@@ -86,7 +86,7 @@ function columnNames(
   places: readonly number[],
   { top, cell }: { top: number; cell: number },
 ): { text: Markup[]; height: number } {
-  const widest = Math.max(...columns.map((column) => textWidth(column)));
+  const widest = Math.max(0, ...columns.map((column) => textWidth(column)));
   const areNumbers = columns.every((column) => /^[\d.,−-]+$/.test(column));
   if (widest > cell - 3 && !areNumbers) {
     return {
