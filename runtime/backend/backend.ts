@@ -1,5 +1,5 @@
 /**
- * The Backend contract: some thirty kernels over device tensors, implemented in `wasm/` and meant for `webgpu/` beside it.
+ * The Backend contract: some thirty kernels over device tensors, implemented by `wasm/` and `webgpu/`.
  *
  * - Ops run in the order they are called and return nothing. A backend may run an op at once (WASM) or record it
  *   and submit later (WebGPU); only {@link Backend.read} waits.

@@ -1,5 +1,5 @@
-import { ReflowError } from "../../errors.ts";
 import type { DType, HostArray, Tensor } from "../backend.ts";
+import { ARRAYS, BYTES, check, disposedError, elements } from "../tensors.ts";
 import { Heap } from "./heap.ts";
 import type { Build, KernelExports } from "./kernels.ts";
 
@@ -18,19 +18,9 @@ export const PANEL_BYTES = 20480;
 /** Nanoseconds of work below which starting the workers, some 200 ns where they spin, costs more than it saves. */
 const PARALLEL_WORK = 1000;
 
-const BYTES: Record<DType, number> = { f32: 4, i32: 4, f16: 2, i8: 1 };
-const ARRAYS = { f32: Float32Array, i32: Int32Array, f16: Uint16Array, i8: Int8Array };
-
 export interface WasmTensor extends Tensor {
   readonly pointer: number;
   readonly scale?: WasmTensor;
-}
-
-const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
-
-export function check(fits: boolean, op: string, ...tensors: Tensor[]): void {
-  if (!fits)
-    throw new RangeError(`${op}: shapes do not fit: ${tensors.map((t) => `[${t.shape}]`).join(", ")}`);
 }
 
 /** Bun, Deno, Node and workers let their thread wait on memory; a page's main thread throws. */
@@ -73,12 +63,7 @@ export class WasmDevice {
 
   /** An op would wait for workers that are gone, for ever. */
   #refuseIfDisposed(): void {
-    if (!this.#disposed) return;
-    throw new ReflowError(
-      "device",
-      "the model, or its backend, was disposed of",
-      "load it again, or dispose of it later",
-    );
+    if (this.#disposed) throw disposedError();
   }
 
   #refresh(): void {
@@ -134,9 +119,7 @@ export class WasmDevice {
 
   view(tensor: Tensor, shape: readonly number[], offset = 0): Tensor {
     const size = elements(shape);
-    check(tensor.dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, {
-      shape,
-    } as Tensor);
+    check(tensor.dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, { shape });
     const pointer = (tensor as WasmTensor).pointer + offset * BYTES[tensor.dtype];
     return { dtype: tensor.dtype, shape, size, pointer } as WasmTensor;
   }

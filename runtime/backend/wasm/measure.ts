@@ -10,7 +10,7 @@ const ALWAYS = Number.POSITIVE_INFINITY;
  * stored. No kernel does more operations a second. It takes about a millisecond, short enough to find a moment in which
  * nothing else runs.
  */
-export function roofRun(backend: WasmBackend): { operations: number; run(): void; free(): void } {
+function roofRun(backend: WasmBackend): { operations: number; run(): void; free(): void } {
   const thousands = 600;
   const out = backend.alloc([1]);
   const run = () => {
@@ -52,7 +52,7 @@ export function bareDotRun(backend: WasmBackend, bytes: number): { run(): void; 
 }
 
 /** Writes every value: pages that were never written all share one of zeros, and would be read from the cache. */
-export function fillInt8(backend: WasmBackend, tensor: Tensor): void {
+function fillInt8(backend: WasmBackend, tensor: Tensor): void {
   const chunk = Int8Array.from({ length: Math.min(tensor.size, 2 ** 20) }, (_, i) => (i * 37) % 127);
   for (let offset = 0; offset < tensor.size; offset += chunk.length) {
     backend.write(tensor, chunk.subarray(0, Math.min(chunk.length, tensor.size - offset)), offset);

@@ -9,7 +9,8 @@ import type {
   RopeOptions,
   Tensor,
 } from "../backend.ts";
-import { check, PANEL_BYTES, WasmDevice } from "./device.ts";
+import { check } from "../tensors.ts";
+import { PANEL_BYTES, WasmDevice } from "./device.ts";
 import { type Build, canShareMemory, chooseBuild, compileKernels, type KernelExports } from "./kernels.ts";
 import type { WorkerStart } from "./worker.ts";
 

@@ -6,8 +6,8 @@
  *
  * dq has a workgroup for each block of queries, dk and dv for each block of keys: no sum is shared between workgroups.
  */
-import { COLUMNS, headRows, ROWS, type Rows, tiles, times } from "./attention-tiles.ts";
-import { kernel } from "./kernel.ts";
+import { COLUMNS, headRows, ROWS, type Rows, tiles } from "./attention-tiles.ts";
+import { kernel, times } from "./kernel.ts";
 
 const PARAMS = { groups: "u32", pairs: "u32", length: "u32", heads: "u32", kvHeads: "u32" } as const;
 

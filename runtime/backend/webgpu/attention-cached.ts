@@ -1,6 +1,6 @@
 /** Attention of single rows over caches: what decoding runs for each layer and token. */
-import { headRows, times } from "./attention-tiles.ts";
-import { elementwise, kernel, WORKGROUP } from "./kernel.ts";
+import { headRows } from "./attention-tiles.ts";
+import { elementwise, kernel, times, WORKGROUP } from "./kernel.ts";
 
 /** Lanes of a team: of a key, lane c has the vectors c, c + 8, … */
 const LANES = 8;

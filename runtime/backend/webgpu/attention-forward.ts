@@ -1,6 +1,6 @@
 /** softmax(q·kᵀ/√D)·v by tiles (Dao et al. 2022, FlashAttention): scores live in registers and workgroup memory only. */
-import { COLUMNS, headRows, ROWS, type Rows, tiles, times } from "./attention-tiles.ts";
-import { type Constants, kernel } from "./kernel.ts";
+import { COLUMNS, headRows, ROWS, type Rows, tiles } from "./attention-tiles.ts";
+import { type Constants, kernel, times } from "./kernel.ts";
 
 const PARAMS = {
   groups: "u32",

@@ -10,16 +10,12 @@
  * the c-th vector of four. Each row of a panel has its vectors in an order of its own, so that neither writing nor
  * reading them meets the same bank twice.
  */
-import type { Constants } from "./kernel.ts";
+import { type Constants, times } from "./kernel.ts";
 
 /** Positions of a workgroup. */
 export const ROWS = 64;
 /** Positions of a step. */
 export const COLUMNS = 32;
-
-/** WGSL for i = 0 … n−1. */
-export const times = (n: number, code: (i: number) => string): string =>
-  Array.from({ length: n }, (_, i) => code(i)).join("\n");
 
 /**
  * For bindings of rows of D values, by `readW` or `writeW`: `load_x(row, four)`, a vector of four of its values, filled up

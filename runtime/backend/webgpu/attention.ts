@@ -1,10 +1,11 @@
 /** Attention over sequences and over caches: shapes, and which kernels run. */
 import type { AttentionShape, Tensor } from "../backend.ts";
+import { check } from "../tensors.ts";
 import { BACKWARD_KEYS, BACKWARD_QUERIES } from "./attention-backward.ts";
 import { DECODE, WRITE_CACHE } from "./attention-cached.ts";
 import { FORWARD, FORWARD_CACHED } from "./attention-forward.ts";
 import { ROWS } from "./attention-tiles.ts";
-import { check, same, type WebgpuDevice, widthFor } from "./device.ts";
+import { same, type WebgpuDevice, widthFor } from "./device.ts";
 import { WORKGROUP } from "./kernel.ts";
 
 /** Up to so many new rows of a sequence have a workgroup each; more go through tiles. */

@@ -1,10 +1,9 @@
 import { ReflowError } from "../../errors.ts";
 import type { DType, HostArray, Tensor } from "../backend.ts";
+import { ARRAYS, BYTES, check, disposedError, elements } from "../tensors.ts";
 import { type Constants, type Kernel, moduleCode, type Variant } from "./kernel.ts";
 import type { Tier } from "./tier.ts";
 
-const BYTES: Record<DType, number> = { f32: 4, i32: 4, f16: 2, i8: 1 };
-const ARRAYS = { f32: Float32Array, i32: Int32Array, f16: Uint16Array, i8: Int8Array };
 /** Bindings begin at multiples of this; WebGPU's default `minStorageBufferOffsetAlignment`. */
 const ALIGNMENT = 256;
 /** Parameters of a dispatch, in bytes: as far apart as uniform offsets must be. */
@@ -28,13 +27,7 @@ interface Pipeline {
   bindGroups: Map<string, GPUBindGroup>;
 }
 
-const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 const roundUp = (n: number, to: number) => Math.ceil(n / to) * to;
-
-export function check(fits: boolean, op: string, ...tensors: Tensor[]): void {
-  if (!fits)
-    throw new RangeError(`${op}: shapes do not fit: ${tensors.map((t) => `[${t.shape}]`).join(", ")}`);
-}
 
 /** Whether all have the first one's shape. */
 export const same = (first: Tensor, ...others: Tensor[]): boolean =>
@@ -51,7 +44,7 @@ export function widthFor(n: number, ...tensors: Tensor[]): { W: 1 | 4 } {
  *
  * Dispatches are recorded into one compute pass, and submitted when something waits for them: a training step is a
  * submit for each of its reads. Their parameters go through one uniform buffer, written at the submit. WebGPU reports
- * what fails later than where it failed: it is kept, and thrown by the next {@link WebgpuDevice.read}.
+ * what fails later than where it failed: it is kept, and thrown by every {@link WebgpuDevice.read} from then on.
  */
 export class WebgpuDevice {
   readonly name = "webgpu";
@@ -96,12 +89,7 @@ export class WebgpuDevice {
   }
 
   #refuseIfDisposed(): void {
-    if (!this.#disposed) return;
-    throw new ReflowError(
-      "device",
-      "the model, or its backend, was disposed of",
-      "load it again, or dispose of it later",
-    );
+    if (this.#disposed) throw disposedError();
   }
 
   // ---- kernels ---------------------------------------------------------------------------------------------
@@ -253,9 +241,7 @@ export class WebgpuDevice {
   view(tensor: Tensor, shape: readonly number[], offset = 0): Tensor {
     const size = elements(shape);
     const { dtype, buffer, id, at } = tensor as WebgpuTensor;
-    check(dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, {
-      shape,
-    } as Tensor);
+    check(dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, { shape });
     return { dtype, shape, size, buffer, id, at: at + offset * BYTES[dtype] } as WebgpuTensor;
   }
 
@@ -294,7 +280,7 @@ export class WebgpuDevice {
   /**
    * Waits for all ops before it, and copies values out.
    *
-   * @throws ReflowError `device`, `memory` or `lost`: what any op since the last read has met
+   * @throws ReflowError `device`, `memory` or `lost`: the first that any op has met
    */
   async read(tensor: Tensor, offset = 0, length = tensor.size - offset): Promise<HostArray> {
     this.#refuseIfDisposed();

@@ -1,6 +1,7 @@
 /** Ops of one invocation for each element, or for each four. */
 import type { Tensor } from "../backend.ts";
-import { check, same, type WebgpuDevice, widthFor } from "./device.ts";
+import { check } from "../tensors.ts";
+import { same, type WebgpuDevice, widthFor } from "./device.ts";
 import { elementwise, type Kernel, WORKGROUP } from "./kernel.ts";
 
 /** Runs an elementwise kernel over tensors of one size, by fours where that and where they begin allow it. */

@@ -35,6 +35,10 @@ export function kernel<Binding extends string, Param extends string>(
   return { name, bindings, params, code: typeof code === "string" ? () => code : code };
 }
 
+/** WGSL for each of 0 … n−1: accumulators are named, since arrays are not sure to be kept in registers. */
+export const times = (n: number, code: (i: number) => string, separator = "\n"): string =>
+  Array.from({ length: n }, (_, i) => code(i)).join(separator);
+
 /** Invocations of a workgroup, in every kernel that has no reason for another number. */
 export const WORKGROUP = 256;
 

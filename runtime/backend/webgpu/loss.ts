@@ -1,5 +1,6 @@
 import type { Tensor } from "../backend.ts";
-import { check, same, type WebgpuDevice, widthFor } from "./device.ts";
+import { check } from "../tensors.ts";
+import { same, type WebgpuDevice, widthFor } from "./device.ts";
 import { rowwise } from "./reduce.ts";
 
 /**

@@ -1,4 +1,5 @@
-import { type Product, type Tile, type TiledKernel, tiledKernel, times } from "./matmul-parts.ts";
+import { times } from "./kernel.ts";
+import { type Product, type Tile, type TiledKernel, tiledKernel } from "./matmul-parts.ts";
 import type { Tier } from "./tier.ts";
 
 /** 16 KiB of workgroup memory, f16 factors and the sums on their way out. */

@@ -59,10 +59,6 @@ export function tiledKernel(name: string, tile: Tile, product: Product, code: st
   );
 }
 
-/** Code for each of 0 … n−1: accumulators are named, since arrays are not sure to be kept in registers. */
-export const times = (n: number, code: (i: number) => string, separator = "\n"): string =>
-  Array.from({ length: n }, (_, i) => code(i)).join(separator);
-
 // Without branches, so that loads don't wait for each other: indices past an end are moved back.
 function quads(name: string, outer: string, alongInner: boolean, W: number, int8 = false): string {
   const line = `min(outer, p.${outer} - ${alongInner ? 1 : W}u)`;

@@ -1,7 +1,6 @@
 import type { Tensor } from "../backend.ts";
 import { type WebgpuDevice, widthFor } from "./device.ts";
-import { type Constants, kernel, WORKGROUP } from "./kernel.ts";
-import { times } from "./matmul-parts.ts";
+import { type Constants, kernel, times, WORKGROUP } from "./kernel.ts";
 
 /** As many rows as are multiplied with each weight while it is at hand. */
 export const FEW_ROWS = 8;

@@ -1,4 +1,5 @@
-import { type Product, type Tile, type TiledKernel, tiledKernel, times } from "./matmul-parts.ts";
+import { times } from "./kernel.ts";
+import { type Product, type Tile, type TiledKernel, tiledKernel } from "./matmul-parts.ts";
 
 /**
  * A tile in registers: each invocation has 8 rows, in two fours half a tile apart, of one or two such fours of

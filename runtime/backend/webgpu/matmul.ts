@@ -1,5 +1,6 @@
 import type { MatmulOptions, Tensor } from "../backend.ts";
-import { check, type WebgpuDevice } from "./device.ts";
+import { check } from "../tensors.ts";
+import type { WebgpuDevice } from "./device.ts";
 import { elementwise, WORKGROUP } from "./kernel.ts";
 import { FEW_ROWS, multiplyRows } from "./matmul-rows.ts";
 import { multiplyTiles, peaksOf } from "./matmul-tiles.ts";

@@ -1,6 +1,7 @@
 /** RMSNorm and LayerNorm, forward beside backward, and sums over rows. */
 import type { Tensor } from "../backend.ts";
-import { check, same, type WebgpuDevice, widthFor } from "./device.ts";
+import { check } from "../tensors.ts";
+import { same, type WebgpuDevice, widthFor } from "./device.ts";
 import { repeats } from "./elementwise.ts";
 import { type Access, type Kernel, kernel, WORKGROUP } from "./kernel.ts";
 import { rowwise } from "./reduce.ts";

@@ -1,6 +1,7 @@
 /** The global gradient norm and AdamW. */
 import type { AdamWOptions, Tensor } from "../backend.ts";
-import { check, same, type WebgpuDevice, widthFor } from "./device.ts";
+import { check } from "../tensors.ts";
+import { same, type WebgpuDevice, widthFor } from "./device.ts";
 import { each } from "./elementwise.ts";
 import { elementwise } from "./kernel.ts";
 import { rowwise } from "./reduce.ts";

@@ -1,5 +1,6 @@
 import type { RopeOptions, Tensor } from "../backend.ts";
-import { check, type WebgpuDevice, widthFor } from "./device.ts";
+import { check } from "../tensors.ts";
+import { type WebgpuDevice, widthFor } from "./device.ts";
 import { elementwise, WORKGROUP } from "./kernel.ts";
 
 // Su et al. 2021. i is the pair (i, i + D/2) of a head: half is D/2, sign −1 for the inverse.

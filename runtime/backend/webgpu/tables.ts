@@ -1,6 +1,7 @@
 /** Tables of rows by token: look-up, its backward, and the sparse recipes. */
 import type { Tensor } from "../backend.ts";
-import { check, same, type WebgpuDevice, widthFor } from "./device.ts";
+import { check } from "../tensors.ts";
+import { same, type WebgpuDevice, widthFor } from "./device.ts";
 import { each } from "./elementwise.ts";
 import { elementwise, WORKGROUP } from "./kernel.ts";
 import { rowwise } from "./reduce.ts";
