@@ -17,7 +17,10 @@ const PAD = 8;
  * Products on matrix units, which multiply M × K by K × N values of f16 at a time and sum in f32. Factors are rounded on
  * their way to workgroup memory, where they lie as they do in their tensor: the units take either layout.
  */
-export function matrixTiled(product: Product, { M, N, K }: NonNullable<Tier["matrix"]>): TiledKernel {
+export const matrixTiled = (product: Product, matrix: NonNullable<Tier["matrix"]>): TiledKernel =>
+  tiledKernel("matmul-matrix", MATRIX, product, () => source(product, matrix));
+
+function source(product: Product, { M, N, K }: NonNullable<Tier["matrix"]>): string {
   const { rows, columns, step, invocations } = MATRIX;
   const a = side("a", "row", rows, !product.transA);
   const b = side("b", "column", columns, product.transB);
@@ -28,11 +31,7 @@ export function matrixTiled(product: Product, { M, N, K }: NonNullable<Tier["mat
   const right = (c: number, k: number) =>
     b.load(`subgroup_matrix_right<f16, ${N}, ${K}>`, `columns_of(subgroup) + ${c * N}u`, k, "col", "row");
 
-  return tiledKernel(
-    "matmul-matrix",
-    MATRIX,
-    product,
-    /* wgsl */ `
+  return /* wgsl */ `
 var<workgroup> tile_a: array<f16, ${a.size}>;
 var<workgroup> tile_b: array<f16, ${b.size}>;
 // A matrix of sums for every second subgroup.
@@ -97,8 +96,7 @@ ${sums(
     }`,
 )}
   }
-}`,
-  );
+}`;
 }
 
 /** How one factor gets to workgroup memory and from there to the matrix units. */

@@ -27,7 +27,8 @@ export const PEAK_COUNT = 256;
 export type TiledKernel = Kernel<string, "rows" | "columns" | "inner" | "slice" | "accumulate">;
 
 /**
- * A kernel with one workgroup for each (tile of columns, tile of rows, slice of the inner dimension). `code` has
+ * A kernel with one workgroup for each (tile of columns, tile of rows, slice of the inner dimension). `code`, which is
+ * asked for only where the kernel is compiled, has
  *
  * - `a_quad(outer, inner)`, `b_quad(outer, inner)`: four elements from there on along the factor's memory, zeros past the
  *   inner dimension's end. Past the end of rows or columns they are some others: nothing that is made of them is kept.
@@ -36,7 +37,7 @@ export type TiledKernel = Kernel<string, "rows" | "columns" | "inner" | "slice" 
  *
  * All rows begin at fours (`W` is 4), or single elements are read and written.
  */
-export function tiledKernel(name: string, tile: Tile, product: Product, code: string): TiledKernel {
+export function tiledKernel(name: string, tile: Tile, product: Product, code: () => string): TiledKernel {
   const { transA, transB, int8, factors } = product;
   return kernel(
     `${name} ${tile.rows}x${tile.columns} ${factors} ${transA} ${transB}`,
@@ -54,7 +55,7 @@ export function tiledKernel(name: string, tile: Tile, product: Product, code: st
         quads("b", "columns", transB, W, int8),
         factors === "f32" ? "" : scales(factors === "f16" ? byMemory(tile) : BY_SUBGROUP),
         put(W),
-        code,
+        code(),
       ].join("\n"),
   );
 }

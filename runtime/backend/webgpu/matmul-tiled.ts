@@ -20,7 +20,7 @@ export function tiled(tile: Tile, product: Product): TiledKernel {
     "matmul",
     tile,
     product,
-    /* wgsl */ `
+    () => /* wgsl */ `
 alias Four = vec4<${half ? "f16" : "f32"}>;
 // By the inner dimension, then the other in fours.
 var<workgroup> tile_a: array<Four, ${(step * rows) / 4}>;
