@@ -6,7 +6,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -17,7 +16,6 @@ import {
   pruneCheckpoints,
   resolveCheckpoint,
   stepFolder,
-  writeCheckpoint,
 } from "../../../runtime/formats/checkpoint.ts";
 import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
 import {
@@ -271,144 +269,5 @@ describe("a run", () => {
       "step-00000004",
     ]);
     expect(() => pruneCheckpoints(run, 0)).toThrow(RangeError);
-  });
-});
-
-describe("a save that fails", () => {
-  test("leaves what is there alone", async () => {
-    const run = newRun();
-    await writeTiny(stepFolder(run, 1));
-    await expectError(() => writeTiny(stepFolder(run, 1), 2), "checkpoint", /step-00000001 is there already/);
-    const other = newRun();
-    mkdirSync(other);
-    writeFileSync(join(other, "thesis.txt"), "");
-    await expectError(() => writeTiny(other), "checkpoint", /is there already/);
-    expect(readdirSync(other)).toEqual(["thesis.txt"]);
-  });
-
-  test("replaces a checkpoint that fails its manifest", async () => {
-    const folder = stepFolder(newRun(), 1);
-    await writeTiny(folder);
-    truncateSync(join(folder, "model.safetensors"), 10);
-    await writeTiny(folder, 3);
-    openCheckpoint(folder).close();
-  });
-
-  test("because the caller throws, or writes too little, leaves nothing behind", async () => {
-    const run = newRun();
-    await writeTiny(stepFolder(run, 1));
-    const failing = writeCheckpoint(stepFolder(run, 2), async (files) => {
-      files.json("config.json", tinyConfig);
-      files.tensors("model.safetensors", f32Entries(tinyConfig));
-      throw new Error("the device was lost");
-    });
-    expect(failing).rejects.toThrow("the device was lost");
-    const incomplete = writeCheckpoint(stepFolder(run, 2), (files) => {
-      files.tensors("model.safetensors", f32Entries(tinyConfig));
-    });
-    expect(incomplete).rejects.toThrow('"recipe" is not complete');
-    await Promise.allSettled([failing, incomplete]);
-    expect(readdirSync(run)).toEqual(["step-00000001"]);
-  });
-
-  test("because the disk is full says so, removes its folder and keeps older checkpoints", async () => {
-    const run = newRun();
-    await writeTiny(stepFolder(run, 1));
-    for (const full of ["model.safetensors", "config.json"]) {
-      const saving = () =>
-        writeCheckpoint(stepFolder(run, 2), (files) => {
-          // Every write to /dev/full fails as on a full disk.
-          const staging = readdirSync(run).find((name) => name.startsWith(".step-00000002.tmp-"))!;
-          symlinkSync("/dev/full", join(run, staging, full));
-          files.json("config.json", tinyConfig);
-          const file = files.tensors("model.safetensors", f32Entries(tinyConfig));
-          for (const { name, shape } of f32Entries(tinyConfig))
-            file.write(name, new Float32Array(elementsOf(shape)));
-        });
-      const error = await expectError(
-        saving,
-        "checkpoint",
-        /step-00000002 could not be written: no space is left on the disk \(ENOSPC, \d+ MB free\)/,
-      );
-      expect(error.help).toContain("what was saved before is still there");
-      expect(readdirSync(run)).toEqual(["step-00000001"]);
-      openCheckpoint(run).close();
-    }
-  });
-
-  /** The error of a process that saves to `folder`, started by a shell with `limits`. */
-  async function errorOfChild(folder: string, limits = "true") {
-    const script = join(import.meta.dir, "save.child.ts");
-    const child = Bun.spawn(["sh", "-c", `${limits}; exec "$@"`, "sh", process.execPath, script, folder]);
-    return JSON.parse(await new Response(child.stdout).text());
-  }
-
-  test("because there is no permission says so", async () => {
-    const parent = newRun();
-    mkdirSync(parent);
-    chmodSync(parent, 0o555);
-    expect(await errorOfChild(join(parent, "x"))).toEqual({
-      code: "checkpoint",
-      message: expect.stringMatching(/x could not be written: there is no permission/),
-    });
-    chmodSync(parent, 0o755);
-    expect(readdirSync(parent)).toEqual([]);
-  });
-
-  test("because a write stops short says so", async () => {
-    const parent = newRun();
-    mkdirSync(parent);
-    chmodSync(parent, 0o777);
-    // At the limit on a file's size the system writes a part first, and fails at the next write.
-    expect(await errorOfChild(join(parent, "x"), "trap '' XFSZ; ulimit -f 16")).toEqual({
-      code: "checkpoint",
-      message: expect.stringMatching(/x could not be written: the file is larger than is allowed/),
-    });
-    expect(readdirSync(parent)).toEqual([]);
-  });
-
-  test("or a file that can't be read", async () => {
-    const folder = newRun();
-    await writeTiny(folder);
-    rmSync(join(folder, "manifest.json"));
-    mkdirSync(join(folder, "manifest.json"));
-    await expectError(
-      () => openCheckpoint(folder),
-      "format",
-      /manifest\.json could not be opened \(EISDIR\)/,
-    );
-  });
-
-  test("because it was killed leaves a loadable last checkpoint", async () => {
-    const run = newRun();
-    let last = 0;
-    let interrupted = 0;
-    for (let round = 0; round < 6; round++) {
-      const child = Bun.spawn(
-        [process.execPath, join(import.meta.dir, "save-loop.child.ts"), run, String(last)],
-        {
-          stdout: "pipe",
-          stderr: "inherit",
-        },
-      );
-      await child.stdout.getReader().read(); // it has saved once
-      await Bun.sleep(7 * round);
-      child.kill("SIGKILL");
-      await child.exited;
-      interrupted += readdirSync(run).filter((name) => name.startsWith(".")).length;
-      const checkpoint = openCheckpoint(run);
-      const { step } = checkpoint.readJson("trainer.json") as { step: number };
-      expect(step).toBeGreaterThan(last);
-      expect(checkpoint.folder).toBe(stepFolder(run, step));
-      for (const { name, shape } of parameterSpecs(tinyConfig)) {
-        expect(wholeTensor(checkpoint.tensors, name)).toEqual(randomValues(elementsOf(shape), step));
-      }
-      checkpoint.close();
-      last = step;
-    }
-    // The child does nothing but save: most kills must have struck during one, or this test shows nothing.
-    expect(interrupted).toBeGreaterThan(0);
-    pruneCheckpoints(run, 1);
-    expect(readdirSync(run)).toEqual([`step-${String(last).padStart(8, "0")}`]);
   });
 });

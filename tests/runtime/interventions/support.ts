@@ -1,4 +1,5 @@
 import type { ModelConfig, PartialConfig, Variant } from "../../../runtime/model/config.ts";
+import type { GenerateOptions, Prompt } from "../../../runtime/model/generate.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
@@ -44,3 +45,23 @@ export const norm = (a: ArrayLike<number>): number => Math.sqrt(dot(a, a));
 /** Coefficients c times rows, added up. */
 export const combine = (...terms: [c: number, row: readonly number[]][]): number[] =>
   terms[0][1].map((_, i) => terms.reduce((sum, [c, row]) => sum + c * row[i], 0));
+
+/** What a prompt was continued with. */
+export interface Generated {
+  ids: number[];
+  logprobs: number[];
+}
+
+export async function generated(
+  of: Model,
+  prompts: Prompt[],
+  options: GenerateOptions,
+): Promise<Generated[]> {
+  const out = prompts.map((): Generated => ({ ids: [], logprobs: [] }));
+  for await (const event of of.generate(prompts, { logprobs: 0, ...options })) {
+    if (event.type === "finish") continue;
+    out[event.index].ids.push(event.id);
+    out[event.index].logprobs.push(event.logprob!);
+  }
+  return out;
+}
