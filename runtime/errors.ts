@@ -32,4 +32,4 @@ export type ErrorCode =
   | "lost" // a device that went away in the middle
   | "job" // another process of a job failed
   | "numerics" // a loss or a gradient that is not finite
-  | "busy"; // somebody else holds the folder
+  | "busy"; // somebody else holds the folder, or too many wait already

@@ -14,16 +14,27 @@ import type { Model } from "./model/model.ts";
 import type { LoadModelOptions } from "./model/read.ts";
 
 export { type ErrorCode, ReflowError } from "./errors.ts";
+export type { ChanceBand, ChanceBandOptions } from "./interventions/chance-band.ts";
 export type { SteeringOptions } from "./interventions/compile.ts";
 export { parseExpression, type Term } from "./interventions/expression.ts";
 export type { RunOptions } from "./interventions/run.ts";
 export { type Intervention, parseInterventions, type Target } from "./interventions/spec.ts";
 export type { SteerEvent, SteerOptions } from "./interventions/steer.ts";
 export type { ExplainOptions, Explanation } from "./ledger/explain.ts";
+export {
+  LEXICON_SPACES,
+  Lexicon,
+  type LexiconEntry,
+  type LexiconSpace,
+  type LexiconToken,
+  type MapPoint,
+  type Neighbour,
+} from "./ledger/lexicon.ts";
 export { type ModelConfig, PRESETS, parameterCount, resolveConfig, VARIANTS } from "./model/config.ts";
 export type { EvaluateOptions, Evaluation } from "./model/evaluate.ts";
 export type { FinishEvent, GenerateEvent, GenerateOptions, Prompt, TokenEvent } from "./model/generate.ts";
 export { type Activation, type Hook, type HookFunction, hookNames } from "./model/hooks.ts";
+export type { Lens, LensCell, LensOptions } from "./model/lens.ts";
 export {
   type HostTensor,
   type Ids,
@@ -31,8 +42,10 @@ export {
   type RunWithCacheOptions,
   type RunWithHooksOptions,
 } from "./model/model.ts";
+export { GenerationPool, type PoolOptions, type PoolStats } from "./model/pool.ts";
 export type { LoadModelOptions } from "./model/read.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
+export type { ScoreOptions, TokenScore } from "./model/score.ts";
 export { type BlastRadius, type BlastRadiusOptions, blastRadius } from "./patches/blast-radius.ts";
 export { composePatches, type Edit, type GenePatch, invertPatch, parsePatch } from "./patches/patch.ts";
 export { Tokenizer } from "./text/tokenizer.ts";

@@ -5,7 +5,7 @@ import { createWasmBackend, type WasmOptions } from "./wasm/mod.ts";
 import { mayHaveGpu } from "./webgpu/host.ts";
 import type { Precision } from "./webgpu/tier.ts";
 
-export interface BackendOptions extends Pick<WasmOptions, "threads" | "assets"> {
+export interface BackendOptions extends Pick<WasmOptions, "threads" | "assets" | "module"> {
   /** Of the WebGPU backend's products: `f16` is faster where the GPU has it. Default `f32`. */
   precision?: Precision;
 }
@@ -21,9 +21,9 @@ export async function createBackend(name: DeviceName, options: BackendOptions = 
   if (!isDeviceName(name)) {
     throw new ReflowError("usage", `no device "${name}"`, "use auto, wasm, webgpu or webgpu:N");
   }
-  const { threads, assets, precision } = options;
+  const { threads, assets, module, precision } = options;
   const device = name === "auto" && (await hasGpu()) ? "webgpu" : name;
-  if (!device.startsWith("webgpu")) return createWasmBackend({ threads, assets });
+  if (!device.startsWith("webgpu")) return createWasmBackend({ threads, assets, module });
   const { createWebgpuBackend } = await import("./webgpu/mod.ts");
   const index = device.split(":")[1];
   return createWebgpuBackend({ precision, ...(index && { adapter: Number(index) }) });

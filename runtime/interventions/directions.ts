@@ -113,7 +113,7 @@ async function tokenSum(
 }
 
 /** r (S) · B (S,d) */
-function timesBasis(r: Float64Array, basis: Float32Array): Float64Array {
+export function timesBasis(r: Float64Array, basis: Float32Array): Float64Array {
   const d = basis.length / r.length;
   const out = new Float64Array(d);
   for (let s = 0; s < r.length; s++) {

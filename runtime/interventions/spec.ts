@@ -132,10 +132,9 @@ const place = {
     ),
   ),
   positions: v.optional(
-    v.lazy((x) =>
-      Array.isArray(x)
-        ? v.pipe(v.array(whole), v.nonEmpty("a list of positions"))
-        : v.picklist(NAMED_POSITIONS, `${NAMED_POSITIONS.join(", ")} or a list of positions`),
+    v.union(
+      [v.picklist(NAMED_POSITIONS), v.pipe(v.array(whole), v.nonEmpty("a list of positions"))],
+      `${NAMED_POSITIONS.join(", ")} or a list of positions`,
     ),
   ),
   when: v.optional(
@@ -166,7 +165,8 @@ const operations = [
 ] as const;
 const OPS = operations.map(({ entries }) => entries.op.literal);
 
-const schema = v.array(
+/** As other programs' schemas take it in; {@link parseInterventions} has better words for what is wrong. */
+export const interventionsSchema = v.array(
   v.variant("op", operations, "an intervention, which is an object,"),
   "a list of interventions",
 );
@@ -179,7 +179,7 @@ const schema = v.array(
  */
 export function parseInterventions(json: unknown): Intervention[] {
   const alone = typeof json === "object" && json !== null && !Array.isArray(json);
-  const result = v.safeParse(schema, alone ? [json] : json);
+  const result = v.safeParse(interventionsSchema, alone ? [json] : json);
   if (!result.success) {
     // A misspelt key is also a missing one; only the first helps.
     throw describe(result.issues.find(isUnknownKey) ?? result.issues[0]);

@@ -6,6 +6,13 @@ import { parseConfig } from "./config.ts";
 import type { Model } from "./model.ts";
 import { type LoadModelOptions, startModel } from "./read.ts";
 
+export interface FetchModelOptions extends LoadModelOptions {
+  /** What fetches its files, in the place of the global one: a binding's, where they are not on the web. */
+  fetch?: Fetch;
+}
+
+type Fetch = (url: URL) => Promise<Response>;
+
 /**
  * Fetches a checkpoint's folder onto a device of its own: `config.json`, `tokenizer.json` where there is one, and the weights,
  * which are on the device as they arrive. Hashes of a manifest are not compared: web platforms hash only what is in
@@ -13,13 +20,14 @@ import { type LoadModelOptions, startModel } from "./read.ts";
  *
  * @throws ReflowError naming the address and what is wrong with it; `network` where it can't be had
  */
-export async function fetchModel(folder: URL, options: LoadModelOptions = {}): Promise<Model> {
+export async function fetchModel(folder: URL, options: FetchModelOptions = {}): Promise<Model> {
+  const get = getter(options.fetch ?? globalThis.fetch);
   const base = new URL(folder);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   const configUrl = new URL("config.json", base);
   const [configJson, tokenizerJson] = await Promise.all([
-    fetchJson(configUrl),
-    fetchJson(new URL("tokenizer.json", base)),
+    fetchJson(get, configUrl),
+    fetchJson(get, new URL("tokenizer.json", base)),
   ]);
   if (configJson === undefined) {
     throw new ReflowError(
@@ -29,10 +37,10 @@ export async function fetchModel(folder: URL, options: LoadModelOptions = {}): P
     );
   }
   const config = parseConfig(configJson, configUrl.href);
-  const { weights, tensors } = await fetchWeights(base, options.weights);
+  const { weights, tensors } = await fetchWeights(get, base, options.weights);
   try {
     checkTensors(tensors, config, weights);
-    const identity = weights === "int8" ? tensors.metadata.identity : await listedIdentity(base);
+    const identity = weights === "int8" ? tensors.metadata.identity : await listedIdentity(get, base);
     return await startModel({ config, tokenizerJson, identity, weights, tensors }, options);
   } finally {
     await tensors.close();
@@ -40,14 +48,14 @@ export async function fetchModel(folder: URL, options: LoadModelOptions = {}): P
 }
 
 /** What the manifest says of the f32 weights, where there is one. */
-async function listedIdentity(base: URL): Promise<string | undefined> {
-  const manifest = await fetchJson(new URL("manifest.json", base)).catch(() => undefined);
+async function listedIdentity(get: Get, base: URL): Promise<string | undefined> {
+  const manifest = await fetchJson(get, new URL("manifest.json", base)).catch(() => undefined);
   const { files } = (manifest ?? {}) as { files?: Record<string, { sha256?: string }> };
   return files?.[WEIGHT_FILES.f32]?.sha256;
 }
 
 /** Undefined where it isn't there. */
-async function fetchJson(url: URL): Promise<unknown> {
+async function fetchJson(get: Get, url: URL): Promise<unknown> {
   const response = await get(url);
   if (!response) return undefined;
   try {
@@ -66,6 +74,7 @@ async function fetchJson(url: URL): Promise<unknown> {
 
 /** The file that is wanted, or the one that does as well. */
 async function fetchWeights(
+  get: Get,
   base: URL,
   wanted: Weights | undefined,
 ): Promise<{ weights: Weights; tensors: TensorStream }> {
@@ -81,15 +90,18 @@ async function fetchWeights(
 }
 
 /** Undefined where it isn't there. */
-async function get(url: URL): Promise<Response | undefined> {
-  const response = await fetch(url).catch((cause: unknown) => {
-    const message = `${url} can't be fetched: ${(cause as Error).message}`;
-    throw new ReflowError("network", message, "check the address, and whether its server allows this page", {
-      cause,
+type Get = (url: URL) => Promise<Response | undefined>;
+
+function getter(fetch: Fetch): Get {
+  return async (url) => {
+    const response = await fetch(url).catch((cause: unknown) => {
+      const message = `${url} can't be fetched: ${(cause as Error).message}`;
+      const help = "check the address, and whether its server allows this page";
+      throw new ReflowError("network", message, help, { cause });
     });
-  });
-  if (response.ok) return response;
-  await response.body?.cancel();
-  if (response.status === 404) return undefined;
-  throw new ReflowError("network", `${url}: HTTP ${response.status}`, "ask whoever runs the server");
+    if (response.ok) return response;
+    await response.body?.cancel();
+    if (response.status === 404) return undefined;
+    throw new ReflowError("network", `${url}: HTTP ${response.status}`, "ask whoever runs the server");
+  };
 }

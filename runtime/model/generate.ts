@@ -1,13 +1,10 @@
-import { ReflowError } from "../errors.ts";
 import type { Subject } from "../interventions/directions.ts";
 import { prepareRun, type RunOptions } from "../interventions/run.ts";
-import type { StreamingDecoder, Tokenizer } from "../text/tokenizer.ts";
 import { chainHooks, type Hook, type HookSet, hostHooks } from "./hooks.ts";
-import { checkIds, forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
-import { Random } from "./random.ts";
-import { type Logprob, logprobs, Sampler, type SamplingOptions } from "./sampling.ts";
+import { forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
+import type { Logprob, SamplingOptions } from "./sampling.ts";
+import { type Sequence, startSequences } from "./sequence.ts";
 import { RunState } from "./state.ts";
-import { StoppableText } from "./stop.ts";
 import { takeTurn } from "./turn.ts";
 
 /** Text, or token ids. */
@@ -64,17 +61,6 @@ export interface FinishEvent {
 
 export type GenerateEvent = TokenEvent | FinishEvent;
 
-interface Sequence {
-  index: number;
-  /** Prompt and generated tokens: the first `length` are there, and never more than all. */
-  ids: Int32Array;
-  length: number;
-  /** The ids that are there. */
-  seen: Set<number>;
-  random: Random;
-  text: StoppableText;
-}
-
 /**
  * Continues prompts, all at once. Their events alternate, and each prompt's last is its finish event. Prompt and
  * generated tokens together never exceed the context: there a sequence ends with reason `length`. An empty prompt
@@ -89,11 +75,8 @@ export async function* generate(
   prompts: readonly Prompt[],
   options: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
-  const { tokenizer } = subject;
   const { backend, config } = subject.model;
   const { cached = true, signal } = options;
-  const vocabSize = Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
-  const sampler = new Sampler(options, vocabSize);
   const ownHooks = options.hooks && hostHooks(backend, config, options.hooks);
   const sequences = startSequences(subject, prompts, options);
   signal?.throwIfAborted();
@@ -105,9 +88,9 @@ export async function* generate(
   }));
   const { model, hooks: interventions } = await prepareRun(subject, options, passages, signal);
   const hooks = chainHooks(interventions, ownHooks);
-  for (const s of sequences) if (s.length === s.ids.length) yield finished(s, "length");
+  for (const s of sequences) yield* s.begin();
   /** Sequence i of these is in slot i. */
-  const active = sequences.filter((s) => s.length < s.ids.length);
+  const active = sequences.filter((s) => !s.finished);
   if (active.length === 0) return;
 
   const state = runState(model, active, cached, ownHooks !== undefined);
@@ -115,29 +98,10 @@ export async function* generate(
     for (let first = true; active.length > 0; first = false) {
       const run = first || !cached ? runWhole : runLast;
       const rows = await run(model, state, active, signal, hooks);
-      const reasons: (FinishEvent["reason"] | undefined)[] = [];
-      for (const [slot, s] of active.entries()) {
-        const id = sampler.next(rows[slot], s.seen, s.random);
-        if (id === tokenizer?.endOfText) {
-          reasons[slot] = "endOfText";
-        } else {
-          s.ids[s.length++] = id;
-          s.seen.add(id);
-          yield {
-            type: "token",
-            index: s.index,
-            id,
-            text: s.text.push(id),
-            ...reportLogprobs(rows[slot], id),
-          };
-          if (s.text.stopped) reasons[slot] = "stop";
-          else if (s.length === s.ids.length) reasons[slot] = "length";
-        }
-        if (reasons[slot]) yield finished(s, reasons[slot]);
-      }
+      for (const [slot, s] of active.entries()) yield* s.next(rows[slot]);
       // The last sequence takes the place of one that ended.
       for (let slot = active.length - 1; slot >= 0; slot--) {
-        if (!reasons[slot]) continue;
+        if (!active[slot].finished) continue;
         const last = active.pop()!;
         if (slot === active.length) continue;
         active[slot] = last;
@@ -146,80 +110,6 @@ export async function* generate(
     }
   } finally {
     state.free();
-  }
-
-  function reportLogprobs(logits: Float32Array, id: number): Pick<TokenEvent, "logprob" | "topLogprobs"> {
-    if (options.logprobs === undefined) return {};
-    const { logprob, top } = logprobs(logits, id, options.logprobs, vocabSize);
-    return { logprob, topLogprobs: top.map((t) => ({ ...t, text: tokenizer?.tokenText(t.id) ?? "" })) };
-  }
-}
-
-const finished = (s: Sequence, reason: FinishEvent["reason"]): FinishEvent => ({
-  type: "finish",
-  index: s.index,
-  reason,
-  text: s.text.end(),
-});
-
-function startSequences(
-  { model: { config }, tokenizer }: Subject,
-  prompts: readonly Prompt[],
-  options: GenerateOptions,
-): Sequence[] {
-  const { maxTokens = config.context, seed = crypto.getRandomValues(new Uint32Array(1))[0] } = options;
-  const stops = typeof options.stop === "string" ? [options.stop] : (options.stop ?? []);
-  requireCount("maxTokens", maxTokens);
-  requireCount("logprobs", options.logprobs ?? 0);
-  if (!Number.isSafeInteger(seed)) throw new ReflowError("usage", `seed is ${seed}`, "use an integer");
-  if (stops.includes("")) throw new ReflowError("usage", "a stop string is empty", "leave it out");
-  if (stops.length > 0 && !tokenizer) throw noTokenizer("stop strings need one");
-  const occurrences = new Map<string, number>();
-  return prompts.map((prompt, index) => {
-    const ids = promptIds(config, tokenizer, prompt);
-    if (ids.length > config.context) {
-      throw new ReflowError(
-        "data",
-        `prompt ${index} has ${ids.length} tokens, the context ${config.context}`,
-        "shorten the prompt, from its beginning for example",
-      );
-    }
-    const key = ids.join();
-    const occurrence = occurrences.get(key) ?? 0;
-    occurrences.set(key, occurrence + 1);
-    const all = new Int32Array(Math.min(config.context, ids.length + maxTokens));
-    all.set(ids);
-    return {
-      index,
-      ids: all,
-      length: ids.length,
-      seen: new Set(ids),
-      random: new Random(`${seed}/sampling/${occurrence}`),
-      text: new StoppableText(tokenizer?.decoder() ?? silent, stops),
-    };
-  });
-}
-
-const silent: StreamingDecoder = { push: () => "", end: () => "" };
-
-function promptIds(
-  config: InferenceModel["config"],
-  tokenizer: Tokenizer | undefined,
-  prompt: Prompt,
-): Int32Array {
-  if (typeof prompt === "string" && prompt !== "" && !tokenizer) throw noTokenizer("give token ids");
-  const ids = typeof prompt === "string" ? (tokenizer?.encode(prompt) ?? []) : prompt;
-  if (ids.length > 0) return checkIds(config, ids);
-  if (!tokenizer) throw noTokenizer("give at least one token id");
-  return Int32Array.of(tokenizer.endOfText);
-}
-
-const noTokenizer = (help: string): ReflowError =>
-  new ReflowError("usage", "the model has no tokenizer", help);
-
-function requireCount(name: string, value: number): void {
-  if (!(Number.isInteger(value) && value >= 0)) {
-    throw new ReflowError("usage", `${name} is ${value}`, "use a whole number from 0 on");
   }
 }
 

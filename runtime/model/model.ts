@@ -1,5 +1,6 @@
 import type { MatmulOptions } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
+import { type ChanceBand, type ChanceBandOptions, chanceBand } from "../interventions/chance-band.ts";
 import type { Subject } from "../interventions/directions.ts";
 import { prepareRun, type RunOptions } from "../interventions/run.ts";
 import { type SteerEvent, type SteerOptions, steer } from "../interventions/steer.ts";
@@ -21,6 +22,9 @@ import {
 } from "./hooks.ts";
 import { multiply, readTables, type TokenTables, withTable } from "./host-tables.ts";
 import { checkIds, forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
+import { type Lens, type LensOptions, lens } from "./lens.ts";
+import { GenerationPool, type PoolOptions } from "./pool.ts";
+import { type ScoreOptions, scoreTokens, type TokenScore } from "./score.ts";
 import { RunState } from "./state.ts";
 
 /** One sequence of token ids, or several of one length. */
@@ -74,6 +78,11 @@ export class Model implements Disposable {
   /** One line about the device, for people. */
   get device(): string {
     return this.#model.backend.description;
+  }
+
+  /** Bytes on its device: now, and the most so far. */
+  get memory(): { allocated: number; peak: number } {
+    return this.#model.backend.memory();
   }
 
   /** @throws ReflowError `checkpoint` where the checkpoint came without one */
@@ -169,6 +178,19 @@ export class Model implements Disposable {
   }
 
   /**
+   * For many callers at a time: requests that come and go are generated together. It holds memory on the device until it has
+   * drained.
+   *
+   * @throws ReflowError `usage` for options out of range, `memory` where its cache doesn't fit
+   * @example
+   * const pool = model.pool({ slots: 16 });
+   * for await (const event of pool.generate("Once upon a time", { maxTokens: 50 })) process.stdout.write(event.text);
+   */
+  pool(options?: PoolOptions): GenerationPool {
+    return new GenerationPool(this.#subject, options);
+  }
+
+  /**
    * Continues a prompt, or several, twice at once and with the same seed: as the model does, and steered by interventions or a
    * patch.
    *
@@ -251,6 +273,41 @@ export class Model implements Disposable {
    */
   explain(ids: Int32Array | readonly number[], options?: ExplainOptions): Promise<Explanation> {
     return explain(this.#subject, ids, options);
+  }
+
+  /**
+   * Each token of a text, with what the model gives it after those before it.
+   *
+   * @throws ReflowError as {@link Model.forward}
+   */
+  scoreTokens(ids: Int32Array | readonly number[], options?: ScoreOptions): Promise<TokenScore[]> {
+    return scoreTokens(this.#subject, ids, options);
+  }
+
+  /**
+   * The logit lens: what the model would say if no further block came, before the first block and after each, by position. The
+   * last is what it does say.
+   *
+   * @throws ReflowError as {@link Model.forward}; `usage` for positions that aren't there, and interventions after the last block
+   * @example
+   * const { hooks, cells } = await model.lens(model.tokenize("Once upon a"), { positions: [2], top: 1 });
+   * hooks.map((hook, l) => `${hook}: ${cells[l][0].top[0].text}`);
+   */
+  lens(ids: Int32Array | readonly number[], options?: LensOptions): Promise<Lens> {
+    return lens(this.#subject, ids, options);
+  }
+
+  /**
+   * How interventions change the log-probability of a token as the next one after a text, and how others do that are as strong: with
+   * a random direction, of the same length, in the place of each one's own.
+   *
+   * @throws ReflowError as {@link Model.forward}; `usage` for a target that isn't there, and no interventions
+   * @example
+   * const { change, low, high } = await model.chanceBand(model.tokenize("The food was"), { interventions, target: " great" });
+   * change > high; // more than 19 of 20 random directions would
+   */
+  chanceBand(ids: Int32Array | readonly number[], options: ChanceBandOptions): Promise<ChanceBand> {
+    return chanceBand(this.#subject, Int32Array.from(ids), options);
   }
 
   /**

@@ -31,10 +31,13 @@ export interface Logprob {
 export class Sampler {
   readonly #options: Required<SamplingOptions>;
   /** Scratch, by id: penalised logits, and probabilities up to a common factor, 1 being the likeliest's. */
-  readonly #scores: Float32Array;
-  readonly #weights: Float64Array;
+  #scores = new Float32Array();
+  #weights = new Float64Array();
 
-  constructor(options: SamplingOptions, vocabSize: number) {
+  constructor(
+    options: SamplingOptions,
+    readonly vocabSize: number,
+  ) {
     const { temperature = 1, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = options;
     const penalizes = repetitionPenalty > 0 && repetitionPenalty < Infinity;
     require(temperature >= 0 && temperature < Infinity, "temperature", temperature, "0 or more");
@@ -43,8 +46,6 @@ export class Sampler {
     require(minP >= 0 && minP <= 1, "minP", minP, "0 to 1");
     require(penalizes, "repetitionPenalty", repetitionPenalty, "more than 0");
     this.#options = { temperature, topK, topP, minP, repetitionPenalty };
-    this.#scores = new Float32Array(vocabSize);
-    this.#weights = new Float64Array(vocabSize);
   }
 
   /**
@@ -54,6 +55,11 @@ export class Sampler {
    */
   next(logits: Float32Array, seen: Iterable<number>, random: Random): number {
     const { temperature, repetitionPenalty } = this.#options;
+    // Now, for many samplers may wait for their first logits.
+    if (this.#scores.length === 0) {
+      this.#scores = new Float32Array(this.vocabSize);
+      this.#weights = new Float64Array(this.vocabSize);
+    }
     const scores = this.#scores;
     for (let id = 0; id < scores.length; id++) {
       scores[id] = Number.isFinite(logits[id]) ? logits[id] : -Infinity;

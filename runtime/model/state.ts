@@ -156,10 +156,12 @@ export class RunState {
     return frame;
   }
 
-  /** Puts the sequence of slot `from` in the place of that of slot `to`. */
-  move(from: number, to: number): void {
+  /** Puts the sequence of slot `from`, or its first `length` positions, in the place of that of slot `to`. */
+  move(from: number, to: number, length = this.options.context): void {
     for (const cache of [...this.#memory.kCache, ...this.#memory.vCache]) {
-      this.#backend.copy(this.#slots(cache, to, 1), this.#slots(cache, from, 1));
+      const [, context, KD] = cache.shape;
+      const positions = (slot: number) => this.#backend.view(cache, [length, KD], slot * context * KD);
+      this.#backend.copy(positions(to), positions(from));
     }
     this.sequences[to] = this.sequences[from];
   }

@@ -19,7 +19,8 @@ export interface GenePatch {
 
 const SHA256 = "64 hexadecimal digits, the SHA-256 of a model.safetensors,";
 
-const schema = v.strictObject(
+/** As other programs' schemas take it in; {@link parsePatch} has better words for what is wrong. */
+export const patchSchema = v.strictObject(
   {
     model: v.pipe(v.string(SHA256), v.regex(/^[0-9a-f]{64}$/, SHA256)),
     edits: v.array(
@@ -37,7 +38,7 @@ const schema = v.strictObject(
  * @throws ReflowError `usage` naming the field, what it is and what was expected
  */
 export function parsePatch(json: unknown, where = "patch"): GenePatch {
-  const result = v.safeParse(schema, json);
+  const result = v.safeParse(patchSchema, json);
   if (result.success) return result.output;
   // A misspelt key is also a missing one; only the first helps.
   const isUnknown = ({ expected }: { expected: string | null }) => expected === "never";

@@ -108,6 +108,11 @@ export class Tokenizer {
     return this.#vocabulary.tokens.length;
   }
 
+  /** Bytes of the longest token: more of a text than so many times n is more than n tokens. */
+  get longest(): number {
+    return this.#offsets.reduce((most, offset, i) => Math.max(most, offset - (this.#offsets[i - 1] ?? 0)), 0);
+  }
+
   /** The ids of a text, and nothing before or after them. */
   encode(text: string, { allowSpecial = false }: EncodeOptions = {}): Int32Array {
     const ids: number[] = [];

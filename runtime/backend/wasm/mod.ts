@@ -29,6 +29,11 @@ export interface WasmOptions {
    * const backend = await createWasmBackend({ assets: new URL("reflow/", document.baseURI) });
    */
   assets?: URL;
+  /**
+   * The kernels of the best plain build, compiled: where code can't be compiled or fetched, as in Cloudflare's Workers, which
+   * import it. One thread.
+   */
+  module?: WebAssembly.Module;
   /** A build other than the best this engine validates, for tests. */
   build?: Build;
 }
@@ -45,22 +50,23 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
   if (!Number.isInteger(wanted) || wanted < 1 || wanted > 256) {
     throw new ReflowError("usage", `threads is ${wanted}`, "use a whole number from 1 to 256");
   }
-  const shared = options.build ? options.build.endsWith("shared") : wanted > 1 && canShareMemory();
+  const mayShare = wanted > 1 && !options.module && canShareMemory();
+  const shared = options.build ? options.build.endsWith("shared") : mayShare;
   const threads = shared ? wanted : 1;
   const build = options.build ?? chooseBuild(shared);
-  const module = await compileKernels(build, options.assets);
+  const module = options.module ?? (await compileKernels(build, options.assets));
   const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared });
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
-  const worker = options.assets
-    ? new URL("worker.js", options.assets)
-    : new URL("./worker.ts", import.meta.url);
   const workers = await Promise.all(
-    Array.from({ length: threads - 1 }, (_, i) => startWorker(worker, { module, memory, thread: i + 1 })),
+    Array.from({ length: threads - 1 }, (_, i) =>
+      startWorker(options.assets, { module, memory, thread: i + 1 }),
+    ),
   );
   return new WasmBackend(exports as KernelExports, memory, workers, build);
 }
 
-function startWorker(url: URL, start: WorkerStart): Promise<Worker> {
+function startWorker(assets: URL | undefined, start: WorkerStart): Promise<Worker> {
+  const url = assets ? new URL("worker.js", assets) : new URL("./worker.ts", import.meta.url);
   const worker = new Worker(url, { type: "module" });
   return new Promise((resolve, reject) => {
     worker.onmessage = () => resolve(worker);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { quantizeCheckpoint } from "../../../runtime/formats/quantize.ts";
 import { loadModel } from "../../../runtime/mod.ts";
+import { fetchModel } from "../../../runtime/model/fetch.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { writeTinyCheckpoint } from "../../support/tiny-checkpoint.ts";
 import { expectError } from "../formats/support.ts";
@@ -82,3 +83,26 @@ test("what arrives and is wrong, too", async () => {
   await expectError(() => logits(at("wrong")), "checkpoint", /tensor "blocks.0.*" has the shape/);
   await expectError(() => loadModel(at("wrong"), { device: "gpu" as "wasm" }), "checkpoint", /shape/);
 });
+
+test("the files can be had in another way, and the kernels come compiled: as in Cloudflare's Workers", async () => {
+  const folder = await checkpoint("elsewhere");
+  const kernels = readFileSync(new URL("../../../kernels-as/build/relaxed-plain.wasm", import.meta.url));
+  const asked: string[] = [];
+  using model = await fetchModel(new URL("https://nowhere.invalid/tiny"), {
+    device: "wasm",
+    module: await WebAssembly.compile(kernels),
+    async fetch({ pathname }) {
+      asked.push(pathname);
+      const path = join(folder, pathname.replace("/tiny", ""));
+      return existsSync(path) ? new Response(Bun.file(path)) : new Response("no", { status: 404 });
+    },
+  });
+  expect(model.device).toBe("wasm (relaxed-plain, 1 thread)");
+  expect((await model.forward([1, 2])).data).toEqual((await logitsOf(folder, [1, 2])).data);
+  expect(asked).toContain("/tiny/model.safetensors");
+});
+
+async function logitsOf(from: string, ids: number[]) {
+  using model = await loadModel(from, { device: "wasm", threads: 1 });
+  return await model.forward(ids);
+}

@@ -58,7 +58,7 @@ fn main(@builtin(local_invocation_index) i: u32) { few[i] = x(min(i, 7u)); set_x
         opened.push({ ...each, dispose: () => dispose.call(each.backend) });
         return each.backend;
       },
-      { runs: 10 },
+      { runs: 4 },
     );
     test("there was none", async () => {
       expect(opened).not.toBeEmpty();

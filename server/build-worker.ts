@@ -1,0 +1,42 @@
+/** `bun server/build-worker.ts [FOLDER]`: makes what `wrangler.jsonc` deploys, in dist/worker where it isn't said. */
+import { copyFileSync, cpSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/**
+ * Fills a folder with `worker.js`; `kernels.wasm`, a module of its own, since Workers compile no WASM themselves; and
+ * `assets`, with the model that ships.
+ */
+export async function buildWorker(folder: string): Promise<void> {
+  rmSync(folder, { recursive: true, force: true });
+  await Bun.build({
+    entrypoints: [join(root, "server/worker.ts")],
+    outdir: folder,
+    target: "browser",
+    conditions: ["workerd", "worker"],
+    minify: true,
+    // What only other hosts have, and import when they need it.
+    external: ["node:*", "webgpu"],
+    plugins: [
+      {
+        name: "kernels",
+        setup(build) {
+          build.onResolve({ filter: /\.wasm$/ }, () => ({ path: "./kernels.wasm", external: true }));
+        },
+      },
+    ],
+  });
+  copyFileSync(join(root, "kernels-as/build/relaxed-plain.wasm"), join(folder, "kernels.wasm"));
+  cpSync(join(root, "server/model"), join(folder, "assets/model"), { recursive: true });
+}
+
+if (import.meta.main) {
+  const folder = process.argv[2] ?? join(root, "dist/worker");
+  await buildWorker(folder);
+  for (const name of ["worker.js", "kernels.wasm"]) {
+    const path = join(folder, name);
+    console.log(`${path}  ${(statSync(path).size / 1024).toFixed(0)} KiB`);
+  }
+}

@@ -1,0 +1,102 @@
+/** What `bun run server` and `deno task server` take. */
+import { mkdirSync, readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Command, InvalidArgumentError } from "commander";
+import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
+import { ReflowError } from "../runtime/errors.ts";
+
+export interface Options {
+  host: string;
+  port: number;
+  name?: string;
+  key?: string[];
+  cors: string[];
+  rate?: number;
+  slots?: number;
+  queue?: number;
+  device?: DeviceName;
+  precision?: "f32" | "f16";
+  threads?: number;
+  text?: string;
+  patches: string;
+}
+
+/** The model that ships. */
+const SHIPPED = fileURLToPath(new URL("model", import.meta.url));
+
+export function command(serve: (checkpoint: string, options: Options) => Promise<void>): Command {
+  return new Command("server")
+    .description("Serve a model over HTTP: OpenAI's completions, steering, reading, and the playground at /.")
+    .argument(
+      "[checkpoint]",
+      "a checkpoint's folder, or a run's for its newest (the small model that ships)",
+      SHIPPED,
+    )
+    .option("--host <address>", "to listen on; 0.0.0.0 for every one", "127.0.0.1")
+    .option("--port <n>", "0 for any that is free", count(0), 8080)
+    .option("--name <text>", "what clients call the model (the folder's name)")
+    .option(
+      "--key <keys...>",
+      "of clients, one of which each request then needs; also REFLOW_KEYS, with commas",
+    )
+    .option("--cors <origins...>", "whose pages may ask: https://example.org, or *", [])
+    .option("--rate <n>", "requests a minute, of each key or address (no limit)", count(1))
+    .option("--slots <n>", "sequences at once (what 512 MiB hold, 64 at most)", count(1))
+    .option("--queue <n>", "requests that wait for a slot (256)", count(0))
+    .option("--device <name>", "auto, wasm, webgpu, webgpu:N (auto: a GPU where there is one)", device)
+    .option("--precision <type>", "of a GPU's products: f32, f16 (f32)", precision)
+    .option("--threads <n>", "of the CPU (every core)", count(1))
+    .option("--text <file>", "held-out text, that probes read and interventions are measured on")
+    .option("--patches <file>", "where named gene patches are kept", "runs/patches.sqlite")
+    .addHelpText("after", "\nExample: bun run server runs/tiny --port 8000 --key secret")
+    .action(serve);
+}
+
+/** Of the flag and of the environment. */
+export const keysOf = ({ key = [] }: Options): string[] => [
+  ...key,
+  ...(process.env.REFLOW_KEYS ?? "").split(",").filter((each) => each !== ""),
+];
+
+export function nameOf(checkpoint: string, { name }: Options): string {
+  return name ?? (checkpoint === SHIPPED ? "nano" : basename(checkpoint.replace(/\/+$/, "")));
+}
+
+/** @throws ReflowError `data` where it can't be read */
+export function textOf({ text }: Options): string | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return readFileSync(text, "utf8");
+  } catch (cause) {
+    throw new ReflowError("data", `${text} can't be read: ${(cause as Error).message}`, "give a text file", {
+      cause,
+    });
+  }
+}
+
+/** The file's path, its folder being there. */
+export function patchesFile({ patches }: Options): string {
+  mkdirSync(dirname(join(patches)), { recursive: true });
+  return patches;
+}
+
+function count(least: number) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`A whole number from ${least} on was expected.`);
+  };
+}
+
+function device(text: string): DeviceName {
+  if (isDeviceName(text)) return text;
+  throw new InvalidArgumentError(
+    "Use auto, wasm, webgpu, or webgpu:N of those that `bun run cli devices` lists.",
+  );
+}
+
+function precision(text: string): "f32" | "f16" {
+  if (text === "f32" || text === "f16") return text;
+  throw new InvalidArgumentError("Use f32 or f16.");
+}

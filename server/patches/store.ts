@@ -1,0 +1,61 @@
+/** Named gene patches, kept across restarts. */
+import { ReflowError } from "../../runtime/errors.ts";
+import { show } from "../../runtime/interventions/spec.ts";
+import { type GenePatch, parsePatch } from "../../runtime/patches/patch.ts";
+
+/** Where texts are kept by name: `memoryTexts`, `sqliteTexts`, `kvTexts`. */
+export interface Texts {
+  /** All names, in any order. */
+  names(): Promise<string[]>;
+  get(name: string): Promise<string | undefined>;
+  put(name: string, text: string): Promise<void>;
+  delete(name: string): Promise<void>;
+}
+
+/** Every function that takes a name throws ReflowError `usage` for one that no patch can have. */
+export interface PatchStore {
+  /** Every name, sorted. */
+  list(): Promise<string[]>;
+  /** Undefined where there is none of this name. */
+  get(name: string): Promise<GenePatch | undefined>;
+  /** Replaces what has the name. */
+  put(name: string, patch: GenePatch): Promise<void>;
+  /** Whether there was one. */
+  delete(name: string): Promise<boolean>;
+}
+
+export function patchStore(texts: Texts): PatchStore {
+  const get = async (name: string) => texts.get(checked(name));
+  return {
+    list: async () => (await texts.names()).sort(),
+    async get(name) {
+      const text = await get(name);
+      return text === undefined ? undefined : parsePatch(JSON.parse(text), name);
+    },
+    put: async (name, patch) => texts.put(checked(name), JSON.stringify(patch)),
+    async delete(name) {
+      if ((await get(name)) === undefined) return false;
+      await texts.delete(name);
+      return true;
+    },
+  };
+}
+
+/** What paths, stores and logs carry as it is, and nobody takes for a path. */
+function checked(name: string): string {
+  if (/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/.test(name) && !name.includes("..")) return name;
+  const help =
+    "use at most 64 letters, digits, single dots, dashes and underscores, a letter or a digit first";
+  throw new ReflowError("usage", `${show(name)} is no name for a patch`, help);
+}
+
+/** For servers that needn't remember. */
+export function memoryTexts(): Texts {
+  const texts = new Map<string, string>();
+  return {
+    names: async () => [...texts.keys()],
+    get: async (name) => texts.get(name),
+    put: async (name, text) => void texts.set(name, text),
+    delete: async (name) => void texts.delete(name),
+  };
+}

@@ -1,0 +1,269 @@
+/** `POST /v1/completions` and the models, as OpenAI's clients know them. */
+import { Hono } from "hono";
+import { parameterCount } from "../../runtime/model/config.ts";
+import type { FinishEvent, GenerateEvent, GenerateOptions } from "../../runtime/model/generate.ts";
+import type { Model } from "../../runtime/model/model.ts";
+import type { Account } from "../middleware/account.ts";
+import { Refusal } from "../middleware/errors.ts";
+import {
+  type Choice,
+  type Completion,
+  type CompletionRequest,
+  completion,
+  completionRequest,
+  type Logprobs,
+  modelCard,
+  modelList,
+} from "../schemas/completions.ts";
+import { MOST } from "../schemas/fields.ts";
+import type { AppEnv, Tools } from "../services.ts";
+import { changesOf, checkModel, idsOf, samplingOf, someSeed } from "./requests.ts";
+import { departureOf, merge, stream } from "./streams.ts";
+import { body, describe } from "./validate.ts";
+
+const tag = "OpenAI";
+
+export function completionRoutes(tools: Tools) {
+  return new Hono<AppEnv>()
+    .post(
+      "/v1/completions",
+      describe("Continue a text", {
+        tag,
+        description:
+          "As OpenAI's, with `interventions` and `patch`. Choice j of `n` is what `seed` + j gives, alone or among others.",
+        answer: completion,
+        streams: "With `stream`: completions with what is new, then `[DONE]`",
+      }),
+      body(completionRequest),
+      async (c) => {
+        const request = c.req.valid("json");
+        checkModel(tools, request.model);
+        const departure = departureOf(c);
+        const run = await start(tools, request, departure.signal);
+        c.var.account.tokens += run.usage.prompt_tokens;
+        if (request.stream) return stream(c, chunks(run, request, c.var.account), departure);
+        return c.json(await whole(run, c.var.account));
+      },
+    )
+    .get("/v1/models", describe("The models", { tag, answer: modelList }), (c) =>
+      c.json({ object: "list" as const, data: [cardOf(tools)] }),
+    )
+    .get("/v1/models/:id", describe("A model", { tag, answer: modelCard }), (c) => {
+      checkModel(tools, c.req.param("id"));
+      return c.json(cardOf(tools));
+    });
+}
+
+/** When this server began. */
+const created = Math.floor(Date.now() / 1000);
+
+function cardOf({ model, name }: Tools) {
+  return {
+    id: name,
+    object: "model" as const,
+    created,
+    owned_by: "reflow",
+    checkpoint: model.checkpoint ?? null,
+    config: { ...model.config } as Record<string, unknown>,
+    parameters: parameterCount(model.config),
+    tokens: Math.min(model.tokenizer.vocabSize, model.config.vocab_size),
+    device: model.device,
+  };
+}
+
+/** What is new of a choice, and whether that is a token. */
+interface Piece {
+  choice: Choice;
+  token: boolean;
+}
+
+/** A completion's choices, in the making. */
+interface Run {
+  model: Model;
+  head: Pick<Completion, "id" | "object" | "created" | "model">;
+  choices: number;
+  usage: { prompt_tokens: number; completion_tokens: number; total_tokens: number };
+  pieces: AsyncGenerator<Piece, void, undefined>;
+}
+
+async function start(tools: Tools, request: CompletionRequest, signal: AbortSignal): Promise<Run> {
+  const { model, pool, name } = tools;
+  const { n, echo, logprobs, seed = someSeed() } = request;
+  const prompts = promptsOf(request.prompt).map((prompt) => idsOf(model, prompt));
+  checkCounts(request, prompts.length);
+  const changes = await changesOf(tools, request);
+  const options: GenerateOptions = {
+    ...samplingOf(request),
+    ...changes,
+    maxTokens: request.max_tokens,
+    logprobs,
+    signal,
+  };
+  const echoes = echo ? await Promise.all(prompts.map((ids) => echoOf(tools, ids, options))) : [];
+  const runs = prompts.flatMap((ids, p) =>
+    Array.from({ length: n }, (_, j) => {
+      const events = pool.generate(ids, { ...options, seed: seed + j });
+      return piecesOf(model, events, { index: p * n + j, echo: echoes[p], scored: logprobs !== undefined });
+    }),
+  );
+  const prompt_tokens = prompts.reduce((sum, { length }) => sum + Math.max(1, length), 0);
+  return {
+    model,
+    head: {
+      id: `cmpl-${crypto.randomUUID()}`,
+      object: "text_completion",
+      created: Math.floor(Date.now() / 1000),
+      model: name,
+    },
+    choices: runs.length,
+    usage: { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens },
+    pieces: runs.length === 1 ? runs[0] : merge(runs),
+  };
+}
+
+function promptsOf(prompt: CompletionRequest["prompt"]): (string | number[])[] {
+  if (typeof prompt === "string") return [prompt];
+  return typeof prompt[0] === "number" ? [prompt as number[]] : (prompt as (string | number[])[]);
+}
+
+function checkCounts({ n, best_of = n }: CompletionRequest, prompts: number): void {
+  const refuse = (message: string, help: string, param: string) =>
+    new Refusal(400, "usage", message, help, { param });
+  if (best_of !== n)
+    throw refuse(`best_of is ${best_of}, n ${n}`, "leave best_of out: every choice is given", "best_of");
+  if (prompts * n > MOST.sequences) {
+    throw refuse(`${prompts} prompts times ${n} choices`, `ask for ${MOST.sequences} choices at most`, "n");
+  }
+}
+
+/** Bytes of a token that is a part of a character, as OpenAI writes them. */
+function tokenName(model: Model, id: number): string {
+  const text = model.tokenizer.tokenText(id);
+  if (!text.includes("\ufffd")) return text;
+  const bytes = Array.from(
+    model.tokenizer.tokenBytes(id),
+    (byte) => `\\x${byte.toString(16).padStart(2, "0")}`,
+  );
+  return `bytes:${bytes.join("")}`;
+}
+
+interface Scored {
+  id: number;
+  logprob?: number;
+  topLogprobs?: readonly { id: number; logprob: number }[];
+}
+
+/** OpenAI's shape, of tokens the first of whose texts begins at `offset`. */
+function logprobsOf(model: Model, tokens: readonly Scored[], offset: number): Logprobs {
+  const top = tokens.map(({ topLogprobs }) =>
+    topLogprobs
+      ? Object.fromEntries(topLogprobs.map(({ id, logprob }) => [tokenName(model, id), logprob]))
+      : null,
+  );
+  let at = offset;
+  return {
+    tokens: tokens.map(({ id }) => tokenName(model, id)),
+    token_logprobs: tokens.map(({ logprob }) => logprob ?? null),
+    top_logprobs: top.some((each) => each && Object.keys(each).length > 0) ? top : null,
+    text_offset: tokens.map(({ id }) => {
+      const here = at;
+      at += model.tokenizer.tokenText(id).length;
+      return here;
+    }),
+  };
+}
+
+/** A prompt, as it is given back. */
+interface Echo {
+  text: string;
+  logprobs: Logprobs | null;
+}
+
+async function echoOf(
+  { model, gate }: Tools,
+  ids: Int32Array,
+  { logprobs: top, interventions, patch, reference, signal }: GenerateOptions,
+): Promise<Echo> {
+  const text = model.tokenizer.decode(ids);
+  if (top === undefined || ids.length === 0) return { text, logprobs: null };
+  const options = { top, interventions, patch, reference, signal };
+  const scores = await gate.run(() => model.scoreTokens(ids, options), signal);
+  const tokens = scores.map(({ id, logprob, top }) => ({
+    id,
+    logprob,
+    topLogprobs: logprob === undefined ? undefined : top,
+  }));
+  return { text, logprobs: logprobsOf(model, tokens, 0) };
+}
+
+async function* piecesOf(
+  model: Model,
+  events: AsyncGenerator<GenerateEvent, void, undefined>,
+  { index, echo, scored }: { index: number; echo: Echo | undefined; scored: boolean },
+): AsyncGenerator<Piece, void, undefined> {
+  const nothing = { index, text: "", logprobs: null, finish_reason: null };
+  if (echo) yield { choice: { ...nothing, ...echo }, token: false };
+  let offset = echo?.text.length ?? 0;
+  for await (const event of events) {
+    const { text } = event;
+    if (event.type === "finish") {
+      yield { choice: { ...nothing, text, finish_reason: finishReason(event) }, token: false };
+    } else {
+      const logprobs = scored ? logprobsOf(model, [event], offset) : null;
+      offset += model.tokenizer.tokenText(event.id).length;
+      yield { choice: { ...nothing, text, logprobs }, token: true };
+    }
+  }
+}
+
+const finishReason = ({ reason }: FinishEvent): "stop" | "length" =>
+  reason === "length" ? "length" : "stop";
+
+function account({ usage }: Run, account: Account): void {
+  usage.completion_tokens++;
+  usage.total_tokens++;
+  account.tokens++;
+}
+
+/** The events of a stream. */
+async function* chunks(
+  run: Run,
+  { stream_options }: CompletionRequest,
+  counted: Account,
+): AsyncGenerator<Completion, void, undefined> {
+  const { head, pieces, usage } = run;
+  for await (const { choice, token } of pieces) {
+    if (token) account(run, counted);
+    // Text lags behind tokens: where it does there may be nothing to say.
+    if (choice.text !== "" || choice.logprobs || choice.finish_reason) yield { ...head, choices: [choice] };
+  }
+  if (stream_options?.include_usage) yield { ...head, choices: [], usage };
+}
+
+async function whole(run: Run, counted: Account): Promise<Completion> {
+  const { head, pieces, usage } = run;
+  const found = Array.from({ length: run.choices }, (): Choice[] => []);
+  for await (const { choice, token } of pieces) {
+    if (token) account(run, counted);
+    found[choice.index].push(choice);
+  }
+  const choices = found.map((parts, index): Choice => {
+    const scored = parts.flatMap(({ logprobs }) => logprobs ?? []);
+    return {
+      index,
+      text: parts.map(({ text }) => text).join(""),
+      logprobs: scored.length > 0 ? joined(scored) : null,
+      finish_reason: parts.at(-1)!.finish_reason,
+    };
+  });
+  return { ...head, choices, usage };
+}
+
+const joined = (parts: readonly Logprobs[]): Logprobs => ({
+  tokens: parts.flatMap(({ tokens }) => tokens),
+  token_logprobs: parts.flatMap(({ token_logprobs }) => token_logprobs),
+  top_logprobs: parts.some(({ top_logprobs }) => top_logprobs)
+    ? parts.flatMap(({ tokens, top_logprobs }) => top_logprobs ?? tokens.map(() => null))
+    : null,
+  text_offset: parts.flatMap(({ text_offset }) => text_offset),
+});

@@ -1,0 +1,129 @@
+/** Requests in the runtime's terms. */
+import { ReflowError } from "../../runtime/errors.ts";
+import { tokenOf } from "../../runtime/interventions/expression.ts";
+import type { RunOptions } from "../../runtime/interventions/run.ts";
+import { wrong } from "../../runtime/interventions/spec.ts";
+import type { GenerateOptions } from "../../runtime/model/generate.ts";
+import type { Model } from "../../runtime/model/model.ts";
+import type { GenePatch } from "../../runtime/patches/patch.ts";
+import { Refusal } from "../middleware/errors.ts";
+import type { Services, Tools } from "../services.ts";
+
+/** @throws Refusal 404 for the name of a model that isn't here */
+export function checkModel({ name }: Services, asked: string | undefined): void {
+  if (asked === undefined || asked === name) return;
+  const message = `there is no model ${JSON.stringify(asked.slice(0, 100))}`;
+  throw new Refusal(404, "model_not_found", message, `this server has ${JSON.stringify(name)}`, {
+    param: "model",
+  });
+}
+
+/**
+ * A prompt's ids; none where it is empty.
+ *
+ * @throws ReflowError `data` for more tokens than the context holds: of text that can't but have as many before they are counted
+ */
+export function idsOf(model: Model, prompt: string | readonly number[], where = "prompt"): Int32Array {
+  const { context } = model.config;
+  const tooLong = (what: string) =>
+    new ReflowError(
+      "data",
+      `${where} has ${what}, the context ${context} tokens`,
+      "shorten it, from its beginning for example",
+    );
+  if (typeof prompt !== "string") {
+    if (prompt.length > context) throw tooLong(`${prompt.length} tokens`);
+    return Int32Array.from(prompt);
+  }
+  // Each character is a byte at least.
+  if (prompt.length > context * model.tokenizer.longest) throw tooLong(`${prompt.length} characters`);
+  const ids = model.tokenize(prompt);
+  if (ids.length > context) throw tooLong(`${ids.length} tokens`);
+  return ids;
+}
+
+/** The same of something that is looked at, of which there must be something. */
+export function someIdsOf(model: Model, input: string | readonly number[], where: string): Int32Array {
+  const ids = idsOf(model, input, where);
+  if (ids.length > 0) return ids;
+  throw new ReflowError("data", `${where} is empty`, "give one token at least");
+}
+
+/** @throws ReflowError `usage` for what isn't a token */
+export function tokenIdOf({ config, tokenizer }: Model, token: string | number, where = "target"): number {
+  const rows = Math.min(tokenizer.vocabSize, config.vocab_size);
+  if (typeof token === "string") return tokenOf(tokenizer, token, { where, rows });
+  if (token < rows) return token;
+  throw wrong(where, token, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
+}
+
+/** Tokens of a reference text that interventions are measured on. */
+const REFERENCE_TOKENS = 1024;
+/** Its characters: what comes after them is beyond these tokens in any text that is one. */
+const REFERENCE_CHARACTERS = 16 * REFERENCE_TOKENS;
+
+/** A request's own text, or the server's, as far as it is measured on. */
+export function referenceOf(
+  { model, reference }: Services,
+  text: string | undefined,
+): Int32Array | undefined {
+  const ids = text === undefined ? reference : model.tokenize(text.slice(0, REFERENCE_CHARACTERS));
+  return ids?.subarray(0, REFERENCE_TOKENS);
+}
+
+interface Changes {
+  interventions?: RunOptions["interventions"];
+  patch?: string | { expression: string } | GenePatch;
+  reference?: string;
+}
+
+/** @throws Refusal 404 for the name of a patch that isn't here; ReflowError for one that can't be read */
+export async function changesOf(tools: Tools, changes: Changes): Promise<RunOptions> {
+  const { interventions, patch, reference } = changes;
+  return {
+    interventions,
+    patch: patch === undefined ? undefined : await patchOf(tools, patch),
+    reference: interventions && referenceOf(tools, reference),
+  };
+}
+
+export async function patchOf(
+  { model, patches, gate }: Tools,
+  patch: NonNullable<Changes["patch"]>,
+): Promise<GenePatch> {
+  if (typeof patch !== "string") {
+    return "expression" in patch ? gate.run(() => model.createPatch(patch.expression)) : patch;
+  }
+  const found = await patches.get(patch);
+  if (found) return found;
+  throw new Refusal(
+    404,
+    "patch_not_found",
+    `there is no patch ${JSON.stringify(patch.slice(0, 80))}`,
+    "GET /v1/patches lists them",
+    {
+      param: "patch",
+    },
+  );
+}
+
+interface Sampling {
+  temperature?: number;
+  top_p?: number;
+  top_k?: number;
+  min_p?: number;
+  repetition_penalty?: number;
+  stop?: string | string[];
+}
+
+export const samplingOf = (request: Sampling): GenerateOptions => ({
+  temperature: request.temperature,
+  topP: request.top_p,
+  topK: request.top_k,
+  minP: request.min_p,
+  repetitionPenalty: request.repetition_penalty,
+  stop: request.stop,
+});
+
+/** Where a request doesn't say. */
+export const someSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0];

@@ -1,0 +1,54 @@
+import * as v from "valibot";
+import { inlinePatch, maybe, patch, someText, text, tokenText } from "./fields.ts";
+
+export const patchRequest = v.pipe(
+  v.strictObject({ name: someText, patch }),
+  v.metadata({ ref: "PatchRequest" }),
+);
+export const namedPatch = v.pipe(
+  v.object({ name: v.string(), ...inlinePatch.entries }),
+  v.metadata({ ref: "NamedPatch" }),
+);
+export const patchList = v.object({
+  object: v.literal("list"),
+  data: v.array(v.object({ name: v.string() })),
+});
+export const deleted = v.object({ name: v.string(), deleted: v.literal(true) });
+
+export const blastRadiusRequest = v.pipe(
+  v.strictObject({
+    /** Whose predictions are compared; the server's own reference where it isn't said. */
+    text: maybe(text),
+  }),
+  v.metadata({ ref: "BlastRadiusRequest" }),
+);
+export const previewRequest = v.pipe(
+  v.strictObject({ patch, text: maybe(text) }),
+  v.metadata({ ref: "PreviewRequest" }),
+);
+const token = v.object(tokenText);
+const near = v.array(v.object({ ...tokenText, cosine: v.number() }));
+export const blastRadius = v.pipe(
+  v.object({
+    bytes: v.number(),
+    edits: v.number(),
+    edited: v.object({
+      count: v.number(),
+      most: v.array(v.object({ ...tokenText, before: near, after: near })),
+    }),
+    neighbours: v.object({
+      top: v.number(),
+      of: v.number(),
+      moved: v.number(),
+      most: v.array(v.object({ ...tokenText, gained: v.array(token), lost: v.array(token) })),
+    }),
+    divergence: v.optional(
+      v.object({
+        positions: v.number(),
+        mean: v.number(),
+        worst: v.array(v.object({ position: v.number(), kl: v.number() })),
+      }),
+    ),
+  }),
+  v.metadata({ ref: "BlastRadius" }),
+);

@@ -1,0 +1,5 @@
+/** Workers import WASM compiled. */
+declare module "*.wasm" {
+  const module: WebAssembly.Module;
+  export default module;
+}

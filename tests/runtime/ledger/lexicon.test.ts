@@ -1,0 +1,104 @@
+import { expect, test } from "bun:test";
+import { Lexicon } from "../../../runtime/ledger/lexicon.ts";
+import { principalPlane } from "../../../runtime/ledger/plane.ts";
+import { neighbours } from "../../../runtime/model/neighbours.ts";
+import { principal } from "../../../runtime/probes/eigen.ts";
+import { combine, dot, norm, SEA, setUp, THE, WAS } from "../interventions/support.ts";
+
+test("a token is its row of R, the largest signals first", async () => {
+  const { model, row } = await setUp();
+  const lexicon = await Lexicon.of(model);
+  const recipe = row("recipe", SEA);
+  const { id, text, length, recipe: listed } = lexicon.token(lexicon.find(" sea"), { count: 3 });
+  expect([id, text]).toEqual([SEA, " sea"]);
+  expect(length).toBeCloseTo(norm(recipe), 5);
+  const order = [...recipe.keys()].sort((a, b) => Math.abs(recipe[b]) - Math.abs(recipe[a]));
+  expect(listed.map(({ signal }) => signal)).toEqual(order.slice(0, 3));
+  for (const { signal, weight } of listed) expect(weight).toBeCloseTo(recipe[signal], 6);
+});
+
+test("a signal is its column, both ends of it, padding left out", async () => {
+  const { model, row } = await setUp();
+  const lexicon = await Lexicon.of(model);
+  const column = Array.from({ length: 290 }, (_, id) => row("recipe", id)[5]);
+  const order = [...column.keys()].sort((a, b) => column[b] - column[a]);
+  const { most, least, used, written, unit } = lexicon.signal(5, { count: 4 });
+  expect(most.map(({ id }) => id)).toEqual(order.slice(0, 4));
+  expect(least.map(({ id }) => id)).toEqual(order.toReversed().slice(0, 4));
+  expect(used).toBeCloseTo(norm(column), 4);
+  expect(written!).toBeCloseTo(norm(row("basis", 5)), 5);
+  expect(unit).toBe("signal");
+});
+
+test("neighbours, over recipes and over what they write", async () => {
+  const { model, values, config, row } = await setUp();
+  const lexicon = await Lexicon.of(model);
+  const S = config.n_signals!;
+  const expected = neighbours(values.get("recipe")!, S, { id: SEA, rows: 290, count: 5 });
+  const found = await lexicon.neighbours(SEA, { count: 5 });
+  expect(found.map(({ id }) => id)).toEqual(expected.map(({ id }) => id));
+  expect(found[0].cosine).toBeCloseTo(expected[0].cosine, 5);
+
+  const embed = (id: number) =>
+    combine(...row("recipe", id).map((r, s) => [r, row("basis", s)] as [number, number[]]));
+  const e = embed(SEA);
+  const [nearest] = await lexicon.neighbours(SEA, { space: "embedding", count: 1 });
+  const other = embed(nearest.id);
+  expect(nearest.cosine).toBeCloseTo(dot(e, other) / (norm(e) * norm(other)), 4);
+});
+
+test("arithmetic leaves the sum's own tokens out", async () => {
+  const { model, row } = await setUp();
+  const lexicon = await Lexicon.of(model);
+  const { terms, nearest } = await lexicon.algebra("sea - 0.5 * was", { count: 290 });
+  expect(terms.map(({ id, coefficient }) => [id, coefficient])).toEqual([
+    [SEA, 1],
+    [WAS, -0.5],
+  ]);
+  expect(nearest).toHaveLength(288);
+  const sum = combine([1, row("recipe", SEA)], [-0.5, row("recipe", WAS)]);
+  const the = row("recipe", THE);
+  const { cosine } = nearest.find(({ id }) => id === THE)!;
+  expect(cosine).toBeCloseTo(dot(sum, the) / (norm(sum) * norm(the)), 5);
+  expect(lexicon.algebra("sea - sea")).rejects.toThrow("adds up to zero");
+});
+
+test("of a model without recipes, dimensions stand for signals", async () => {
+  const { model } = await setUp("gpt2-new");
+  const lexicon = await Lexicon.of(model);
+  const { unit, written } = lexicon.signal(0);
+  expect([unit, written]).toEqual(["dimension", undefined]);
+  const both = ["recipe", "embedding"] as const;
+  const [a, b] = await Promise.all(both.map((space) => lexicon.neighbours(SEA, { space })));
+  expect(a).toEqual(b);
+});
+
+test("what isn't there is refused", async () => {
+  const { model, config } = await setUp();
+  const lexicon = await Lexicon.of(model);
+  expect(() => lexicon.token(290)).toThrow("token is 290: one of 290 tokens");
+  expect(() => lexicon.signal(config.n_signals!)).toThrow("signal is");
+  expect(() => lexicon.find("king queen")).toThrow("tokens");
+  expect(lexicon.neighbours(-1)).rejects.toThrow("token is -1");
+});
+
+test("the map shows words alone, in the plane of their unit recipes", async () => {
+  const { model } = await setUp();
+  const { points, shares } = await (await Lexicon.of(model)).map({ count: 8 });
+  expect(points).toHaveLength(8);
+  for (const { text } of points) expect(text).toMatch(/^ [a-z]{2,}$/);
+  for (const { x, y } of points) expect(Math.hypot(x, y)).toBeLessThan(2);
+  expect(shares[0]).toBeGreaterThanOrEqual(shares[1]);
+});
+
+test("the plane is the one that the eigenvalue problem gives", async () => {
+  const [n, C] = [30, 6];
+  // Spreads of 6, 5, … 1: directions that differ are found well within the rounds.
+  const rows = Float32Array.from({ length: n * C }, (_, at) => (C - (at % C)) * Math.sin(at * at + 1));
+  const exact = principal({ rows: n, columns: C, data: rows.slice() }, 2);
+  const { coordinates, shares } = await principalPlane(rows.slice(), C);
+  for (let i = 0; i < 2 * n; i++)
+    expect(Math.abs(coordinates[i])).toBeCloseTo(Math.abs(exact.coordinates[i]), 2);
+  expect(shares[0]).toBeCloseTo(exact.shares[0], 4);
+  expect(shares[1]).toBeCloseTo(exact.shares[1], 4);
+});

@@ -1,0 +1,162 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { hc } from "hono/client";
+import { loadModel } from "../../runtime/mod.ts";
+import type { Model } from "../../runtime/model/model.ts";
+import { type AppType, createApp } from "../../server/app.ts";
+import { memoryTexts, patchStore } from "../../server/patches/store.ts";
+import type { Services } from "../../server/services.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { Api, post } from "./api.ts";
+import { apiTests } from "./api-suite.ts";
+
+let model: Model;
+let services: Services;
+let app: AppType;
+const serve = (more: Partial<Services> = {}) => createApp({ ...services, ...more });
+const apiOf = (app: AppType) => new Api(async (request) => app.fetch(request));
+
+beforeAll(async () => {
+  const folder = temporaryFolder();
+  await writeTinyCheckpoint(`${folder}/tiny`);
+  model = await loadModel(`${folder}/tiny`, { device: "wasm", threads: 1 });
+  services = {
+    model,
+    name: "tiny",
+    pool: model.pool({ slots: 8 }),
+    patches: patchStore(memoryTexts()),
+    keys: [],
+    origins: [],
+    log() {},
+  };
+  app = serve();
+});
+afterAll(() => model.dispose());
+
+describe("every server", () => {
+  for (const [name, run] of Object.entries(apiTests)) test(name, () => run(apiOf(app)));
+});
+
+test("a completion is the model's own, to the letter", async () => {
+  const prompt = "the king";
+  let text = "";
+  const logprobs: number[] = [];
+  const options = { maxTokens: 12, seed: 5, temperature: 0.8, topK: 20, topP: 0.9, logprobs: 0 };
+  for await (const event of model.generate(prompt, options)) {
+    text += event.text;
+    if (event.type === "token") logprobs.push(event.logprob!);
+  }
+  const request = { prompt, max_tokens: 12, seed: 5, temperature: 0.8, top_k: 20, top_p: 0.9, logprobs: 0 };
+  const { body } = await apiOf(app).post("/v1/completions", request);
+  expect(body.choices[0].text).toBe(text);
+  body.choices[0].logprobs.token_logprobs.forEach((logprob: number, i: number) => {
+    expect(logprob).toBeCloseTo(logprobs[i], 5);
+  });
+});
+
+test("the typed client knows routes, requests and answers", async () => {
+  const client = hc<AppType>("http://reflow.test", {
+    fetch: async (input: RequestInfo | URL, init?: RequestInit) => app.fetch(new Request(input, init)),
+  });
+  const response = await client.v1.steer.$post({
+    json: {
+      prompt: "the king",
+      max_tokens: 2,
+      interventions: [{ op: "add", target: { token: " and" }, hook: "hook_embed", strength: 1 }],
+    },
+  });
+  const steered = await response.json();
+  const written: string = steered.steered.text + steered.default.text;
+  expect(written.length).toBeGreaterThan(0);
+  const neighbours = await client.v1.neighbours.$get({ query: { token: " of", k: "2" } });
+  const near: { cosine: number }[] = (await neighbours.json()).neighbours;
+  expect(near).toHaveLength(2);
+});
+
+test("every route but health and the page needs a key, where there are any", async () => {
+  const api = apiOf(
+    serve({ keys: ["secret"], assets: (path) => (path === "/" ? new Response("page") : undefined) }),
+  );
+  const { body: document } = await api.get("/openapi.json", { headers: { authorization: "Bearer secret" } });
+  const open = ["/livez", "/readyz"];
+  for (const [path, methods] of Object.entries(document.paths)) {
+    for (const method of Object.keys(methods as object)) {
+      const { status } = await api.get(path.replace(/\{\w+\}/, "1"), { method: method.toUpperCase() });
+      expect([path, method, status]).toEqual([path, method, open.includes(path) ? 200 : 401]);
+    }
+  }
+  expect((await api.get("/")).body).toBe("page");
+});
+
+test("a client that leaves a stream frees its slot within a token", async () => {
+  const left = new AbortController();
+  const request = { prompt: "the", max_tokens: 40, temperature: 1, seed: 1, stream: true, n: 4 };
+  const response = await app.request("/v1/completions", { ...post(request), signal: left.signal });
+  const reader = response.body!.getReader();
+  await reader.read();
+  expect(services.pool.stats().active).toBe(4);
+  await reader.cancel();
+  await until(() => services.pool.stats().active === 0);
+  const { tokens } = services.pool.stats();
+  await Bun.sleep(20);
+  expect(services.pool.stats().tokens).toBe(tokens);
+});
+
+test("a client that leaves before the answer is done frees its slot too", async () => {
+  const left = new AbortController();
+  const request = { prompt: Array(16).fill("the"), max_tokens: 40, n: 4 };
+  const pending = app.request(
+    new Request("http://reflow.test/v1/completions", { ...post(request), signal: left.signal }),
+  );
+  await until(() => services.pool.stats().active > 0);
+  left.abort();
+  expect((await pending).status).toBe(499);
+  await until(() => services.pool.stats().active === 0);
+});
+
+test("the queue is bounded, and says when to come again", async () => {
+  const pool = model.pool({ slots: 1, queue: 1 });
+  const crowded = serve({ pool });
+  const request = () => crowded.request("/v1/completions", post({ prompt: "the", max_tokens: 40 }));
+  const answers = await Promise.all(Array.from({ length: 6 }, request));
+  const statuses = answers.map(({ status }) => status);
+  expect(statuses).toContain(200);
+  expect(statuses).toContain(429);
+  const refused = answers.find(({ status }) => status === 429)!;
+  expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+  await pool.drain();
+});
+
+test("a server that is about to end says so, but lives", async () => {
+  const api = apiOf(serve({ ready: () => false }));
+  expect((await api.get("/livez")).status).toBe(200);
+  expect((await api.get("/readyz")).status).toBe(503);
+  const { status, headers } = await api.post("/v1/completions", { prompt: "the" });
+  expect([status, headers.get("retry-after")]).toEqual([503, "5"]);
+});
+
+test("what fails inside shows an id, and nothing else", async () => {
+  const entries: Readonly<Record<string, unknown>>[] = [];
+  const lexicon = serve({
+    log: (entry) => void entries.push(entry),
+    patches: {
+      ...services.patches,
+      async list() {
+        throw new Error("secret/path");
+      },
+    },
+  });
+  const { status, body } = await apiOf(lexicon).get("/v1/patches");
+  expect(status).toBe(500);
+  expect(JSON.stringify(body)).not.toContain("secret");
+  const entry = entries.find(({ id }) => id === body.error.id);
+  expect(JSON.stringify(entry)).toContain("secret/path");
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 500; i++) {
+    if (condition()) return;
+    await Bun.sleep(2);
+  }
+  throw new Error("it never came");
+}

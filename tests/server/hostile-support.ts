@@ -1,0 +1,92 @@
+/** A listening server with a tiny model, to be treated badly. */
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { loadModel } from "../../runtime/mod.ts";
+import { createApp } from "../../server/app.ts";
+import { memoryTexts, patchStore } from "../../server/patches/store.ts";
+import type { Services } from "../../server/services.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+
+export interface Failure {
+  message: string;
+  type: string;
+  param: string | null;
+  code: string;
+  help: string;
+  id: string;
+}
+
+export async function listen(services: Partial<Services> = {}) {
+  const folder = join(temporaryFolder(), "tiny");
+  await writeTinyCheckpoint(folder, { context: 256 });
+  const model = await loadModel(folder, { device: "wasm", threads: 1 });
+  const pool = model.pool({ slots: 4, queue: 8 });
+  const entries: Record<string, unknown>[] = [];
+  const app = createApp({
+    model,
+    name: "tiny",
+    pool,
+    patches: patchStore(memoryTexts()),
+    keys: [],
+    origins: [],
+    log: (entry) => void entries.push({ ...entry }),
+    ...services,
+  });
+  const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: app.fetch });
+
+  const json = (path: string, body: unknown, init: RequestInit = {}) =>
+    fetch(new URL(path, server.url), {
+      method: "POST",
+      body:
+        typeof body === "string" || body instanceof Uint8Array ? (body as BodyInit) : JSON.stringify(body),
+      ...init,
+      headers: { "content-type": "application/json", ...init.headers },
+    });
+
+  return {
+    app,
+    pool,
+    entries,
+    url: server.url,
+    json,
+    /** The text that this server always continues a prompt with. */
+    async normal(headers: Record<string, string> = {}): Promise<string> {
+      const body = { model: "tiny", prompt: "the king", max_tokens: 6, seed: 1 };
+      const response = await json("/v1/completions", body, { headers });
+      const answer = (await response.json()) as { choices: { text: string }[] };
+      if (response.status !== 200) throw new Error(`a normal completion: ${JSON.stringify(answer)}`);
+      return answer.choices[0].text;
+    },
+    /** Bytes as they are, and what comes back until the server has answered or closed. */
+    raw(bytes: string | Uint8Array): Promise<string> {
+      return new Promise((resolve, reject) => {
+        const socket: Socket = connect(Number(server.port), "127.0.0.1", () => socket.write(bytes));
+        let answer = "";
+        const end = () => {
+          socket.destroy();
+          resolve(answer);
+        };
+        socket.on("data", (data) => {
+          answer += data;
+          if (/\r\n\r\n[\s\S]*\}/.test(answer)) end();
+        });
+        socket.on("close", end);
+        socket.on("error", (error: Error & { code?: string }) => (answer ? end() : reject(error)));
+      });
+    },
+    /** Waits until no sequence is left in the pool. @returns milliseconds */
+    async idle(): Promise<number> {
+      const start = performance.now();
+      while (pool.stats().active + pool.stats().queued > 0) {
+        if (performance.now() - start > 3000) throw new Error(`still busy: ${JSON.stringify(pool.stats())}`);
+        await Bun.sleep(1);
+      }
+      return performance.now() - start;
+    },
+    async stop(): Promise<void> {
+      await server.stop(true);
+      model[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { patchStore, type Texts } from "../../server/patches/store.ts";
+
+const MODEL = "ab".repeat(32);
+const patchOf = (delta: number) => ({ model: MODEL, edits: [{ token: 1, signal: 2, delta }] });
+
+/** What no store takes as a name: paths out of it, other names in disguise, and what breaks lines or logs. */
+const HOSTILE = [
+  ...["", ".", "..", "../x", "..\\x", "a/../b", "a..b", "/etc/passwd", ".hidden", "-rf", "~", "a b", "a\n"],
+  ...[
+    "a\0",
+    "\0",
+    "%2e%2e",
+    "%2e",
+    "a%00",
+    "a%2fb",
+    "ä",
+    "a\u202eb",
+    "'; DROP TABLE texts; --",
+    "a?b",
+    "a#b",
+  ],
+  ...["__proto__", "a".repeat(65), "x".repeat(1e6)],
+];
+
+/** The same of every store. */
+export const patchSuite: Record<string, (texts: Texts) => Promise<void>> = {
+  async "patches are kept by name, replaced and forgotten"(texts) {
+    const store = patchStore(texts);
+    assert.deepEqual(await store.list(), []);
+    assert.equal(await store.get("kinder"), undefined);
+    await store.put("kinder", patchOf(0.5));
+    await store.put("Zoo-1.2_b", patchOf(-0.1));
+    await store.put("kinder", patchOf(0.25));
+    assert.deepEqual(await store.get("kinder"), patchOf(0.25));
+    assert.deepEqual(await store.list(), ["Zoo-1.2_b", "kinder"]);
+    assert.equal(await store.delete("kinder"), true);
+    assert.equal(await store.delete("kinder"), false);
+    assert.deepEqual(await store.list(), ["Zoo-1.2_b"]);
+    assert.equal(await store.get("constructor"), undefined);
+    assert.equal(await store.delete("Zoo-1.2_b"), true);
+  },
+
+  async "hostile names are refused, whatever is asked"(texts) {
+    const store = patchStore(texts);
+    const refused = { code: "usage", message: /is no name for a patch$/ };
+    for (const name of HOSTILE) {
+      await assert.rejects(store.get(name), refused, name);
+      await assert.rejects(store.put(name, patchOf(1)), refused, name);
+      await assert.rejects(store.delete(name), refused, name);
+    }
+    assert.deepEqual(await store.list(), []);
+  },
+
+  async "what was kept and is no patch any more is an error"(texts) {
+    await texts.put("odd", '{"model":1}');
+    await assert.rejects(patchStore(texts).get("odd"), /odd/);
+    await texts.delete("odd");
+  },
+};

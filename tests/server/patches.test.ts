@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import test from "node:test";
+import { kvTexts } from "../../server/patches/kv.ts";
+import { sqliteTexts } from "../../server/patches/sqlite.ts";
+import { memoryTexts, patchStore } from "../../server/patches/store.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { patchSuite } from "./patches-suite.ts";
+
+const folder = temporaryFolder();
+const stores = { memory: memoryTexts, sqlite: () => sqliteTexts(join(folder, "suite.sqlite")) };
+for (const [store, open] of Object.entries(stores)) {
+  for (const [name, check] of Object.entries(patchSuite)) test(`${store}: ${name}`, () => check(open()));
+}
+
+test("sqlite: patches outlive a restart, and two servers share them", async () => {
+  const file = join(folder, "restart.sqlite");
+  const patch = { model: "cd".repeat(32), edits: [{ token: 1, signal: 2, delta: 0.4 }] };
+  {
+    using texts = sqliteTexts(file);
+    await patchStore(texts).put("kept", patch);
+  }
+  using one = sqliteTexts(file);
+  using two = sqliteTexts(file);
+  assert.deepEqual(await patchStore(one).get("kept"), patch);
+  await patchStore(two).put("another", patch);
+  assert.deepEqual(await patchStore(one).list(), ["another", "kept"]);
+});
+
+test("KV: all pages of the list are read", async () => {
+  const names = Array.from({ length: 2500 }, (_, i) => `patch-${String(i).padStart(4, "0")}`);
+  const none = () => Promise.reject(new Error("not asked for"));
+  const namespace = {
+    async list({ cursor = "0" }: { cursor?: string }) {
+      const next = Number(cursor) + 1000;
+      const keys = names.slice(Number(cursor), next).map((name) => ({ name }));
+      const list_complete = next >= names.length;
+      return list_complete ? { keys, list_complete } : { keys, list_complete, cursor: String(next) };
+    },
+    get: none,
+    put: none,
+    delete: none,
+  };
+  assert.deepEqual(await patchStore(kvTexts(namespace)).list(), names);
+});
