@@ -7,6 +7,7 @@ import { dataCommand } from "./data.ts";
 import { devicesCommand } from "./devices.ts";
 import { evalCommand } from "./eval.ts";
 import { explainCommand } from "./explain.ts";
+import { exportPageCommand } from "./export-page.ts";
 import { inspectCommand } from "./inspect.ts";
 import { logitsCommand } from "./logits.ts";
 import { patchCommand } from "./patch.ts";
@@ -31,6 +32,7 @@ const commands = [
   tokenizeCommand(),
   dataCommand(),
   quantizeCommand(),
+  exportPageCommand(),
   benchCommand(),
   devicesCommand(),
 ];

@@ -23,11 +23,14 @@ import type { AppEnv, Services, Tools } from "./services.ts";
 /** Computations beside generation, and those that wait: each may hold a cache of its own. */
 const GATE = { places: 2, queue: 64 };
 
+/** What is no file of the page. */
+const OURS = /^\/(v1\/.*|docs|metrics|openapi\.json)$/;
+
 /**
  * Makes the app.
  *
  * @example
- * const app = createApp({ model, name: "tiny", pool: model.pool(), patches: memoryPatches(), keys: [], origins: [], log() {} });
+ * const app = createApp({ model, name: "tiny", pool: model.pool(), patches: patchStore(memoryTexts()), keys: [], origins: [], log() {} });
  * Bun.serve({ fetch: app.fetch });
  */
 export function createApp(services: Services) {
@@ -59,7 +62,10 @@ export function createApp(services: Services) {
     });
   });
   // The page is anyone's: who has it open enters a key there.
-  open.get("*", async (c, next) => (await assets?.(c.req.path)) ?? next());
+  open.get("*", async (c, next) => {
+    const file = OURS.test(c.req.path) ? undefined : await assets?.(c.req.path);
+    return file ?? next();
+  });
   open.use(keys(services), rateLimit(services), body(services));
   return open
     .route("/", completionRoutes(tools))

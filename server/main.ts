@@ -3,6 +3,8 @@ import { CommanderError } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
 import { loadModel } from "../runtime/mod.ts";
 import { createApp } from "./app.ts";
+import { assets } from "./assets.ts";
+import { refuseCrowds } from "./crowd.ts";
 import { logLine } from "./middleware/log.ts";
 import { command, keysOf, nameOf, type Options, patchesFile, textOf } from "./options.ts";
 import { sqliteTexts } from "./patches/sqlite.ts";
@@ -32,6 +34,9 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
   const model = await loadModel(checkpoint, { device, precision, threads });
   const pool = model.pool({ slots, queue });
   let ready = true;
+  const log = (entry: Readonly<Record<string, unknown>>) => {
+    process.stdout.write(`${logLine(entry)}\n`);
+  };
   const app = createApp({
     model,
     name: nameOf(checkpoint, options),
@@ -43,9 +48,14 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
     rate,
     address: (c) => (c.env as Connection).address(),
     ready: () => ready,
-    log: (entry) => process.stdout.write(`${logLine(entry)}\n`),
+    assets,
+    log,
   });
-  const listener = await listen((request, connection) => app.fetch(request, connection), { host, port });
+  const fetch = refuseCrowds<Connection>((request, connection) => app.fetch(request, connection), {
+    pool,
+    log,
+  });
+  const listener = await listen(fetch, { host, port });
   note(`${nameOf(checkpoint, options)} on ${model.device}: ${listener.url} (reference: ${listener.url}docs)`);
 
   const end = async () => {

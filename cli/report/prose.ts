@@ -69,8 +69,9 @@ export const PROSE: Readonly<Record<ProbeId, { how: string; source?: string }>> 
   },
   genes: {
     how:
-      "A gene patch edits rows of R, in both of their uses, and is undone to the last bit. A good one changes what is related " +
-      "and leaves the rest alone. Chance: patches of the same norm to random tokens or signals.",
+      "A gene patch edits rows of R, in both of their uses, and is undone to the last bit. A good one changes what is related, text " +
+      "that speaks of the same in other words, and leaves the rest alone. Chance: patches of the same size to random tokens that are " +
+      "about as frequent.",
     source: "the sentiment flips, the grammar holds",
   },
   crystallization: {

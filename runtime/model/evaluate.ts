@@ -156,8 +156,8 @@ export function klDivergence(p: Float32Array, q: Float32Array): number {
   return Math.max(0, sum);
 }
 
-/** log Σ exp */
-function logSum(logits: Float32Array): number {
+/** log Σ exp of logits (V) */
+export function logSum(logits: Float32Array): number {
   let most = -Infinity;
   for (let i = 0; i < logits.length; i++) if (logits[i] > most) most = logits[i];
   let sum = 0;

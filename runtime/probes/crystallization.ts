@@ -1,11 +1,11 @@
 import { lengthOf } from "../interventions/sparse.ts";
 import { shuffle } from "./chance.ts";
-import { type Figure, histogram } from "./figure.ts";
+import type { Figure } from "./figure.ts";
 import { along, forwards, type Push, pushes, residual, type Sequence, windows } from "./forwards.ts";
 import type { Probe, ProbeContext, ProbeFindings } from "./probe.ts";
 import { crossEntropy, likeliest } from "./readings.ts";
-import { bootstrap, claim, type Interval, mean } from "./statistics.ts";
-import { eitherWay, fall, shuffledLayers } from "./trend.ts";
+import { bootstrap, type Interval, mean } from "./statistics.ts";
+import { eitherWay, fall, fallClaim } from "./trend.ts";
 import { leftOutNote, type Word } from "./words.ts";
 
 /** Pushes in units of the residual's norm. */
@@ -67,7 +67,10 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   await progress(0.98);
 
   const falls = claimed.gain.map(fall);
-  const values = shuffledLayers(falls, draws.cheap, context.random("layers"));
+  const { claim, spread } = fallClaim(context, "crystallization.boundary", falls, {
+    title: "Fall of the gain with layers shuffled",
+    x: { label: "fall from the first layer to the last", unit: "nats" },
+  });
   const depths = blocks.map((block) => (block + 1) / config.n_layers);
   const curves = [
     { name: "relative push", effects: claimed },
@@ -76,14 +79,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   ];
   return {
     parameters: { ...parameters, blocks: blocks.length, alpha: CLAIMED, draws: draws.cheap },
-    claims: [
-      claim(
-        "crystallization.boundary",
-        mean(falls),
-        { name: "each prompt's layers shuffled: in order or reversed", values },
-        bootstrap(falls, mean, context.random("interval")),
-      ),
-    ],
+    claims: [claim],
     figures: [
       map(relative, depths, {
         title: "Where a word can still be pushed in",
@@ -100,15 +96,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       }),
       gains(context, curves, depths),
       boundaries(context, curves, depths),
-      histogram(
-        {
-          title: "Fall of the gain with layers shuffled",
-          caption: "How the figure is spread where the order of layers says nothing, and what was observed.",
-        },
-        { label: "fall from the first layer to the last", unit: "nats" },
-        values,
-        mean(falls),
-      ),
+      spread,
     ],
     notes: [
       left,

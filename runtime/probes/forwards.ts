@@ -2,6 +2,7 @@
 import { type Direction, directionAlong, lengthOf, move } from "../interventions/sparse.ts";
 import type { Hook } from "../model/hooks.ts";
 import type { Random } from "../model/random.ts";
+import type { GenePatch } from "../patches/patch.ts";
 import { randomDirection, sample } from "./chance.ts";
 import { matrix, multiply, rowOf } from "./linear.ts";
 import type { Matrix, ProbeContext, ProbedModel } from "./probe.ts";
@@ -28,6 +29,8 @@ export interface ForwardsOptions<T> {
   hooks?(batch: readonly T[]): readonly Hook[];
   /** Hook points to keep, as the hooks leave them. */
   keep?: readonly string[];
+  /** With edited recipes. */
+  patch?: GenePatch;
 }
 
 /**
@@ -37,7 +40,7 @@ export interface ForwardsOptions<T> {
 export async function* forwards<T extends Sequence>(
   { model: { model, recipe }, progress }: ProbeContext,
   items: readonly T[],
-  { hooks, keep = [] }: ForwardsOptions<NoInfer<T>> = {},
+  { hooks, keep = [], patch }: ForwardsOptions<NoInfer<T>> = {},
 ): AsyncGenerator<Forwarded<T>> {
   const { vocab_size: V } = model.config;
   const T = Math.max(...items.map(({ ids }) => ids.length));
@@ -48,7 +51,7 @@ export async function* forwards<T extends Sequence>(
     const keeping = keep.map((name): Hook => [name, ({ data }) => void kept.set(name, data)]);
     const { data } = await model.runWithHooks(
       batch.map(({ ids }) => Int32Array.from({ length: T }, (_, t) => ids[t] ?? 0)),
-      { hooks: [...(hooks?.(batch) ?? []), ...keeping] },
+      { hooks: [...(hooks?.(batch) ?? []), ...keeping], patch },
     );
     const rows = batch.length * T;
     for (const [b, item] of batch.entries()) {

@@ -1,12 +1,12 @@
 import { klDivergence } from "../model/evaluate.ts";
-import { type Figure, histogram, type Lines } from "./figure.ts";
+import type { Figure, Lines } from "./figure.ts";
 import { depths, forwards, lens, type Sequence, visible, windows } from "./forwards.ts";
 import { matrix, rowOf } from "./linear.ts";
 import type { Probe, ProbeContext, ProbeFindings } from "./probe.ts";
 import { SENTENCE } from "./prompts.ts";
 import { entropy, likeliest, rankOf } from "./readings.ts";
-import { bootstrap, claim, mean } from "./statistics.ts";
-import { eitherWay, evenly, fall, shuffledLayers } from "./trend.ts";
+import { bootstrap, mean } from "./statistics.ts";
+import { eitherWay, evenly, fall, fallClaim } from "./trend.ts";
 
 /** Where is the answer decided? */
 export const layers: Probe = {
@@ -51,18 +51,14 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   const seen = new Set<number>();
   const once = positions.filter(({ next }) => !seen.has(next) && seen.add(next));
   const falls = once.map(({ rank }) => fall(rank));
-  const values = shuffledLayers(falls, draws.cheap, context.random("layers"));
+  const { claim, spread } = fallClaim(context, "layers.depth", falls, {
+    title: "Halvings of the rank with layers shuffled",
+    x: { label: "halvings of the next token's rank over the whole depth" },
+  });
   await progress(1);
   return {
     parameters: { ...parameters, positions: positions.length, nextTokens: once.length, draws: draws.cheap },
-    claims: [
-      claim(
-        "layers.depth",
-        mean(falls),
-        { name: "each position's layers shuffled: in order or reversed", values },
-        bootstrap(falls, mean, context.random("interval")),
-      ),
-    ],
+    claims: [claim],
     figures: [
       byDepth(context, positions, {
         title: "How far the lens is from the final answer",
@@ -95,15 +91,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       ),
       byPosition(context, positions, length),
       ...oneSentence(context, shown),
-      histogram(
-        {
-          title: "Halvings of the rank with layers shuffled",
-          caption: "How the figure is spread where the order of layers says nothing, and what was observed.",
-        },
-        { label: "halvings of the next token's rank over the whole depth" },
-        values,
-        mean(falls),
-      ),
+      spread,
     ],
     notes: [
       "To a model's own final distribution the lens comes closer from layer to layer at initialisation too, since what is " +

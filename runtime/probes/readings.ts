@@ -1,13 +1,5 @@
 /** What is read off logits (V). */
-
-/** log Σ exp */
-export function logSum(logits: Float32Array): number {
-  let most = -Infinity;
-  for (let i = 0; i < logits.length; i++) if (logits[i] > most) most = logits[i];
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - most);
-  return most + Math.log(sum);
-}
+import { logSum } from "../model/evaluate.ts";
 
 /** −log p of a token, in nats. */
 export const crossEntropy = (logits: Float32Array, id: number): number => logSum(logits) - logits[id];

@@ -1,7 +1,8 @@
 /** What a prediction loses where one direction of the signals is replaced before the recipes read them. */
+import { logSum } from "../model/evaluate.ts";
 import { largest, matrix, multiply, pick, rowOf } from "./linear.ts";
 import type { Matrix, ProbedModel } from "./probe.ts";
-import { crossEntropy, logSum } from "./readings.ts";
+import { crossEntropy } from "./readings.ts";
 
 /** What takes a signal's place: nothing, its mean over the text, or what it is at a random position of that. */
 export const REPLACEMENTS = ["zero", "mean", "resample"] as const;

@@ -10,7 +10,9 @@ import { atlas } from "./atlas.ts";
 import { type Certificate, corrected, matchSeeds } from "./certificate.ts";
 import { CLAIMS, type ClaimId, FAMILY, LEAST_DRAWS } from "./claims.ts";
 import { crystallization } from "./crystallization.ts";
+import { flow } from "./flow.ts";
 import { galaxy } from "./galaxy.ts";
+import { genes } from "./genes.ts";
 import { geometry } from "./geometry.ts";
 import { hardtopk } from "./hardtopk.ts";
 import { inception } from "./inception.ts";
@@ -32,8 +34,7 @@ import { steer } from "./steer.ts";
 import { typo } from "./typo.ts";
 import { type EvaluationSets, readWords } from "./words.ts";
 
-/** In the order in which they run, and the report shows them. */
-export const PROBES: readonly Probe[] = [
+const BY_ID: Readonly<Record<ProbeId, Probe>> = {
   atlas,
   sparsity,
   geometry,
@@ -41,12 +42,17 @@ export const PROBES: readonly Probe[] = [
   algebra,
   typo,
   layers,
+  flow,
   ablation,
   steer,
   inception,
+  genes,
   crystallization,
   hardtopk,
-];
+};
+
+/** In the order in which they run, and the report shows them. */
+export const PROBES: readonly Probe[] = PROBE_IDS.map((id) => BY_ID[id]);
 
 /** A model that the suite looks at. */
 export interface SuiteModel {
@@ -164,7 +170,7 @@ const identity = ({ model }: ProbedModel): string => model.checkpoint ?? "unknow
 const NOTHING: ProbeFindings = { parameters: {}, claims: [], figures: [], notes: [] };
 
 function probesOf(ids: readonly string[] = PROBE_IDS): Probe[] {
-  const unknown = ids.find((id) => !PROBES.some((probe) => probe.id === id) && !isProbeId(id));
+  const unknown = ids.find((id) => !isProbeId(id));
   if (unknown !== undefined) {
     const help = `did you mean ${closest(unknown, [...PROBE_IDS])}? There are ${PROBE_IDS.join(", ")}`;
     throw new ReflowError("usage", `there is no experiment "${unknown}"`, help);

@@ -1,6 +1,9 @@
 /** What changes with depth. */
 import type { Random } from "../model/random.ts";
-import { mean } from "./statistics.ts";
+import type { ClaimId } from "./claims.ts";
+import { type Axis, type Figure, histogram } from "./figure.ts";
+import type { ClaimResult, ProbeContext } from "./probe.ts";
+import { bootstrap, claim, mean } from "./statistics.ts";
 
 /** From 0 to 1, the depths of so many places. */
 export const evenly = (count: number): number[] => Array.from({ length: count }, (_, l) => l / (count - 1));
@@ -29,3 +32,19 @@ export const shuffledLayers = (falls: readonly number[], draws: number, random: 
 /** Means by depth, of layers that are shuffled so. */
 export const eitherWay = (values: readonly number[]): number[] =>
   values.map((value, l) => (value + values[values.length - 1 - l]) / 2);
+
+/** The claim that something falls with depth, by items' own falls, held against shuffled layers; and how those are spread. */
+export function fallClaim(
+  { draws, random }: ProbeContext,
+  id: ClaimId,
+  falls: readonly number[],
+  { title, x }: { title: string; x: Axis },
+): { claim: ClaimResult; spread: Figure } {
+  const values = shuffledLayers(falls, draws.cheap, random("layers"));
+  const name = "each one's layers shuffled: in order or reversed";
+  const caption = "How the figure is spread where the order of layers says nothing, and what was observed.";
+  return {
+    claim: claim(id, mean(falls), { name, values }, bootstrap(falls, mean, random("interval"))),
+    spread: histogram({ title, caption }, x, values, mean(falls)),
+  };
+}

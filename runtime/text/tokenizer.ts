@@ -58,6 +58,8 @@ export class Tokenizer {
   /** Token i's bytes are #bytes[#offsets[i]] to #bytes[#offsets[i + 1] - 1]. */
   readonly #bytes: Uint8Array;
   readonly #offsets: Int32Array;
+  /** Bytes of the longest token: more of a text than so many times n is more than n tokens. */
+  readonly longest: number;
   /** The id of each single byte. */
   readonly #byteIds: Int32Array;
   /** The rank of a merge, by left·vocabSize + right. */
@@ -76,6 +78,7 @@ export class Tokenizer {
     this.#bytes = fromByteLevel(tokens.join(""));
     this.#offsets = new Int32Array(tokens.length + 1);
     for (let id = 0; id < tokens.length; id++) this.#offsets[id + 1] = this.#offsets[id] + tokens[id].length;
+    this.longest = tokens.reduce((most, token) => Math.max(most, token.length), 0);
     this.#byteIds = new Int32Array(256);
     BYTE_ORDER.forEach((byte, i) => {
       this.#byteIds[byte] = this.#idOf.get(ALPHABET[i])!;
@@ -106,11 +109,6 @@ export class Tokenizer {
   /** How many tokens there are, `<|endoftext|>` among them. */
   get vocabSize(): number {
     return this.#vocabulary.tokens.length;
-  }
-
-  /** Bytes of the longest token: more of a text than so many times n is more than n tokens. */
-  get longest(): number {
-    return this.#offsets.reduce((most, offset, i) => Math.max(most, offset - (this.#offsets[i - 1] ?? 0)), 0);
   }
 
   /** The ids of a text, and nothing before or after them. */

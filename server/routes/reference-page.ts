@@ -59,20 +59,26 @@ ${(parameters as OpenAPIV3_1.ParameterObject[]).map(
   ({ name, in: where, schema }) =>
     html`<p><code>${name}</code> <span class="soft">in the ${where}:</span> <code>${typeText(schema as Schema)}</code></p>`,
 )}
-${asked?.["application/json"] ? html`<p>Takes</p><pre>${typeText(asked["application/json"].schema)}</pre>` : ""}
+${asked?.["application/json"] ? html`<p>Takes</p>${shown(asked["application/json"].schema)}` : ""}
 ${content
   .filter(([type]) => type !== "application/msgpack")
-  .map(
-    ([type, { schema }]) =>
-      html`<p>Gives <code>${type}</code></p><pre>${schema && "description" in schema && schema.description ? schema.description : typeText(schema)}</pre>`,
-  )}
+  .map(([type, { schema }]) => html`<p>Gives <code>${type}</code></p>${shown(schema)}`)}
 </details>`;
 }
+
+/** A link to what has a name; what the events of a stream are. */
+function shown(schema: Schema | undefined) {
+  if (schema && "$ref" in schema)
+    return html`<p><a href="#${nameOf(schema)}"><code>${nameOf(schema)}</code></a></p>`;
+  return html`<pre>${schema?.description ?? typeText(schema)}</pre>`;
+}
+
+const nameOf = ({ $ref }: OpenAPIV3_1.ReferenceObject): string => $ref.split("/").at(-1)!;
 
 /** A schema, as TypeScript would put it. */
 function typeText(schema: Schema | undefined, indent = ""): string {
   if (!schema) return "unknown";
-  if ("$ref" in schema) return schema.$ref.split("/").at(-1)!;
+  if ("$ref" in schema) return nameOf(schema);
   const {
     type,
     properties,

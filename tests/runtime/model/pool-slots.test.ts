@@ -8,10 +8,19 @@ import { expectError } from "../formats/support.ts";
 import { makeModel, randomIds, tinyConfig } from "./infer-support.ts";
 import { all, alone, begun, pooled, turns, until } from "./pool-support.ts";
 
+const LAYERS = 2;
+/** Of prompts, that were read. */
+let pieces = 0;
+
 /** Of tests about time, not tokens: without a tokenizer, and so a last token, nothing ends by itself for long. */
-const model = createWasmBackend({ threads: 1 }).then(
-  async (backend) => new Model(await makeModel(backend, tinyConfig("reflow", { context: 4096 }))),
-);
+const model = createWasmBackend({ threads: 1 }).then(async (backend) => {
+  const { attentionCached } = backend;
+  backend.attentionCached = (...args: Parameters<typeof attentionCached>) => {
+    if (args[5].length > 1) pieces += 1 / LAYERS;
+    attentionCached.apply(backend, args);
+  };
+  return new Model(await makeModel(backend, tinyConfig("reflow", { context: 4096, n_layers: LAYERS })));
+});
 const LONG: GenerateOptions = { temperature: 5, seed: 1 };
 const SHORT: GenerateOptions = { temperature: 0, maxTokens: 2 };
 
@@ -111,8 +120,9 @@ describe("leaving", () => {
         const prompt = randomIds((await model).config, 4000);
         const reading = pool.generate(prompt, { ...LONG, cached, signal: leaving.signal });
         const event = reading.next();
-        await until(() => pool.stats().active === 2);
-        const { tokens } = pool.stats();
+        const before = pieces;
+        await until(() => pieces >= before + 2);
+        const read = pieces;
         if (way === "return") {
           await reading.return();
           expect(await event).toEqual({ done: true, value: undefined });
@@ -121,8 +131,7 @@ describe("leaving", () => {
           await expect(event).rejects.toBe(reason);
         }
         await until(() => pool.stats().active === 1);
-        // Reading the whole prompt takes 250 steps.
-        expect(pool.stats().tokens - tokens).toBeLessThan(150);
+        expect(pieces - read).toBeLessThanOrEqual(1);
         await first.events.return();
         await pool.drain();
       });
@@ -214,14 +223,11 @@ describe("fairness", () => {
     const end = Promise.all(runs).then(() => {
       done = true;
     });
-    let longest = 0;
-    for (let last = performance.now(); !done; ) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-      longest = Math.max(longest, performance.now() - last);
-      last = performance.now();
-    }
+    let fired = 0;
+    for (; !done; fired++) await new Promise((resolve) => setTimeout(resolve, 1));
     await end;
-    expect(longest).toBeLessThan(100);
+    // Every ten milliseconds, of more than a hundred.
+    expect(fired).toBeGreaterThan(3);
     await pool.drain();
   });
 });

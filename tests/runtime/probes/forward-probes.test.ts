@@ -4,6 +4,8 @@ import type { Backend } from "../../../runtime/backend/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
 import { ablation } from "../../../runtime/probes/ablation.ts";
 import { crystallization } from "../../../runtime/probes/crystallization.ts";
+import { flow } from "../../../runtime/probes/flow.ts";
+import { genes } from "../../../runtime/probes/genes.ts";
 import { inception } from "../../../runtime/probes/inception.ts";
 import { layers } from "../../../runtime/probes/layers.ts";
 import type { ProbeContext } from "../../../runtime/probes/probe.ts";
@@ -19,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => backend.dispose());
 
-describe.each([typo, layers, ablation, steer, inception, crystallization])("$id", (probe) => {
+describe.each([typo, layers, flow, ablation, steer, inception, genes, crystallization])("$id", (probe) => {
   test("gives the same findings again, says how far it is, and stops when told to", async () => {
     const shares: number[] = [];
     const findings = await probe.run({
@@ -47,7 +49,10 @@ describe.each([typo, layers, ablation, steer, inception, crystallization])("$id"
   });
 });
 
-test("a context of few tokens, gpt2's positions and a top-k are read too", async () => {
+/** All experiments on four models take a busy machine longer than the usual five seconds. */
+const TIMEOUT = { timeout: 60_000 };
+
+test("a context of few tokens, gpt2's positions and a top-k are read too", TIMEOUT, async () => {
   const configs = [
     { context: 4 },
     { context: 16 },
@@ -56,7 +61,7 @@ test("a context of few tokens, gpt2's positions and a top-k are read too", async
   ] as const;
   for (const config of configs) {
     const other = await contextWith(backend, { config: { n_layers: 2, ...config } });
-    for (const probe of [typo, layers, ablation, steer, inception, crystallization]) {
+    for (const probe of [typo, layers, flow, ablation, steer, inception, genes, crystallization]) {
       if (probe.inapplicable?.(other)) continue;
       const { claims, notes } = await probe.run({ ...other, draws: { cheap: 20, forward: 20 } });
       expect(claims.length + notes.length).toBeGreaterThan(0);

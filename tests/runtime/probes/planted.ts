@@ -30,7 +30,7 @@ export function scaledIdentity(d: number, by: number): Float32Array {
   return out;
 }
 
-/** A context of a toy model with parameters of its own. */
+/** A context of a toy model with parameters of its own, that can be patched. */
 export async function contextWith(
   backend: Backend,
   {
@@ -45,7 +45,8 @@ export async function contextWith(
     text?: Int32Array;
   } = {},
 ): Promise<ProbeContext> {
-  const model = await toyModel(backend, { seed, config: toyConfig(config), values });
+  const checkpoint = String(seed).padStart(64, "0");
+  const model = await toyModel(backend, { seed, config: toyConfig(config), values, checkpoint });
   return { ...(await toyContext(model, { seed })), text };
 }
 

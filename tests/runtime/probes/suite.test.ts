@@ -11,9 +11,9 @@ import { galaxy } from "../../../runtime/probes/galaxy.ts";
 import { geometry } from "../../../runtime/probes/geometry.ts";
 import { hardtopk } from "../../../runtime/probes/hardtopk.ts";
 import { matrix, multiply, rowOf } from "../../../runtime/probes/linear.ts";
-import type { Matrix, Probe, ProbeContext } from "../../../runtime/probes/probe.ts";
+import { type Matrix, PROBE_IDS, type Probe, type ProbeContext } from "../../../runtime/probes/probe.ts";
 import { sparsity } from "../../../runtime/probes/sparsity.ts";
-import { runSuite } from "../../../runtime/probes/suite.ts";
+import { PROBES, runSuite } from "../../../runtime/probes/suite.ts";
 import { CATEGORIES, RELATIONS, SIMILAR } from "../../../runtime/probes/word-lists.ts";
 import { toyConfig, toyContext, toyModel, toyProbed, toyText, toyTokenizer, V } from "./toy.ts";
 
@@ -250,6 +250,10 @@ describe("runSuite", () => {
       undefined,
     ]);
     expect(twin.certificate.claims.map(({ id }) => id)).toEqual(["algebra.embedding"]);
+  });
+
+  test("every experiment that is listed exists", () => {
+    expect(PROBES.map(({ id }) => id)).toEqual([...PROBE_IDS]);
   });
 
   test("what can't be run is an error that says why", async () => {

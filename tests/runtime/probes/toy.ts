@@ -45,7 +45,17 @@ export function toyConfig(overrides: PartialConfig = {}): ModelConfig {
 /** A model at initialisation, with some parameters of its own. */
 export async function toyModel(
   backend: Backend,
-  { seed = 1, config = toyConfig(), values = {} as Record<string, Float32Array> } = {},
+  {
+    seed = 1,
+    config = toyConfig(),
+    values = {},
+    checkpoint,
+  }: {
+    seed?: number;
+    config?: ModelConfig;
+    values?: Record<string, Float32Array>;
+    checkpoint?: string;
+  } = {},
 ): Promise<Model> {
   const parameters = initialize(backend, config, { seed });
   for (const [name, data] of Object.entries(values)) backend.write(parameters[name], data);
@@ -54,7 +64,7 @@ export async function toyModel(
       backend,
       config,
       weights: await prepareWeights(backend, config, parameters),
-      checkpoint: `${config.variant} ${seed}`,
+      checkpoint: checkpoint ?? `${config.variant} ${seed}`,
     },
     toyTokenizer,
   );

@@ -1,0 +1,111 @@
+/** The runtime in a web worker of the page: the engine's methods, called by messages. */
+import { ReflowError } from "../../runtime/errors.ts";
+import { Lexicon } from "../../runtime/ledger/lexicon.ts";
+import { type GenePatch, loadModel, type Model } from "../../runtime/mod.ts";
+import { parameterCount } from "../../runtime/model/config.ts";
+import { blastRadius } from "../../runtime/patches/blast-radius.ts";
+import { type Changes, type Engine, LISTED, type PatchChoice } from "./engine.ts";
+import type { Answer, Call, LocalMethods } from "./local.ts";
+
+const running = new Map<number, AbortController>();
+let engine: Promise<LocalMethods> | undefined;
+
+self.onmessage = ({ data }: MessageEvent<Call>) => {
+  if ("abort" in data) running.get(data.abort)?.abort();
+  else answer(data);
+};
+
+async function answer({ call, method, args, base }: Exclude<Call, { abort: number }>): Promise<void> {
+  const post = (answer: Answer) => self.postMessage(answer);
+  const controller = new AbortController();
+  running.set(call, controller);
+  try {
+    engine ??= start(base);
+    const run = (await engine)[method] as (...args: unknown[]) => Promise<unknown> | AsyncIterable<unknown>;
+    const result = run(...args, controller.signal);
+    if (Symbol.asyncIterator in result) {
+      for await (const value of result) post({ call, value });
+      post({ call, done: true });
+    } else {
+      post({ call, value: await result, done: true });
+    }
+  } catch (error) {
+    const { message, help } = error as ReflowError;
+    post({ call, error: { message, help: error instanceof ReflowError ? help : "reload the page" } });
+  } finally {
+    running.delete(call);
+  }
+}
+
+async function start(base: string): Promise<LocalMethods> {
+  return methods(
+    await loadModel(new URL("model/", base), { weights: "int8", assets: new URL("reflow/", base) }),
+  );
+}
+
+function methods(model: Model): LocalMethods {
+  const { config, tokenizer } = model;
+  let lexicon: Promise<Lexicon> | undefined;
+  const book = () => {
+    lexicon ??= Lexicon.of(model);
+    return lexicon;
+  };
+  /** The last patch: it is asked for again with every token of the page's. */
+  let last: { expression: string; patch: Promise<GenePatch> } | undefined;
+  const patchOf = async (choice: PatchChoice | undefined): Promise<GenePatch | undefined> => {
+    if (!choice) return undefined;
+    // The page knows the names.
+    const { expression } = choice as { expression: string };
+    if (last?.expression !== expression) last = { expression, patch: model.createPatch(expression) };
+    return last.patch;
+  };
+  const changesOf = async ({ interventions, patch }: Changes) => ({
+    interventions,
+    patch: await patchOf(patch),
+  });
+  return {
+    info: async () => ({
+      name: "this page's model",
+      device: model.device,
+      parameters: parameterCount(config),
+      layers: config.n_layers,
+      signals: config.n_signals ?? 0,
+    }),
+    tokenize: async (text) =>
+      Array.from(model.tokenize(text), (id) => ({ id, text: tokenizer.tokenText(id) })),
+    async *steer({ prompt, maxTokens, temperature, seed, ...request }, signal) {
+      const { interventions, patch } = await changesOf(request);
+      const options = { maxTokens, temperature, seed, logprobs: 0, signal };
+      for await (const event of model.steer(prompt, { ...options, interventions, patch })) {
+        const { type, run, text } = event;
+        if (type === "finish") yield { type, run, text };
+        else yield { type, run, id: event.id, text, logprob: event.logprob! };
+      }
+    },
+    async band({ prompt, target, ...request }, signal) {
+      return model.chanceBand(model.tokenize(prompt), { ...(await changesOf(request)), target, signal });
+    },
+    async token(id) {
+      const neighbours = await (await book()).neighbours(id, { count: LISTED.neighbours });
+      return { ...(await book()).token(id, { count: LISTED.signals }), neighbours };
+    },
+    signal: async (id) => (await book()).signal(id, { count: LISTED.codebook }),
+    async fires(text, signal) {
+      const cache = await model.runWithCache(model.tokenize(text), { namesFilter: "hook_signals" });
+      const { shape, data } = cache.get("hook_signals")!;
+      return Array.from(data).filter((_, i) => i % shape.at(-1)! === signal);
+    },
+    async explain({ text, position, patch }) {
+      const options = { position, top: LISTED.signals, patch: await patchOf(patch) };
+      return model.explain(model.tokenize(text), options);
+    },
+    async lens({ text, ...request }, signal) {
+      return model.lens(model.tokenize(text), { ...(await changesOf(request)), top: LISTED.lens, signal });
+    },
+    map: async (count) => (await book()).map({ count }),
+    async blastRadius(patch, text, signal) {
+      const ids = model.tokenize(text);
+      return blastRadius(model, (await patchOf(patch))!, { text: ids.length > 0 ? ids : undefined, signal });
+    },
+  } satisfies Partial<Engine>;
+}

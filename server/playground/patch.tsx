@@ -1,0 +1,182 @@
+import { useState } from "preact/hooks";
+import type { ViewProps } from "./app.tsx";
+import type { BlastRadius, Failure, PatchChoice } from "./engine.ts";
+import { Notice } from "./notice.tsx";
+import { useResource } from "./resource.ts";
+import { state, update } from "./state.ts";
+import { TokenName } from "./tokens.tsx";
+
+/** Edits what tokens are made of, and shows what else that changes. */
+export function Patch({ engine, info }: ViewProps) {
+  const { patch, patched, prompt } = state.value;
+  const [saves, setSaves] = useState(0);
+  const isEmpty = "expression" in patch && patch.expression.trim() === "";
+  const radius = useResource(
+    isEmpty ? undefined : JSON.stringify([patch, prompt, saves]),
+    (signal) => engine.blastRadius(patch, prompt, signal),
+    { pause: 500 },
+  );
+  const names = useResource(String(saves), () => engine.patches());
+  if (info.signals === 0)
+    return <p class="quiet">This model’s embedding is not factored: it has no recipes.</p>;
+  return (
+    <>
+      <label for="patch">Gene patch: what to add to tokens’ recipes</label>
+      <textarea
+        id="patch"
+        rows={2}
+        spellcheck={false}
+        value={"expression" in patch ? patch.expression : ""}
+        placeholder={"name" in patch ? `“${patch.name}”: type to write another` : undefined}
+        onInput={(event) => update({ patch: { expression: event.currentTarget.value } })}
+      />
+      <div class="row settings">
+        <label class="check">
+          <input type="checkbox" checked={patched} onChange={() => update({ patched: !patched })} /> apply it
+          to every view
+        </label>
+        <Kept engine={engine} patch={patch} names={names.value ?? []} onChange={() => setSaves(saves + 1)} />
+      </div>
+      {radius.error && <Notice error={radius.error} />}
+      {radius.pending && !radius.value && !isEmpty && <p class="quiet">Looking at what it changes …</p>}
+      {radius.value && <Radius radius={radius.value} pending={radius.pending} />}
+    </>
+  );
+}
+
+/** Patches by name: to keep this one, to take another, to forget it. */
+function Kept({
+  engine,
+  patch,
+  names,
+  onChange,
+}: Pick<ViewProps, "engine"> & { patch: PatchChoice; names: string[]; onChange: () => void }) {
+  const [name, setName] = useState("");
+  const [error, setError] = useState<Failure>();
+  const attempt = async (action: () => Promise<void>) => {
+    try {
+      await action();
+      setError(undefined);
+      onChange();
+    } catch (error) {
+      setError(error as Failure);
+    }
+  };
+  const save = (event: Event) => {
+    event.preventDefault();
+    if ("expression" in patch) attempt(() => engine.savePatch(name, patch.expression));
+  };
+  const chosen = "name" in patch ? patch.name : "";
+  const forget = async () => {
+    await engine.deletePatch(chosen);
+    update({ patch: { expression: "" }, patched: false });
+  };
+  return (
+    <>
+      {"expression" in patch && (
+        <form class="row" onSubmit={save}>
+          <label>
+            Keep it as{" "}
+            <input
+              class="short"
+              required
+              pattern="[a-zA-Z0-9][a-zA-Z0-9._\-]{0,63}"
+              title="letters, digits, dots, dashes and underscores"
+              value={name}
+              onInput={(event) => setName(event.currentTarget.value)}
+            />
+          </label>
+          <button type="submit">Keep</button>
+        </form>
+      )}
+      {(names.length > 0 || chosen) && (
+        <label>
+          Load{" "}
+          <select
+            value={chosen}
+            onChange={(event) => {
+              const { value } = event.currentTarget;
+              if (value !== "") update({ patch: { name: value } });
+            }}
+          >
+            <option value="">…</option>
+            {names.map((each) => (
+              <option key={each} value={each}>
+                {each}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+      {chosen && (
+        <button type="button" onClick={() => attempt(forget)}>
+          Forget “{chosen}”
+        </button>
+      )}
+      {error && <Notice error={error} />}
+    </>
+  );
+}
+
+function Radius({ radius, pending }: { radius: BlastRadius; pending: boolean }) {
+  const { edits, edited, neighbours, divergence, bytes } = radius;
+  const figures = [
+    ["edits of R", edits],
+    ["tokens edited", edited.count],
+    [`other tokens with other nearest ${neighbours.top}`, `${neighbours.moved} of ${neighbours.of}`],
+    ...(divergence ? [["nats of KL on the prompt, on average", divergence.mean.toPrecision(2)]] : []),
+    ["bytes as a file", bytes],
+  ] as const;
+  return (
+    <section aria-label="Blast radius" aria-busy={pending} class="radius">
+      <h2>Blast radius</h2>
+      <dl class="figures">
+        {figures.map(([label, value]) => (
+          <div key={label}>
+            <dd>{value}</dd>
+            <dt>{label}</dt>
+          </div>
+        ))}
+      </dl>
+      <div class="columns">
+        <div>
+          <h3>Edited tokens and their neighbours</h3>
+          {edited.most.slice(0, 8).map((token) => (
+            <div key={token.id} class="change">
+              <TokenName {...token} />
+              <p>
+                <span class="quiet">was near</span> <Names tokens={token.before} />
+              </p>
+              <p>
+                <span class="quiet">is near</span> <Names tokens={token.after} />
+              </p>
+            </div>
+          ))}
+        </div>
+        <div>
+          <h3>Others whose neighbours changed most</h3>
+          {neighbours.most.length === 0 && <p class="quiet">None.</p>}
+          {neighbours.most.slice(0, 10).map((token) => (
+            <div key={token.id} class="change">
+              <TokenName {...token} />
+              <p>
+                <span class="plus">+</span> <Names tokens={token.gained} /> <span class="minus">−</span>{" "}
+                <Names tokens={token.lost} />
+              </p>
+            </div>
+          ))}
+        </div>
+      </div>
+    </section>
+  );
+}
+
+function Names({ tokens }: { tokens: readonly { id: number; text: string }[] }) {
+  return (
+    <>
+      {tokens.slice(0, 6).map((token) => (
+        <TokenName key={token.id} {...token} />
+      ))}
+    </>
+  );
+}

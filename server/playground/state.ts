@@ -1,0 +1,175 @@
+/** All that a link reproduces: it lives in the address, after `#`. */
+import { computed, effect, signal } from "@preact/signals";
+import type { Intervention, PatchChoice } from "./engine.ts";
+
+export const VIEWS = ["steer", "explain", "lens", "map", "patch"] as const;
+export type View = (typeof VIEWS)[number];
+
+export const OPS = ["add", "set", "scale", "ablate"] as const;
+export const UNITS = ["residNorm", "raw"] as const;
+export const TARGETS = ["expression", "token", "signal"] as const;
+export const BLOCK_HOOKS = [
+  "hook_resid_pre",
+  "hook_resid_mid",
+  "hook_resid_post",
+  "hook_attn_out",
+  "hook_mlp_out",
+] as const;
+export const OTHER_HOOKS = ["hook_embed", "hook_recipe", "hook_signals"] as const;
+
+/** An intervention of the rack. */
+export interface Item {
+  on: boolean;
+  kind: (typeof TARGETS)[number];
+  text: string;
+  op: (typeof OPS)[number];
+  /** What `add` takes as its strength, `set` as its value, and `scale` as its factor. */
+  amount: number;
+  unit: (typeof UNITS)[number];
+  hook: (typeof BLOCK_HOOKS | typeof OTHER_HOOKS)[number];
+  first: number;
+  last: number;
+}
+
+export interface State {
+  view: View;
+  prompt: string;
+  rack: Item[];
+  /** The token whose chances are watched; the first target's where it is empty. */
+  watch: string;
+  seed: number;
+  temperature: number;
+  length: number;
+  /** What the Patch view edits, and whether it is applied everywhere. */
+  patch: PatchChoice;
+  patched: boolean;
+  /** The token that Explain is asked about; the prompt's last where it isn't said. */
+  position?: number;
+  /** What the panel shows. */
+  token?: number;
+  signal?: number;
+}
+
+export const newItem = (): Item => ({
+  on: true,
+  kind: "expression",
+  text: "happy - sad",
+  op: "add",
+  amount: 0.1,
+  unit: "residNorm",
+  hook: "hook_resid_post",
+  first: 0,
+  last: 3,
+});
+
+const START: State = {
+  view: "steer",
+  prompt: "When the king came home, he was",
+  rack: [newItem()],
+  watch: "",
+  seed: 3,
+  temperature: 0.7,
+  length: 32,
+  patch: { expression: '"terrible" += 0.6 * ("great" - "terrible")' },
+  patched: false,
+};
+
+/** From an address. What it doesn't say, or says wrongly, is as at the start. */
+function parse(hash: string): State {
+  const state: Record<string, unknown> = { ...START };
+  for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
+    try {
+      state[key] = JSON.parse(text);
+    } catch {
+      // A link that was cut short.
+    }
+  }
+  const { view, rack, position, token, signal } = state as unknown as State;
+  if (!VIEWS.includes(view)) state.view = START.view;
+  for (const key of ["prompt", "watch"] as const) {
+    if (typeof state[key] !== "string") state[key] = START[key];
+  }
+  for (const key of ["seed", "temperature", "length"] as const) {
+    if (!Number.isFinite(state[key])) state[key] = START[key];
+  }
+  state.rack = Array.isArray(rack) ? rack.map(asItem) : START.rack;
+  const { expression, name } = (state.patch ?? {}) as { expression?: unknown; name?: unknown };
+  if (typeof expression !== "string" && typeof name !== "string") state.patch = START.patch;
+  for (const [key, value] of Object.entries({ position, token, signal })) {
+    if (!Number.isInteger(value)) delete state[key];
+  }
+  return state as unknown as State;
+}
+
+/** What an address says of an intervention, as far as that can be. */
+function asItem(said: unknown): Item {
+  const item = newItem();
+  const isAlike = ([key, value]: [string, unknown]) => typeof value === typeof item[key as keyof Item];
+  return { ...item, ...Object.fromEntries(Object.entries(said ?? {}).filter(isAlike)) };
+}
+
+function print(state: State): string {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(state)) {
+    const text = JSON.stringify(value);
+    if (text !== JSON.stringify(START[key as keyof State])) parameters.set(key, text);
+  }
+  return parameters.toString();
+}
+
+export const state = signal(parse(location.hash));
+
+export const update = (change: Partial<State>): void => {
+  state.value = { ...state.value, ...change };
+};
+
+/** Only one is shown. */
+export const showToken = (token: number): void => update({ token, signal: undefined });
+export const showSignal = (signal: number): void => update({ signal, token: undefined });
+
+export const updateItem = (index: number, change: Partial<Item>): void =>
+  update({ rack: state.value.rack.map((item, i) => (i === index ? { ...item, ...change } : item)) });
+
+/** A link may come from a model with more layers. */
+export function fitLayers(layers: number): void {
+  const fit = (layer: number) => Math.min(layer, layers - 1);
+  update({
+    rack: state.value.rack.map((item) => ({ ...item, first: fit(item.first), last: fit(item.last) })),
+  });
+}
+
+/** What is done to the model, in its terms. */
+export const changes = computed(() => {
+  const { rack, patch, patched } = state.value;
+  return {
+    interventions: rack.filter(({ on, text }) => on && text.trim() !== "").map(interventionOf),
+    patch: patched ? patch : undefined,
+  };
+});
+
+export function interventionOf({ kind, text, op, amount, unit, hook, first, last }: Item): Intervention {
+  const target =
+    kind === "signal" ? { signal: Number(text) } : kind === "token" ? { token: text } : { expression: text };
+  const layers = (BLOCK_HOOKS as readonly string[]).includes(hook) ? { layers: [first, last] as const } : {};
+  const place = { target, hook, ...layers };
+  if (op === "add") return { op, ...place, strength: amount, unit };
+  if (op === "set") return { op, ...place, value: amount };
+  if (op === "scale") return { op, ...place, factor: amount };
+  return { op, ...place };
+}
+
+/** Keeps the address and the state the same. */
+export function bindAddress(): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  effect(() => {
+    const hash = print(state.value);
+    clearTimeout(timer);
+    // Browsers refuse more than a hundred changes in half a minute: a slider makes more.
+    timer = setTimeout(() => {
+      history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+    }, 200);
+  });
+  addEventListener("hashchange", () => {
+    state.value = parse(location.hash);
+  });
+}

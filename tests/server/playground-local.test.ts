@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Browser } from "playwright-core";
+import { loadModel, type Model } from "../../runtime/mod.ts";
+import { assets } from "../../server/assets.ts";
+import { launchChromium, noChromium } from "../browser/chromium.ts";
+import { open, runsOf, SHIPPED, START, serveApp, textOf } from "./playground.ts";
+
+describe("the page's files", () => {
+  test("are typed, tagged and the same twice; nothing else is there", async () => {
+    const [page, again] = [await assets("/"), await assets("/index.html")];
+    expect(page?.headers.get("content-type")).toStartWith("text/html");
+    expect(page?.headers.get("etag")).toMatch(/^"[0-9a-f]{32}"$/);
+    expect(again?.headers.get("etag")).toBe(page!.headers.get("etag")!);
+    expect((await assets("/reflow/relaxed-shared.wasm"))?.headers.get("content-type")).toBe(
+      "application/wasm",
+    );
+    for (const path of ["/main.tsx", "/../assets.ts", "/model/../app.ts", "/v1/models", "//", ""]) {
+      expect(await assets(path)).toBeUndefined();
+    }
+  });
+});
+
+describe.skipIf(noChromium !== undefined)(
+  `the model in the page${noChromium ? `: ${noChromium}` : ""}`,
+  () => {
+    let model: Model;
+    let server: Bun.Server<undefined>;
+    let browser: Browser;
+
+    beforeAll(async () => {
+      model = await loadModel(SHIPPED, { device: "wasm", threads: 2 });
+      server = serveApp(model);
+      browser = await launchChromium();
+    }, 60_000);
+    afterAll(async () => {
+      await browser?.close();
+      await server?.stop(true);
+      model?.dispose();
+    });
+
+    test("the first load is small, and the first token comes soon", async () => {
+      const { page, problems, loaded } = await open(browser, `${server.url}?local${START}`);
+      await page.waitForSelector("[data-run=steered] .token");
+      // Since the address was entered.
+      const firstToken = await page.evaluate(() => performance.now());
+      const sizes = await Promise.all(loaded.values());
+      const bytes = sizes.reduce((sum, size) => sum + size, 0);
+      console.log(
+        `first load ${(bytes / 1000).toFixed(1)} KB gzipped, first token after ${firstToken.toFixed(0)} ms`,
+      );
+      expect(bytes).toBeLessThan(300_000);
+      expect(firstToken).toBeLessThan(2000);
+
+      const expected = await runsOf(model);
+      expect(await textOf(page, "steered")).toBe(expected.steered);
+      expect(await textOf(page, "default")).toBe(expected.default);
+      expect(await page.locator(".where").textContent()).toContain("wasm (relaxed-shared");
+      expect(problems).toEqual([]);
+      await page.close();
+    }, 30_000);
+
+    test("every view says what the server's says", async () => {
+      const here = await open(browser, `${server.url}?local#prompt="The food was"`);
+      const there = await open(browser, `${server.url}#prompt="The food was"`);
+      const both = [here.page, there.page];
+      const visit = async (name: string, selector: string): Promise<string[]> => {
+        for (const page of both) await page.getByRole("tab", { name }).click();
+        return Promise.all(both.map((page) => page.locator(selector).first().innerText()));
+      };
+      const changes = both.map(async (page) =>
+        Number(await page.locator(".reading[data-change][aria-busy=false]").getAttribute("data-change")),
+      );
+      const [changeHere, changeThere] = await Promise.all(changes);
+      expect(changeHere).toBeGreaterThan(1);
+      // Engines differ in how relaxed SIMD rounds.
+      expect(Math.abs(changeHere - changeThere)).toBeLessThan(0.1);
+      for (const [name, selector] of [
+        ["Explain", ".prediction .name"],
+        ["Lens", "tbody tr:last-child"],
+        ["Patch", ".radius[aria-busy=false] .columns"],
+      ]) {
+        const [textHere, textThere] = await visit(name, selector);
+        expect(textHere.length).toBeGreaterThan(2);
+        expect(textHere).toBe(textThere);
+      }
+      for (const page of both) await page.getByRole("button", { name: "great", exact: true }).first().click();
+      const panels = both.map((page) => page.getByRole("list", { name: "Neighbours" }).innerText());
+      const [panelHere, panelThere] = await Promise.all(panels);
+      expect(panelHere).toBe(panelThere);
+      await here.page.getByLabel("Keep it as").fill("kinder");
+      await here.page.getByRole("button", { name: "Keep", exact: true }).click();
+      await here.page.getByLabel("Load").selectOption("kinder");
+      await here.page.waitForFunction(() => location.hash.includes("kinder"));
+      await here.page.reload();
+      await here.page.getByRole("button", { name: "Forget “kinder”" }).click();
+      await here.page.getByText("Forget “kinder”").waitFor({ state: "detached" });
+
+      // The other engine takes over what there is.
+      await here.page.getByRole("link", { name: "use the server" }).click();
+      await here.page.waitForURL((url) => url.search === "");
+      expect(await here.page.getByRole("tab", { name: "Patch" }).getAttribute("aria-selected")).toBe("true");
+      expect([...here.problems, ...there.problems]).toEqual([]);
+      for (const page of both) await page.close();
+    }, 30_000);
+  },
+);

@@ -1,0 +1,119 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Browser } from "playwright-core";
+import { loadModel, type Model } from "../../runtime/mod.ts";
+import { launchChromium, noChromium } from "../browser/chromium.ts";
+import { open, runsOf, SHIPPED, START, serveApp, textOf } from "./playground.ts";
+
+const TIMEOUT = 30_000;
+
+describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noChromium}` : ""}`, () => {
+  let model: Model;
+  let server: Bun.Server<undefined>;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    model = await loadModel(SHIPPED, { device: "wasm", threads: 2 });
+    server = serveApp(model);
+    browser = await launchChromium();
+  }, 60_000);
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop(true);
+    model?.dispose();
+  });
+
+  test(
+    "types, steers, slides; and a link reproduces it",
+    async () => {
+      const { page, problems } = await open(browser, `${server.url}${START}`);
+      const expected = await runsOf(model);
+      expect(await textOf(page, "default")).toBe(expected.default);
+      expect(await textOf(page, "steered")).toBe(expected.steered);
+      expect(expected.steered).not.toBe(expected.default);
+
+      await page.getByLabel("Prompt", { exact: true }).fill("The water was");
+      await page.getByLabel("Direction").fill("cold - warm");
+      await page.waitForFunction(() =>
+        /^cold/.test(document.querySelector(".reading[data-change]")?.textContent ?? ""),
+      );
+      const reading = page.locator(".reading[data-change][aria-busy=false]");
+      const before = Number(await reading.getAttribute("data-change"));
+      const text = await textOf(page, "steered");
+      expect(text).toStartWith("The water was");
+
+      const slider = page.getByLabel(/^Strength/);
+      await slider.focus();
+      for (let i = 0; i < 8; i++) await page.keyboard.press("ArrowRight");
+      expect(await slider.inputValue()).toBe("0.18");
+      await page.waitForFunction((before) => {
+        const reading = document.querySelector(".reading[data-change][aria-busy=false]");
+        return reading && Number(reading.getAttribute("data-change")) !== before;
+      }, before);
+      expect(Number(await reading.getAttribute("data-change"))).toBeGreaterThan(before);
+      expect(await reading.textContent()).toContain("beyond chance");
+      await page.waitForFunction(
+        (text) => document.querySelector("[data-run=steered][aria-busy=false]")?.textContent !== text,
+        text,
+      );
+      const steered = await textOf(page, "steered");
+      await page.waitForFunction(() => location.hash.includes("0.18"));
+      const link = page.url();
+      expect(problems).toEqual([]);
+      await page.close();
+
+      const again = await open(browser, link);
+      expect(await again.page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("The water was");
+      expect(await again.page.getByLabel(/^Strength/).inputValue()).toBe("0.18");
+      expect(await textOf(again.page, "steered")).toBe(steered);
+      expect(again.problems).toEqual([]);
+      await again.page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "a token's panel, and a signal's",
+    async () => {
+      const { page, problems } = await open(browser, `${server.url}#prompt="the king"`);
+      await page.getByRole("group", { name: "The prompt’s tokens" }).getByText("king").click();
+      const panel = page.getByRole("complementary");
+      await panel.getByText("Nearest neighbours").waitFor();
+      expect(await panel.getByRole("heading", { level: 2 }).textContent()).toContain(" king");
+      expect(await panel.getByRole("list", { name: "Neighbours" }).textContent()).toContain("king");
+      const recipe = panel.getByRole("list", { name: "Recipe" }).getByRole("listitem");
+      expect(await recipe.count()).toBe(12);
+      const signal = (await recipe.first().getByRole("button").textContent())!;
+      await recipe.first().getByRole("button").click();
+      await panel.getByText("Where it fires").waitFor();
+      expect(await panel.getByRole("heading", { level: 2 }).textContent()).toBe(`signal ${signal}`);
+      const fires = panel.getByRole("group", { name: "Readings" }).getByRole("button");
+      await fires.first().waitFor();
+      expect(await fires.count()).toBe(model.tokenize("the king").length);
+      await panel.getByRole("button", { name: "Steer by it" }).click();
+      expect(await page.getByLabel("Direction").nth(1).inputValue()).toBe(signal);
+      await page.waitForFunction((signal) => location.hash.includes(`signal=${signal}`), signal);
+      await page.keyboard.press("Escape");
+      await panel.waitFor({ state: "detached" });
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "what is wrong is said, with what to do",
+    async () => {
+      const rack = JSON.stringify([{ text: "great - thisisnotaword" }]);
+      const { page } = await open(browser, `${server.url}#rack=${encodeURIComponent(rack)}`);
+      const notice = page.getByRole("alert").first();
+      await notice.waitFor();
+      expect(await notice.textContent()).toMatch(/^Intervention 1: .*thisisnotaword/);
+      expect(await notice.locator("p").count()).toBe(2);
+      await page.getByLabel("Direction").fill("great - terrible");
+      await notice.waitFor({ state: "detached" });
+      await textOf(page, "steered");
+      await page.close();
+    },
+    TIMEOUT,
+  );
+});

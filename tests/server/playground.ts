@@ -1,0 +1,84 @@
+import { fileURLToPath } from "node:url";
+import type { Browser, Page } from "playwright-core";
+import type { Intervention, Model } from "../../runtime/mod.ts";
+import { createApp } from "../../server/app.ts";
+import { assets } from "../../server/assets.ts";
+import { memoryTexts, patchStore } from "../../server/patches/store.ts";
+
+export const SHIPPED = fileURLToPath(new URL("../../server/model", import.meta.url));
+
+/** The page as it starts, but for what is drawn at random: of the likeliest tokens engines' rounding makes no others. */
+export const PROMPT = "The food was";
+export const SAMPLING = { maxTokens: 8, temperature: 0 };
+export const START = `#prompt="${PROMPT}"&length=${SAMPLING.maxTokens}&temperature=${SAMPLING.temperature}`;
+const interventions: Intervention[] = [
+  {
+    op: "add",
+    target: { expression: "happy - sad" },
+    hook: "hook_resid_post",
+    layers: [0, 3],
+    strength: 0.1,
+    unit: "residNorm",
+  },
+];
+
+/** What both runs of it should say. */
+export async function runsOf(model: Model): Promise<{ default: string; steered: string }> {
+  const texts = { default: PROMPT, steered: PROMPT };
+  for await (const event of model.steer(PROMPT, { ...SAMPLING, interventions })) {
+    texts[event.run] += event.text;
+  }
+  return texts;
+}
+
+/** The app with its page, as the entries serve it. */
+export function serveApp(model: Model): Bun.Server<undefined> {
+  const app = createApp({
+    model,
+    name: "nano",
+    pool: model.pool({ slots: 8 }),
+    patches: patchStore(memoryTexts()),
+    keys: [],
+    origins: [],
+    log() {},
+    assets,
+  });
+  return Bun.serve({
+    hostname: "localhost",
+    port: 0,
+    idleTimeout: 60,
+    fetch: (request) => app.fetch(request),
+  });
+}
+
+/** Opens an address; what goes wrong in it, and bytes that it loads as they would travel, are collected. */
+export async function open(browser: Browser, address: string | URL, width = 1280) {
+  const page = await browser.newPage({ viewport: { width, height: 860 }, reducedMotion: "reduce" });
+  page.setDefaultTimeout(10_000);
+  const problems: string[] = [];
+  const loaded = new Map<string, Promise<number>>();
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("response", (response) => {
+    const { pathname } = new URL(response.url());
+    const size = () => response.body().then((body) => Bun.gzipSync(new Uint8Array(body)).length);
+    // Of streams there is nothing to weigh; of the model too much.
+    if (!pathname.includes("/model/"))
+      loaded.set(
+        pathname,
+        size().catch(() => 0),
+      );
+  });
+  await page.goto(String(address));
+  return { page, problems, loaded };
+}
+
+/** A run's text, once it has ended. */
+export async function textOf(page: Page, run: "default" | "steered"): Promise<string> {
+  await page.waitForSelector(`[data-run=${run}][aria-busy=false] .token`);
+  return (await page.locator(`[data-run=${run}]`).textContent())!.replaceAll("↵", "");
+}
+
+/** What a page must not do on a telephone: scroll sideways. */
+export const overflow = (page: Page): Promise<number> =>
+  page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
