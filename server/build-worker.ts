@@ -2,12 +2,13 @@
 import { copyFileSync, cpSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildPage } from "./assets.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
  * Fills a folder with `worker.js`; `kernels.wasm`, a module of its own, since Workers compile no WASM themselves; and
- * `assets`, with the model that ships.
+ * `assets`, with the playground and the model that ships.
  */
 export async function buildWorker(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
@@ -29,6 +30,7 @@ export async function buildWorker(folder: string): Promise<void> {
     ],
   });
   copyFileSync(join(root, "kernels-as/build/relaxed-plain.wasm"), join(folder, "kernels.wasm"));
+  for (const [name, file] of await buildPage()) await Bun.write(join(folder, "assets", name), file);
   cpSync(join(root, "server/model"), join(folder, "assets/model"), { recursive: true });
 }
 

@@ -56,6 +56,21 @@ test("the bundle is small, and the model loads with the first request", async ()
   });
 });
 
+test("the playground is there, for whoever has no key", async () => {
+  for (const [path, type] of [
+    ["/", "text/html"],
+    ["/main.js", "text/javascript"],
+    ["/style.css", "text/css"],
+  ]) {
+    const response = await fetch(new URL(path, worker.url));
+    expect([response.status, response.headers.get("content-type")]).toEqual([
+      200,
+      expect.stringContaining(type),
+    ]);
+    expect(response.headers.get("content-security-policy")).toContain("wasm-unsafe-eval");
+  }
+});
+
 test("it steers, reads and looks up as elsewhere", async () => {
   const asked: [path: string, body?: object][] = [
     ["/v1/steer", { prompt: "The food was", interventions: kinder, target: " great", max_tokens: 10 }],
