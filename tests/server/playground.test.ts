@@ -74,7 +74,7 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
   test(
     "a token's panel, and a signal's",
     async () => {
-      const { page, problems } = await open(browser, `${server.url}#prompt="the king"`);
+      const { page, problems } = await open(browser, `${server.url}#prompt="the king"&length=8`);
       await page.getByRole("group", { name: "The prompt’s tokens" }).getByText("king").click();
       const panel = page.getByRole("complementary");
       await panel.getByText("Nearest neighbours").waitFor();
@@ -113,6 +113,26 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
       await notice.waitFor({ state: "detached" });
       await textOf(page, "steered");
       await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "an address that says nonsense, and a server that wants a key",
+    async () => {
+      const nonsense = `#view=9&rack=[3,{"amount":"x","on":2}]&prompt=7&seed="q"&patch=4&token="x"&lens&length=8`;
+      const { page, problems } = await open(browser, `${server.url}${nonsense}`);
+      expect(await textOf(page, "steered")).toContain("When the king came home");
+      expect(await page.getByLabel("Direction").count()).toBe(2);
+      expect(problems).toEqual([]);
+
+      const guarded = serveApp(model, ["secret"]);
+      await page.goto(`${guarded.url}${START}`);
+      await page.getByLabel("Key").fill("secret");
+      await page.getByRole("button", { name: "Use it" }).click();
+      expect(await textOf(page, "default")).toBe((await runsOf(model)).default);
+      await page.close();
+      await guarded.stop(true);
     },
     TIMEOUT,
   );

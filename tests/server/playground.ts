@@ -32,13 +32,13 @@ export async function runsOf(model: Model): Promise<{ default: string; steered: 
 }
 
 /** The app with its page, as the entries serve it. */
-export function serveApp(model: Model): Bun.Server<undefined> {
+export function serveApp(model: Model, keys: readonly string[] = []): Bun.Server<undefined> {
   const app = createApp({
     model,
     name: "nano",
     pool: model.pool({ slots: 8 }),
     patches: patchStore(memoryTexts()),
-    keys: [],
+    keys,
     origins: [],
     log() {},
     assets,
