@@ -34,7 +34,9 @@ export function Band({ engine, item, index, slider: { min, max } }: BandProps) {
     (signal) => compute(item.amount, signal),
     { pause: 300 },
   );
-  const curve = useCurve(isOn ? others : undefined, compute, { min, max, isZero: item.op === "add" });
+  // Alone, and of no strength, it changes nothing.
+  const isZero = item.op === "add" && interventions.length === 1 && !patch;
+  const curve = useCurve(isOn ? others : undefined, compute, { min, max, isZero });
   const here = now.value && !now.pending ? [{ amount: item.amount, ...now.value }] : [];
   const points = [...curve.filter(({ amount }) => amount !== item.amount), ...here].sort(
     (a, b) => a.amount - b.amount,
