@@ -138,6 +138,6 @@ test("a prompt that was left half way serves the next", async () => {
   expect(await first).toEqual({ done: true, value: undefined });
   const { events, reused } = await run(pool, prompt);
   expect(reused).toBeGreaterThanOrEqual(32);
-  expect(reused % 16).toBe(0);
+  expect(reused).toBeLessThan(prompt.length - 1);
   close(events, await fresh(model, prompt), TOLERANCE);
 });
