@@ -1,5 +1,6 @@
 /** The HTTP app, the same on Bun, Deno and Workers. */
 import { Hono } from "hono";
+import { etag } from "hono/etag";
 import { Lexicon } from "../runtime/ledger/lexicon.ts";
 import { Gate } from "./gate.ts";
 import { body } from "./middleware/body.ts";
@@ -62,7 +63,7 @@ export function createApp(services: Services) {
     });
   });
   // The page is anyone's: who has it open enters a key there.
-  open.get("*", async (c, next) => {
+  open.get("*", etag(), async (c, next) => {
     const file = OURS.test(c.req.path) ? undefined : await assets?.(c.req.path);
     return file ?? next();
   });

@@ -4,7 +4,7 @@ import { parseExpression } from "../../runtime/interventions/expression.ts";
 import { signed } from "./bars.tsx";
 import type { ChanceBand, Changes, Engine } from "./engine.ts";
 import { useResource } from "./resource.ts";
-import { changes, type Item, interventionOf, state, update } from "./state.ts";
+import { changes, type Item, interventionOf, isApplied, state, update } from "./state.ts";
 import { percent } from "./steer.tsx";
 
 /** Amounts along the slider at which the band is computed. */
@@ -18,7 +18,7 @@ export function Band({ engine, item, index, slider: { min, max } }: BandProps) {
   const { prompt, watch, rack } = state.value;
   const { interventions, patch } = changes.value;
   /** Among those that are on, as `changes` has them. */
-  const place = rack.slice(0, index).filter(({ on, text }) => on && text.trim() !== "").length;
+  const place = rack.slice(0, index).filter(isApplied).length;
   const withAmount = (amount: number): Changes => ({
     interventions: interventions.map((each, i) => (i === place ? interventionOf({ ...item, amount }) : each)),
     patch,
@@ -153,8 +153,10 @@ function Plot({
   const path = (of: (point: Point) => number, list: readonly Point[] = points) =>
     list.map((point) => `${x(point.amount).toFixed(1)},${y(of(point)).toFixed(1)}`).join(" L");
   const now = points.find((point) => point.amount === amount);
+  /** The line is at neither of the other two corners. */
+  const isFalling = points.length > 1 && points[0].change > points[points.length - 1].change;
   return (
-    <div class="plot" aria-hidden="true">
+    <div class={isFalling ? "plot falling" : "plot"} aria-hidden="true">
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none">
         <title>Change of log-probability by strength, and by chance</title>
         <line class="zero" x1={0} x2={WIDTH} y1={y(0)} y2={y(0)} />

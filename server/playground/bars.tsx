@@ -8,7 +8,15 @@ export interface Bar {
 }
 
 /** Bars from a common zero, to either side where there are negative ones. */
-export function Bars({ bars, label, digits = 2 }: { bars: readonly Bar[]; label: string; digits?: number }) {
+export function Bars({
+  bars,
+  label,
+  format = signed,
+}: {
+  bars: readonly Bar[];
+  label: string;
+  format?: (value: number) => string;
+}) {
   const most = Math.max(...bars.map(({ value }) => Math.abs(value)), 1e-9);
   const isSigned = bars.some(({ value }) => value < 0) && bars.some(({ value }) => value > 0);
   return (
@@ -22,7 +30,7 @@ export function Bars({ bars, label, digits = 2 }: { bars: readonly Bar[]; label:
               style={{ "--size": (Math.abs(value) / most).toFixed(3) }}
             />
           </span>
-          <span class="value">{signed(value, digits)}</span>
+          <span class="value">{format(value)}</span>
           {note && <span class="note">{note}</span>}
         </li>
       ))}

@@ -4,6 +4,7 @@ import { Lexicon } from "../../runtime/ledger/lexicon.ts";
 import { type GenePatch, loadModel, type Model } from "../../runtime/mod.ts";
 import { parameterCount } from "../../runtime/model/config.ts";
 import { blastRadius } from "../../runtime/patches/blast-radius.ts";
+import { readWords } from "../../runtime/probes/words.ts";
 import { type Changes, type Engine, LISTED, type PatchChoice } from "./engine.ts";
 import type { Answer, Call, LocalMethods } from "./local.ts";
 
@@ -105,7 +106,12 @@ function methods(model: Model): LocalMethods {
     map: async (count) => (await book()).map({ count }),
     async blastRadius(patch, text, signal) {
       const ids = model.tokenize(text);
-      return blastRadius(model, (await patchOf(patch))!, { text: ids.length > 0 ? ids : undefined, signal });
+      const { analogies } = readWords(tokenizer, tokenizer.vocabSize, new Int32Array());
+      return blastRadius(model, (await patchOf(patch))!, {
+        text: ids.length > 0 ? ids : undefined,
+        analogies: analogies.flatMap(({ questions }) => questions),
+        signal,
+      });
     },
   } satisfies Partial<Engine>;
 }

@@ -3,25 +3,18 @@ import type { ViewProps } from "./app.tsx";
 import type { Plane } from "./engine.ts";
 import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
-import { showToken, state } from "./state.ts";
+import { type Frame, showToken, state, update } from "./state.ts";
 import { percent } from "./steer.tsx";
 
 /** Words on it. */
 const COUNT = 800;
-
-/** How the plane lies on the canvas: its middle, and canvas pixels per unit. */
-interface Frame {
-  x: number;
-  y: number;
-  scale: number;
-}
 
 type Point = Plane["points"][number];
 
 /** Frequent words on the plane in which their recipes differ most. */
 export function MapView({ engine }: ViewProps) {
   const { value, error } = useResource("map", () => engine.map(COUNT));
-  const [search, setSearch] = useState("");
+  const { find } = state.value;
   return (
     <>
       <div class="row settings">
@@ -29,9 +22,9 @@ export function MapView({ engine }: ViewProps) {
           Find{" "}
           <input
             type="search"
-            value={search}
+            value={find}
             spellcheck={false}
-            onInput={(event) => setSearch(event.currentTarget.value)}
+            onInput={(event) => update({ find: event.currentTarget.value })}
           />
         </label>
         {value && (
@@ -43,7 +36,7 @@ export function MapView({ engine }: ViewProps) {
       </div>
       {error && <Notice error={error} />}
       {!value && !error && <p class="quiet">Laying out the words …</p>}
-      {value && <Chart points={value.points} search={search.trim().toLowerCase()} />}
+      {value && <Chart points={value.points} search={find.trim().toLowerCase()} />}
     </>
   );
 }
@@ -51,10 +44,9 @@ export function MapView({ engine }: ViewProps) {
 function Chart({ points, search }: { points: readonly Point[]; search: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [size, setSize] = useState({ width: 0, height: 0 });
-  const [frame, setFrame] = useState<Frame>();
   const [over, setOver] = useState<Point>();
   const drag = useRef<{ x: number; y: number; moved: boolean } | undefined>(undefined);
-  const { token } = state.value;
+  const { token, frame } = state.value;
 
   useEffect(() => {
     const element = canvas.current!;
@@ -75,6 +67,7 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
     return () => dark.removeEventListener("change", paint);
   });
 
+  const setFrame = (next: Frame) => update({ frame: rounded(next) });
   const pan = (dx: number, dy: number) =>
     setFrame({ ...view, x: view.x - dx / view.scale, y: view.y + dy / view.scale });
   /** Keeps the place at (px, py) of the canvas where it is. */
@@ -157,7 +150,7 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
         <button type="button" aria-label="Further" onClick={() => zoom(1 / 1.5)}>
           −
         </button>
-        <button type="button" onClick={() => setFrame(undefined)}>
+        <button type="button" onClick={() => update({ frame: undefined })}>
           All
         </button>
       </div>
@@ -192,6 +185,13 @@ function fit(points: readonly Point[], { width, height }: { width: number; heigh
   const scale = Math.min((width - 90) / (right - left), (height - 40) / (high - low));
   return { x: (left + right) / 2, y: (low + high) / 2, scale: Math.max(scale, 1e-6) };
 }
+
+/** To what an eye can tell: it lives in the address. */
+const rounded = ({ x, y, scale }: Frame): Frame => ({
+  x: Number(x.toPrecision(5)),
+  y: Number(y.toPrecision(5)),
+  scale: Number(scale.toPrecision(5)),
+});
 
 const place = (
   { x, y }: Point,

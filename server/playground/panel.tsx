@@ -1,9 +1,11 @@
 /** Beside every view: what a token is made of, or which tokens a signal is in. */
 import type { ViewProps } from "./app.tsx";
 import { Bars } from "./bars.tsx";
+import type { Intervention } from "./engine.ts";
 import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
-import { newItem, showSignal, state, update } from "./state.ts";
+import { changes, type Item, interventionOf, newItem, showSignal, state, update } from "./state.ts";
+import { percent } from "./steer.tsx";
 import { TokenName, Tokens } from "./tokens.tsx";
 
 export function Panel({ engine, info }: ViewProps) {
@@ -28,19 +30,21 @@ function TokenPanel({ engine, info, id }: ViewProps & { id: number }) {
   if (!value) return <p class="quiet">Looking it up …</p>;
   const unit = unitOf({ info });
   const { text } = value;
+  const item = itemOf({ kind: "token", text }, info);
   return (
     <>
       <h2>
         <code>{text.replace(/\n/g, "↵") || "␣"}</code> <small class="quiet">token {value.id}</small>
       </h2>
       <div class="row">
-        <button type="button" onClick={() => steerBy({ kind: "token", text })}>
+        <button type="button" onClick={() => steerBy(item)}>
           Steer by it
         </button>
         <button type="button" onClick={() => update({ watch: text, view: "steer" })}>
           Watch its chance
         </button>
       </div>
+      <Effect engine={engine} item={item} />
       <h3>Recipe: its largest {unit}s</h3>
       <Bars
         label="Recipe"
@@ -71,9 +75,51 @@ export function SignalName({ signal }: { signal: number }) {
   );
 }
 
-function steerBy(target: { kind: "token" | "signal"; text: string }): void {
-  const item = { ...newItem(), ...target };
-  update({ rack: [...state.value.rack, item], view: "steer" });
+/** Of a model that may have few layers. */
+const itemOf = (target: Pick<Item, "kind" | "text">, { layers }: ViewProps["info"]): Item => ({
+  ...newItem(),
+  last: Math.min(newItem().last, layers - 1),
+  ...target,
+});
+
+const steerBy = (item: Item): void => update({ rack: [...state.value.rack, item], view: "steer" });
+
+/** What the model would say next after the prompt, and what with a direction added. */
+function Effect({ engine, item }: Pick<ViewProps, "engine"> & { item: Item }) {
+  const { prompt } = state.value;
+  const { patch } = changes.value;
+  const { value, error, pending } = useResource(
+    prompt === "" ? undefined : JSON.stringify([prompt, patch, item]),
+    async (signal) => {
+      const after = async (interventions: Intervention[]) => {
+        const { cells } = await engine.lens({ text: prompt, interventions, patch }, signal);
+        return cells.at(-1)!.at(-1)!.top;
+      };
+      return [await after([]), await after([interventionOf(item)])];
+    },
+    { pause: 150 },
+  );
+  if (prompt === "") return null;
+  return (
+    <section aria-label="What it does" aria-busy={pending}>
+      <h3>What it does to the prompt’s next token</h3>
+      {error && <p class="quiet">{error.message}</p>}
+      <div class="effect">
+        {value?.map((tokens, i) => (
+          <div key={i}>
+            <h4>{i === 0 ? "as it is" : `with ${item.amount} of it added`}</h4>
+            <ol>
+              {tokens.map((token) => (
+                <li key={token.id}>
+                  <TokenName {...token} /> <span class="quiet">{percent(token.probability)}</span>
+                </li>
+              ))}
+            </ol>
+          </div>
+        ))}
+      </div>
+    </section>
+  );
 }
 
 function SignalPanel({ engine, info, id }: ViewProps & { id: number }) {
@@ -82,6 +128,7 @@ function SignalPanel({ engine, info, id }: ViewProps & { id: number }) {
   if (error) return <Notice error={error} />;
   if (!value) return <p class="quiet">Looking it up …</p>;
   const unit = unitOf({ info });
+  const item = itemOf({ kind: "signal", text: String(id) }, info);
   const sides = [
     { title: "Tokens with most of it", entries: value.most },
     { title: "Tokens with least", entries: value.least },
@@ -93,11 +140,12 @@ function SignalPanel({ engine, info, id }: ViewProps & { id: number }) {
       </h2>
       {info.signals > 0 && (
         <div class="row">
-          <button type="button" onClick={() => steerBy({ kind: "signal", text: String(id) })}>
+          <button type="button" onClick={() => steerBy(item)}>
             Steer by it
           </button>
         </div>
       )}
+      {info.signals > 0 && <Effect engine={engine} item={item} />}
       {info.signals > 0 && prompt !== "" && <Fires engine={engine} id={id} prompt={prompt} />}
       <h3>Codebook</h3>
       <div class="codebook">

@@ -119,12 +119,20 @@ function Kept({
 }
 
 function Radius({ radius, pending }: { radius: BlastRadius; pending: boolean }) {
-  const { edits, edited, neighbours, divergence, bytes } = radius;
+  const { edits, edited, neighbours, divergence, analogies, bytes } = radius;
   const figures = [
     ["edits of R", edits],
     ["tokens edited", edited.count],
     [`other tokens with other nearest ${neighbours.top}`, `${neighbours.moved} of ${neighbours.of}`],
     ...(divergence ? [["nats of KL on the prompt, on average", divergence.mean.toPrecision(2)]] : []),
+    ...(analogies
+      ? [
+          [
+            "built-in analogies right, before and after",
+            `${analogies.right.before} → ${analogies.right.after}`,
+          ],
+        ]
+      : []),
     ["bytes as a file", bytes],
   ] as const;
   return (
@@ -167,6 +175,21 @@ function Radius({ radius, pending }: { radius: BlastRadius; pending: boolean }) 
           ))}
         </div>
       </div>
+      {analogies && analogies.changed.length > 0 && (
+        <>
+          <h3>Analogies with another answer</h3>
+          <ul class="analogies">
+            {analogies.changed.slice(0, 8).map(({ question: [a, b, c], before, after }) => (
+              <li key={`${a.id} ${b.id} ${c.id}`} class="change">
+                <TokenName {...a} /> is to <TokenName {...b} /> as <TokenName {...c} /> to{" "}
+                <TokenName {...before} />
+                <span class="quiet">, now</span> <TokenName {...after} />
+              </li>
+            ))}
+          </ul>
+          {analogies.changed.length > 8 && <p class="quiet">And {analogies.changed.length - 8} more.</p>}
+        </>
+      )}
     </section>
   );
 }

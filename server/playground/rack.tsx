@@ -23,6 +23,8 @@ export function sliderOf({ op, unit }: Item) {
   return { name: "Strength", min: -0.3, max: 0.3, step: 0.01 };
 }
 
+const hasAmount = ({ op }: Item): boolean => op !== "ablate" && op !== "swap";
+
 const WORDS: Record<string, string> = {
   expression: "words",
   token: "token",
@@ -35,7 +37,8 @@ const WORDS: Record<string, string> = {
 export function Rack({ engine, info, failed }: ViewProps & { failed: boolean }) {
   const { rack } = state.value;
   const [touched, touch] = useState(0);
-  const active = rack[touched]?.on ? touched : rack.findIndex(({ on }) => on);
+  const isBanded = (item?: Item) => item?.on && hasAmount(item);
+  const active = isBanded(rack[touched]) ? touched : rack.findIndex(isBanded);
   const move = (from: number, to: number) => {
     const next = [...rack];
     next.splice(to, 0, ...next.splice(from, 1));
@@ -63,7 +66,7 @@ export function Rack({ engine, info, failed }: ViewProps & { failed: boolean }) 
         {rack.map((item, i) => (
           <li key={i} class={item.on ? "item" : "item muted"} onFocusCapture={() => touch(i)}>
             <Controls item={item} index={i} info={info} />
-            {item.op !== "ablate" && (
+            {hasAmount(item) && (
               <div class="strength">
                 {i === active && !failed && (
                   <Band engine={engine} item={item} index={i} slider={sliderOf(item)} />
@@ -134,14 +137,18 @@ function Controls({ item, index, info }: { item: Item; index: number; info: View
         label="What to do"
         value={item.op}
         options={OPS}
-        onChange={(op) => change({ op, amount: { add: 0.1, set: 1, scale: 2, ablate: 0 }[op] })}
+        onChange={(op) => change({ op, amount: { add: 0.1, set: 1, scale: 2, ablate: 0, swap: 0 }[op] })}
       />
       <Choice
         label="Target"
         value={item.kind}
         options={info.signals > 0 ? TARGETS : TARGETS.filter((kind) => kind !== "signal")}
         onChange={(kind) =>
-          change({ kind, text: { expression: "happy - sad", token: " happy", signal: "9" }[kind] })
+          change({
+            kind,
+            text: { expression: "happy - sad", token: " happy", signal: "9" }[kind],
+            other: { expression: "sad", token: " sad", signal: "10" }[kind],
+          })
         }
       />
       <input
@@ -152,6 +159,18 @@ function Controls({ item, index, info }: { item: Item; index: number; info: View
         spellcheck={false}
         onInput={(event) => change({ text: event.currentTarget.value })}
       />
+      {item.op === "swap" && (
+        <label class="with">
+          with{" "}
+          <input
+            class="target"
+            inputMode={item.kind === "signal" ? "numeric" : "text"}
+            value={item.other}
+            spellcheck={false}
+            onInput={(event) => change({ other: event.currentTarget.value })}
+          />
+        </label>
+      )}
       {item.kind === "signal" && (
         <button type="button" onClick={() => showSignal(Number(item.text))}>
           codebook

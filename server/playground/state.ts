@@ -5,7 +5,7 @@ import type { Intervention, PatchChoice } from "./engine.ts";
 export const VIEWS = ["steer", "explain", "lens", "map", "patch"] as const;
 export type View = (typeof VIEWS)[number];
 
-export const OPS = ["add", "set", "scale", "ablate"] as const;
+export const OPS = ["add", "set", "scale", "ablate", "swap"] as const;
 export const UNITS = ["residNorm", "raw"] as const;
 export const TARGETS = ["expression", "token", "signal"] as const;
 export const BLOCK_HOOKS = [
@@ -23,6 +23,8 @@ export interface Item {
   kind: (typeof TARGETS)[number];
   text: string;
   op: (typeof OPS)[number];
+  /** What `swap` exchanges it with: of the same kind. */
+  other: string;
   /** What `add` takes as its strength, `set` as its value, and `scale` as its factor. */
   amount: number;
   unit: (typeof UNITS)[number];
@@ -48,6 +50,18 @@ export interface State {
   /** What the panel shows. */
   token?: number;
   signal?: number;
+  /** The lens's cell whose tokens are listed; the last of both where it isn't said. */
+  cell?: [layer: number, position: number];
+  /** What is looked for on the map, and where it is looked at; all of it where that isn't said. */
+  find: string;
+  frame?: Frame;
+}
+
+/** How the plane lies on the canvas: its middle, and canvas pixels per unit. */
+export interface Frame {
+  x: number;
+  y: number;
+  scale: number;
 }
 
 export const newItem = (): Item => ({
@@ -55,6 +69,7 @@ export const newItem = (): Item => ({
   kind: "expression",
   text: "happy - sad",
   op: "add",
+  other: "sad",
   amount: 0.1,
   unit: "residNorm",
   hook: "hook_resid_post",
@@ -72,6 +87,7 @@ const START: State = {
   length: 32,
   patch: { expression: '"terrible" += 0.6 * ("great" - "terrible")' },
   patched: false,
+  find: "",
 };
 
 /** From an address. What it doesn't say, or says wrongly, is as at the start. */
@@ -84,9 +100,9 @@ function parse(hash: string): State {
       // A link that was cut short.
     }
   }
-  const { view, rack, position, token, signal } = state as unknown as State;
+  const { view, rack, position, token, signal, cell, frame } = state as unknown as State;
   if (!VIEWS.includes(view)) state.view = START.view;
-  for (const key of ["prompt", "watch"] as const) {
+  for (const key of ["prompt", "watch", "find"] as const) {
     if (typeof state[key] !== "string") state[key] = START[key];
   }
   for (const key of ["seed", "temperature", "length"] as const) {
@@ -98,6 +114,8 @@ function parse(hash: string): State {
   for (const [key, value] of Object.entries({ position, token, signal })) {
     if (!Number.isInteger(value)) delete state[key];
   }
+  if (!(Array.isArray(cell) && cell.length === 2 && cell.every(Number.isInteger))) delete state.cell;
+  if (![frame?.x, frame?.y, frame?.scale].every(Number.isFinite) || frame!.scale <= 0) delete state.frame;
   return state as unknown as State;
 }
 
@@ -138,23 +156,29 @@ export function fitLayers(layers: number): void {
   });
 }
 
+/** It is on, and says what it is about. */
+export const isApplied = ({ on, text, op, other }: Item): boolean =>
+  on && text.trim() !== "" && (op !== "swap" || other.trim() !== "");
+
 /** What is done to the model, in its terms. */
 export const changes = computed(() => {
   const { rack, patch, patched } = state.value;
   return {
-    interventions: rack.filter(({ on, text }) => on && text.trim() !== "").map(interventionOf),
+    interventions: rack.filter(isApplied).map(interventionOf),
     patch: patched ? patch : undefined,
   };
 });
 
-export function interventionOf({ kind, text, op, amount, unit, hook, first, last }: Item): Intervention {
-  const target =
+export function interventionOf(item: Item): Intervention {
+  const { kind, text, op, other, amount, unit, hook, first, last } = item;
+  const targetOf = (text: string) =>
     kind === "signal" ? { signal: Number(text) } : kind === "token" ? { token: text } : { expression: text };
   const layers = (BLOCK_HOOKS as readonly string[]).includes(hook) ? { layers: [first, last] as const } : {};
-  const place = { target, hook, ...layers };
+  const place = { target: targetOf(text), hook, ...layers };
   if (op === "add") return { op, ...place, strength: amount, unit };
   if (op === "set") return { op, ...place, value: amount };
   if (op === "scale") return { op, ...place, factor: amount };
+  if (op === "swap") return { op, ...place, with: targetOf(other) };
   return { op, ...place };
 }
 

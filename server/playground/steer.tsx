@@ -105,7 +105,9 @@ export function Prompt({ engine, choose, selected }: Pick<ViewProps, "engine"> &
         rows={2}
         spellcheck={false}
         value={prompt}
-        onInput={(event) => update({ prompt: event.currentTarget.value, position: undefined })}
+        onInput={(event) =>
+          update({ prompt: event.currentTarget.value, position: undefined, cell: undefined })
+        }
       />
       <p class="prompt-tokens">
         <Tokens label="The prompt’s tokens" tokens={tokens.value ?? []} choose={choose} selected={selected} />

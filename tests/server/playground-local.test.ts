@@ -92,6 +92,7 @@ describe.skipIf(noChromium !== undefined)(
         expect(textHere.length).toBeGreaterThan(2);
         expect(textHere).toBe(textThere);
       }
+      await here.page.getByText("Analogies with another answer").waitFor();
       for (const page of both) await page.getByRole("button", { name: "great", exact: true }).first().click();
       const panels = both.map((page) => page.getByRole("list", { name: "Neighbours" }).innerText());
       const [panelHere, panelThere] = await Promise.all(panels);

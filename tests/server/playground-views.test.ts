@@ -1,8 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Browser } from "playwright-core";
-import { loadModel, type Model } from "../../runtime/mod.ts";
+import { type Intervention, loadModel, type Model } from "../../runtime/mod.ts";
 import { launchChromium, noChromium } from "../browser/chromium.ts";
-import { open, overflow, SAMPLING, SHIPPED, START, serveApp } from "./playground.ts";
+import {
+  interventions,
+  open,
+  overflow,
+  PROMPT,
+  SAMPLING,
+  SHIPPED,
+  START,
+  serveApp,
+  textOf,
+} from "./playground.ts";
 
 const TIMEOUT = 30_000;
 
@@ -48,15 +58,56 @@ describe.skipIf(noChromium !== undefined)(
         expect(await focused()).toBe(" food");
         await page.getByRole("tab", { name: "Explain" }).focus();
         await press("ArrowRight");
-        await page.getByRole("table").waitFor();
+        const likeliest = page.getByRole("list", { name: "Likeliest" });
+        const { cells } = await model.lens(model.tokenize(PROMPT), { interventions });
+        const tokensOf = (layer: number, position: number) =>
+          cells[layer][position].top.map(({ text }) => text.trim()).join(" ");
+        const listed = async () => (await likeliest.getByRole("button").allTextContents()).join(" ");
+        await likeliest.waitFor();
+        expect((await listed()).replaceAll("·", "")).toBe(tokensOf(6, 2));
+        await press("Tab", "Tab", "Tab", "ArrowDown", "ArrowLeft");
+        await page.waitForFunction(() => location.hash.includes("cell=%5B5%2C1%5D"));
+        expect((await listed()).replaceAll("·", "")).toBe(tokensOf(5, 1));
+        await page.getByRole("tab", { name: "Lens" }).focus();
         await press("ArrowRight");
         await page.getByText("800 words").waitFor();
         await press("Tab");
         await page.keyboard.type("king");
+        await page.getByRole("button", { name: "Closer" }).focus();
+        await press("Enter");
+        await page.waitForFunction(() => /find=%22king%22.*frame=/.test(location.hash));
         await page.getByRole("status").getByRole("button", { name: "king", exact: true }).focus();
         await press("Enter");
         await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
         await press("Escape");
+        expect(problems).toEqual([]);
+        await page.close();
+      },
+      TIMEOUT,
+    );
+
+    test(
+      "exchanges two directions, with the band behind what has a strength",
+      async () => {
+        const prompt = "When the king came home,";
+        const rack = [{ op: "swap", text: "king", other: "queen" }, { text: "happy - sad" }];
+        const hash = `#prompt="${prompt}"&length=8&temperature=0&rack=${encodeURIComponent(JSON.stringify(rack))}`;
+        const { page, problems } = await open(browser, `${server.url}${hash}`);
+        const exchange: Intervention = {
+          op: "swap",
+          target: { expression: "king" },
+          with: { expression: "queen" },
+          hook: "hook_resid_post",
+          layers: [0, 3],
+        };
+        let text = prompt;
+        const all = [exchange, ...interventions];
+        for await (const event of model.steer(prompt, { ...SAMPLING, interventions: all })) {
+          if (event.run === "steered") text += event.text;
+        }
+        expect(await textOf(page, "steered")).toBe(text);
+        expect(await page.getByRole("slider").count()).toBe(1);
+        await page.locator(".reading[data-change]").waitFor();
         expect(problems).toEqual([]);
         await page.close();
       },

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Browser } from "playwright-core";
 import { loadModel, type Model } from "../../runtime/mod.ts";
 import { launchChromium, noChromium } from "../browser/chromium.ts";
-import { open, runsOf, SHIPPED, START, serveApp, textOf } from "./playground.ts";
+import { open, runsOf, SHIPPED, START, STEERING, serveApp, textOf } from "./playground.ts";
 
 const TIMEOUT = 30_000;
 
@@ -82,6 +82,18 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
       expect(await panel.getByRole("list", { name: "Neighbours" }).textContent()).toContain("king");
       const recipe = panel.getByRole("list", { name: "Recipe" }).getByRole("listitem");
       expect(await recipe.count()).toBe(12);
+      const does = panel.getByRole("region", { name: "What it does" });
+      await does.getByRole("listitem").first().waitFor();
+      const { cells } = await model.lens(model.tokenize("the king"), {
+        interventions: [{ ...STEERING, target: { token: " king" } }],
+      });
+      const promised = cells
+        .at(-1)!
+        .at(-1)!
+        .top.map(({ text }) => text.trim());
+      const listed = await does.getByRole("list").nth(1).getByRole("listitem").allTextContents();
+      expect(listed.map((text) => text.split(/[ ·]/)[0])).toEqual(promised);
+
       const signal = (await recipe.first().getByRole("button").textContent())!;
       await recipe.first().getByRole("button").click();
       await panel.getByText("Where it fires").waitFor();
@@ -120,10 +132,11 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
   test(
     "an address that says nonsense, and a server that wants a key",
     async () => {
-      const nonsense = `#view=9&rack=[3,{"amount":"x","on":2}]&prompt=7&seed="q"&patch=4&token="x"&lens&length=8`;
+      const nonsense = `#view=9&rack=[3,{"amount":"x","on":2}]&prompt=7&seed="q"&patch=4&token="x"&lens&length=8&cell=[1]&find=3&frame={"x":0,"y":0,"scale":-1}`;
       const { page, problems } = await open(browser, `${server.url}${nonsense}`);
       expect(await textOf(page, "steered")).toContain("When the king came home");
       expect(await page.getByLabel("Direction").count()).toBe(2);
+      await page.waitForFunction(() => !/cell|find|frame/.test(location.hash));
       expect(problems).toEqual([]);
 
       const guarded = serveApp(model, ["secret"]);

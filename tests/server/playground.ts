@@ -11,16 +11,15 @@ export const SHIPPED = fileURLToPath(new URL("../../server/model", import.meta.u
 export const PROMPT = "The food was";
 export const SAMPLING = { maxTokens: 8, temperature: 0 };
 export const START = `#prompt="${PROMPT}"&length=${SAMPLING.maxTokens}&temperature=${SAMPLING.temperature}`;
-const interventions: Intervention[] = [
-  {
-    op: "add",
-    target: { expression: "happy - sad" },
-    hook: "hook_resid_post",
-    layers: [0, 3],
-    strength: 0.1,
-    unit: "residNorm",
-  },
-];
+/** How the page adds a direction, unless it is told otherwise. */
+export const STEERING = {
+  op: "add",
+  hook: "hook_resid_post",
+  layers: [0, 3],
+  strength: 0.1,
+  unit: "residNorm",
+} as const;
+export const interventions: Intervention[] = [{ ...STEERING, target: { expression: "happy - sad" } }];
 
 /** What both runs of it should say. */
 export async function runsOf(model: Model): Promise<{ default: string; steered: string }> {
