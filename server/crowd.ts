@@ -15,8 +15,8 @@ const REFUSAL = JSON.stringify({
 });
 
 /**
- * Refuses what would be too many requests at once before anything is done for them. Of 10,000 in the same moment, reading and
- * checking them takes the app seconds in which it answers nobody, health checks included; this takes a tenth of that.
+ * Refuses what would be too many requests at once before anything is done for them. Reading and checking 10,000
+ * of the same moment takes the app seconds in which it answers nobody, health checks included.
  */
 export function refuseCrowds<Connection>(
   fetch: (request: Request, connection: Connection) => Response | Promise<Response>,

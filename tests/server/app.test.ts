@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { hc } from "hono/client";
 import { loadModel } from "../../runtime/mod.ts";
 import type { Model } from "../../runtime/model/model.ts";
@@ -8,7 +8,6 @@ import type { Services } from "../../server/services.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { Api, post } from "./api.ts";
-import { apiTests } from "./api-suite.ts";
 
 let model: Model;
 let services: Services;
@@ -32,10 +31,6 @@ beforeAll(async () => {
   app = serve();
 });
 afterAll(() => model.dispose());
-
-describe("every server", () => {
-  for (const [name, run] of Object.entries(apiTests)) test(name, () => run(apiOf(app)));
-});
 
 test("a completion is the model's own, to the letter", async () => {
   const prompt = "the king";

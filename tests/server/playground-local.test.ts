@@ -1,9 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Browser } from "playwright-core";
-import { loadModel, type Model } from "../../runtime/mod.ts";
+import { describe, expect, test } from "bun:test";
 import { assets } from "../../server/assets.ts";
-import { launchChromium, noChromium } from "../browser/chromium.ts";
-import { open, runsOf, SHIPPED, START, serveApp, textOf } from "./playground.ts";
+import { open, playgroundSuite, runsOf, START, textOf } from "./playground.ts";
 
 describe("the page's files", () => {
   test("are typed, tagged and the same twice; nothing else is there", async () => {
@@ -20,97 +17,79 @@ describe("the page's files", () => {
   });
 });
 
-describe.skipIf(noChromium !== undefined)(
-  `the model in the page${noChromium ? `: ${noChromium}` : ""}`,
-  () => {
-    let model: Model;
-    let server: Bun.Server<undefined>;
-    let browser: Browser;
+playgroundSuite("the model in the page", (setting) => {
+  test("the first load is small, and the first token comes soon", async () => {
+    const visit = async () => {
+      const visited = await open(setting.browser, `${setting.server.url}?local${START}`);
+      await visited.page.waitForSelector("[data-run=steered] .token");
+      // Since the address was entered.
+      return { ...visited, firstToken: await visited.page.evaluate(() => performance.now()) };
+    };
+    // A machine may be busy with something else: the best of three, none of which has a cache.
+    let best = await visit();
+    for (let more = 2; more > 0 && best.firstToken >= 2000; more--) {
+      const next = await visit();
+      if (next.firstToken < best.firstToken) best = next;
+    }
+    const { page, problems, loaded, firstToken } = best;
+    const sizes = await Promise.all(loaded.values());
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    console.log(
+      `first load ${(bytes / 1000).toFixed(1)} KB gzipped, first token after ${firstToken.toFixed(0)} ms`,
+    );
+    expect(bytes).toBeLessThan(300_000);
+    expect(firstToken).toBeLessThan(2000);
 
-    beforeAll(async () => {
-      model = await loadModel(SHIPPED, { device: "wasm", threads: 2 });
-      server = serveApp(model);
-      browser = await launchChromium();
-    }, 60_000);
-    afterAll(async () => {
-      await browser?.close();
-      await server?.stop(true);
-      model?.dispose();
-    });
+    const expected = await runsOf(setting.model);
+    expect(await textOf(page, "steered")).toBe(expected.steered);
+    expect(await textOf(page, "default")).toBe(expected.default);
+    expect(await page.locator(".where").textContent()).toContain("wasm (relaxed-shared");
+    expect(problems).toEqual([]);
+    await page.close();
+  }, 30_000);
 
-    test("the first load is small, and the first token comes soon", async () => {
-      const visit = async () => {
-        const visited = await open(browser, `${server.url}?local${START}`);
-        await visited.page.waitForSelector("[data-run=steered] .token");
-        // Since the address was entered.
-        return { ...visited, firstToken: await visited.page.evaluate(() => performance.now()) };
-      };
-      // A machine may be busy with something else: the best of three, none of which has a cache.
-      let best = await visit();
-      for (let more = 2; more > 0 && best.firstToken >= 2000; more--) {
-        const next = await visit();
-        if (next.firstToken < best.firstToken) best = next;
-      }
-      const { page, problems, loaded, firstToken } = best;
-      const sizes = await Promise.all(loaded.values());
-      const bytes = sizes.reduce((sum, size) => sum + size, 0);
-      console.log(
-        `first load ${(bytes / 1000).toFixed(1)} KB gzipped, first token after ${firstToken.toFixed(0)} ms`,
-      );
-      expect(bytes).toBeLessThan(300_000);
-      expect(firstToken).toBeLessThan(2000);
+  test("every view says what the server's says", async () => {
+    const here = await open(setting.browser, `${setting.server.url}?local#prompt="The food was"`);
+    const there = await open(setting.browser, `${setting.server.url}#prompt="The food was"`);
+    const both = [here.page, there.page];
+    const visit = async (name: string, selector: string): Promise<string[]> => {
+      for (const page of both) await page.getByRole("tab", { name }).click();
+      return Promise.all(both.map((page) => page.locator(selector).first().innerText()));
+    };
+    const changes = both.map(async (page) =>
+      Number(await page.locator(".reading[data-change][aria-busy=false]").getAttribute("data-change")),
+    );
+    const [changeHere, changeThere] = await Promise.all(changes);
+    expect(changeHere).toBeGreaterThan(1);
+    // Engines differ in how relaxed SIMD rounds.
+    expect(Math.abs(changeHere - changeThere)).toBeLessThan(0.1);
+    for (const [name, selector] of [
+      ["Explain", ".prediction .name"],
+      ["Lens", "tbody tr:last-child"],
+      ["Patch", ".radius[aria-busy=false] .columns"],
+    ]) {
+      const [textHere, textThere] = await visit(name, selector);
+      expect(textHere.length).toBeGreaterThan(2);
+      expect(textHere).toBe(textThere);
+    }
+    await here.page.getByText("Analogies with another answer").waitFor();
+    for (const page of both) await page.getByRole("button", { name: "great", exact: true }).first().click();
+    const panels = both.map((page) => page.getByRole("list", { name: "Neighbours" }).innerText());
+    const [panelHere, panelThere] = await Promise.all(panels);
+    expect(panelHere).toBe(panelThere);
+    await here.page.getByLabel("Keep it as").fill("kinder");
+    await here.page.getByRole("button", { name: "Keep", exact: true }).click();
+    await here.page.getByLabel("Load").selectOption("kinder");
+    await here.page.waitForFunction(() => location.hash.includes("kinder"));
+    await here.page.reload();
+    await here.page.getByRole("button", { name: "Forget “kinder”" }).click();
+    await here.page.getByText("Forget “kinder”").waitFor({ state: "detached" });
 
-      const expected = await runsOf(model);
-      expect(await textOf(page, "steered")).toBe(expected.steered);
-      expect(await textOf(page, "default")).toBe(expected.default);
-      expect(await page.locator(".where").textContent()).toContain("wasm (relaxed-shared");
-      expect(problems).toEqual([]);
-      await page.close();
-    }, 30_000);
-
-    test("every view says what the server's says", async () => {
-      const here = await open(browser, `${server.url}?local#prompt="The food was"`);
-      const there = await open(browser, `${server.url}#prompt="The food was"`);
-      const both = [here.page, there.page];
-      const visit = async (name: string, selector: string): Promise<string[]> => {
-        for (const page of both) await page.getByRole("tab", { name }).click();
-        return Promise.all(both.map((page) => page.locator(selector).first().innerText()));
-      };
-      const changes = both.map(async (page) =>
-        Number(await page.locator(".reading[data-change][aria-busy=false]").getAttribute("data-change")),
-      );
-      const [changeHere, changeThere] = await Promise.all(changes);
-      expect(changeHere).toBeGreaterThan(1);
-      // Engines differ in how relaxed SIMD rounds.
-      expect(Math.abs(changeHere - changeThere)).toBeLessThan(0.1);
-      for (const [name, selector] of [
-        ["Explain", ".prediction .name"],
-        ["Lens", "tbody tr:last-child"],
-        ["Patch", ".radius[aria-busy=false] .columns"],
-      ]) {
-        const [textHere, textThere] = await visit(name, selector);
-        expect(textHere.length).toBeGreaterThan(2);
-        expect(textHere).toBe(textThere);
-      }
-      await here.page.getByText("Analogies with another answer").waitFor();
-      for (const page of both) await page.getByRole("button", { name: "great", exact: true }).first().click();
-      const panels = both.map((page) => page.getByRole("list", { name: "Neighbours" }).innerText());
-      const [panelHere, panelThere] = await Promise.all(panels);
-      expect(panelHere).toBe(panelThere);
-      await here.page.getByLabel("Keep it as").fill("kinder");
-      await here.page.getByRole("button", { name: "Keep", exact: true }).click();
-      await here.page.getByLabel("Load").selectOption("kinder");
-      await here.page.waitForFunction(() => location.hash.includes("kinder"));
-      await here.page.reload();
-      await here.page.getByRole("button", { name: "Forget “kinder”" }).click();
-      await here.page.getByText("Forget “kinder”").waitFor({ state: "detached" });
-
-      // The other engine takes over what there is.
-      await here.page.getByRole("link", { name: "use the server" }).click();
-      await here.page.waitForURL((url) => url.search === "");
-      expect(await here.page.getByRole("tab", { name: "Patch" }).getAttribute("aria-selected")).toBe("true");
-      expect([...here.problems, ...there.problems]).toEqual([]);
-      for (const page of both) await page.close();
-    }, 30_000);
-  },
-);
+    // The other engine takes over what there is.
+    await here.page.getByRole("link", { name: "use the server" }).click();
+    await here.page.waitForURL((url) => url.search === "");
+    expect(await here.page.getByRole("tab", { name: "Patch" }).getAttribute("aria-selected")).toBe("true");
+    expect([...here.problems, ...there.problems]).toEqual([]);
+    for (const page of both) await page.close();
+  }, 30_000);
+});

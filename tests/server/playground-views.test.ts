@@ -1,165 +1,144 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Browser } from "playwright-core";
-import { type Intervention, loadModel, type Model } from "../../runtime/mod.ts";
-import { launchChromium, noChromium } from "../browser/chromium.ts";
+import { expect, test } from "bun:test";
+import type { Intervention } from "../../runtime/mod.ts";
 import {
   interventions,
   open,
   overflow,
   PROMPT,
+  playgroundSuite,
   SAMPLING,
-  SHIPPED,
   START,
-  serveApp,
   textOf,
 } from "./playground.ts";
 
 const TIMEOUT = 30_000;
 
-describe.skipIf(noChromium !== undefined)(
-  `views of the playground${noChromium ? `: ${noChromium}` : ""}`,
-  () => {
-    let model: Model;
-    let server: Bun.Server<undefined>;
-    let browser: Browser;
-
-    beforeAll(async () => {
-      model = await loadModel(SHIPPED, { device: "wasm", threads: 2 });
-      server = serveApp(model);
-      browser = await launchChromium();
-    }, 60_000);
-    afterAll(async () => {
-      await browser?.close();
-      await server?.stop(true);
-      model?.dispose();
-    });
-
-    test(
-      "by keys alone: views, tokens, the map; the focus is seen",
-      async () => {
-        const { page, problems } = await open(browser, `${server.url}${START}`);
-        await page.getByRole("tab").first().waitFor();
-        const press = (...keys: string[]) =>
-          keys.reduce((all, key) => all.then(() => page.keyboard.press(key)), Promise.resolve());
-        const focused = () =>
-          page.evaluate(
-            () => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent,
-          );
-        await press("Tab", "Tab", "Tab");
-        expect(await focused()).toBe("Steer");
-        const outline = await page.evaluate(() => getComputedStyle(document.activeElement!).outlineStyle);
-        expect(outline).toBe("solid");
-        await press("ArrowRight");
-        expect(await focused()).toBe("Explain");
-        await page.getByText("By writer").first().waitFor();
-        // The prompt, its tokens; the second of them.
-        await press("Tab", "Tab", "ArrowRight", "Enter");
-        await page.waitForFunction(() => location.hash.includes("position=1"));
-        expect(await focused()).toBe(" food");
-        await page.getByRole("tab", { name: "Explain" }).focus();
-        await press("ArrowRight");
-        const likeliest = page.getByRole("list", { name: "Likeliest" });
-        const { cells } = await model.lens(model.tokenize(PROMPT), { interventions });
-        const tokensOf = (layer: number, position: number) =>
-          cells[layer][position].top.map(({ text }) => text.trim()).join(" ");
-        const listed = async () => (await likeliest.getByRole("button").allTextContents()).join(" ");
-        await likeliest.waitFor();
-        expect((await listed()).replaceAll("·", "")).toBe(tokensOf(6, 2));
-        await press("Tab", "Tab", "Tab", "ArrowDown", "ArrowLeft");
-        await page.waitForFunction(() => location.hash.includes("cell=%5B5%2C1%5D"));
-        expect((await listed()).replaceAll("·", "")).toBe(tokensOf(5, 1));
-        await page.getByRole("tab", { name: "Lens" }).focus();
-        await press("ArrowRight");
-        await page.getByText("800 words").waitFor();
-        await press("Tab");
-        await page.keyboard.type("king");
-        await page.getByRole("button", { name: "Closer" }).focus();
-        await press("Enter");
-        await page.waitForFunction(() => /find=%22king%22.*frame=/.test(location.hash));
-        await page.getByRole("status").getByRole("button", { name: "king", exact: true }).focus();
-        await press("Enter");
-        await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
-        await press("Escape");
-        expect(problems).toEqual([]);
-        await page.close();
-      },
-      TIMEOUT,
-    );
-
-    test(
-      "exchanges two directions, with the band behind what has a strength",
-      async () => {
-        const prompt = "When the king came home,";
-        const rack = [{ op: "swap", text: "king", other: "queen" }, { text: "happy - sad" }];
-        const hash = `#prompt="${prompt}"&length=8&temperature=0&rack=${encodeURIComponent(JSON.stringify(rack))}`;
-        const { page, problems } = await open(browser, `${server.url}${hash}`);
-        const exchange: Intervention = {
-          op: "swap",
-          target: { expression: "king" },
-          with: { expression: "queen" },
-          hook: "hook_resid_post",
-          layers: [0, 3],
-        };
-        let text = prompt;
-        const all = [exchange, ...interventions];
-        for await (const event of model.steer(prompt, { ...SAMPLING, interventions: all })) {
-          if (event.run === "steered") text += event.text;
-        }
-        expect(await textOf(page, "steered")).toBe(text);
-        expect(await page.getByRole("slider").count()).toBe(1);
-        await page.locator(".reading[data-change]").waitFor();
-        expect(problems).toEqual([]);
-        await page.close();
-      },
-      TIMEOUT,
-    );
-
-    test(
-      "a gene patch: what it changes, kept by name, applied",
-      async () => {
-        const { page, problems } = await open(
-          browser,
-          `${server.url}#view="patch"&prompt="The food was terrible and"&length=8&temperature=0`,
+playgroundSuite("views of the playground", (setting) => {
+  test(
+    "by keys alone: views, tokens, the map; the focus is seen",
+    async () => {
+      const { page, problems } = await open(setting.browser, `${setting.server.url}${START}`);
+      await page.getByRole("tab").first().waitFor();
+      const press = (...keys: string[]) =>
+        keys.reduce((all, key) => all.then(() => page.keyboard.press(key)), Promise.resolve());
+      const focused = () =>
+        page.evaluate(
+          () => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent,
         );
-        await page.getByText("tokens edited").waitFor();
-        expect(await page.getByLabel("Blast radius").textContent()).toMatch(/256edits of R1tokens edited/);
-        await page.getByLabel("Keep it as").fill("kinder");
-        await page.getByRole("button", { name: "Keep", exact: true }).click();
-        await page.getByLabel("Load").selectOption("kinder");
-        await page.getByLabel("apply it to every view").check();
-        await page.getByRole("tab", { name: "Steer" }).click();
-        await page.getByRole("button", { name: "Remove" }).click();
-        await page.getByText("patched: kinder").waitFor();
-        const patch = await model.createPatch('"terrible" += 0.6 * ("great" - "terrible")');
-        const prompt = "The food was terrible and";
-        let text = prompt;
-        for await (const event of model.generate(prompt, { ...SAMPLING, patch })) text += event.text;
-        await page.waitForFunction(
-          (text) => document.querySelector("[data-run=steered][aria-busy=false]")?.textContent === text,
-          text,
-        );
-        expect(problems).toEqual([]);
-        await page.close();
-      },
-      TIMEOUT,
-    );
+      await press("Tab", "Tab", "Tab");
+      expect(await focused()).toBe("Steer");
+      const outline = await page.evaluate(() => getComputedStyle(document.activeElement!).outlineStyle);
+      expect(outline).toBe("solid");
+      await press("ArrowRight");
+      expect(await focused()).toBe("Explain");
+      await page.getByText("By writer").first().waitFor();
+      // The prompt, its tokens; the second of them.
+      await press("Tab", "Tab", "ArrowRight", "Enter");
+      await page.waitForFunction(() => location.hash.includes("position=1"));
+      expect(await focused()).toBe(" food");
+      await page.getByRole("tab", { name: "Explain" }).focus();
+      await press("ArrowRight");
+      const likeliest = page.getByRole("list", { name: "Likeliest" });
+      const { cells } = await setting.model.lens(setting.model.tokenize(PROMPT), { interventions });
+      const tokensOf = (layer: number, position: number) =>
+        cells[layer][position].top.map(({ text }) => text.trim()).join(" ");
+      const listed = async () => (await likeliest.getByRole("button").allTextContents()).join(" ");
+      await likeliest.waitFor();
+      expect((await listed()).replaceAll("·", "")).toBe(tokensOf(6, 2));
+      await press("Tab", "Tab", "Tab", "ArrowDown", "ArrowLeft");
+      await page.waitForFunction(() => location.hash.includes("cell=%5B5%2C1%5D"));
+      expect((await listed()).replaceAll("·", "")).toBe(tokensOf(5, 1));
+      await page.getByRole("tab", { name: "Lens" }).focus();
+      await press("ArrowRight");
+      await page.getByText("800 words").waitFor();
+      await press("Tab");
+      await page.keyboard.type("king");
+      await page.getByRole("button", { name: "Closer" }).focus();
+      await press("Enter");
+      await page.waitForFunction(() => /find=%22king%22.*frame=/.test(location.hash));
+      await page.getByRole("status").getByRole("button", { name: "king", exact: true }).focus();
+      await press("Enter");
+      await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
+      await press("Escape");
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
 
-    test(
-      "nothing scrolls sideways, at 390 px and at 1280 px",
-      async () => {
-        const { page, problems } = await open(browser, server.url, 390);
-        for (const view of ["steer", "explain", "lens", "map", "patch"]) {
-          await page.goto(`${server.url}#view="${view}"&token=600`);
-          await page.getByText("Nearest neighbours").waitFor();
-          for (const width of [390, 1280]) {
-            await page.setViewportSize({ width, height: 844 });
-            expect(`${view} ${width}: ${await overflow(page)}`).toBe(`${view} ${width}: 0`);
-          }
+  test(
+    "exchanges two directions, with the band behind what has a strength",
+    async () => {
+      const prompt = "When the king came home,";
+      const rack = [{ op: "swap", text: "king", other: "queen" }, { text: "happy - sad" }];
+      const hash = `#prompt="${prompt}"&length=8&temperature=0&rack=${encodeURIComponent(JSON.stringify(rack))}`;
+      const { page, problems } = await open(setting.browser, `${setting.server.url}${hash}`);
+      const exchange: Intervention = {
+        op: "swap",
+        target: { expression: "king" },
+        with: { expression: "queen" },
+        hook: "hook_resid_post",
+        layers: [0, 3],
+      };
+      let text = prompt;
+      const all = [exchange, ...interventions];
+      for await (const event of setting.model.steer(prompt, { ...SAMPLING, interventions: all })) {
+        if (event.run === "steered") text += event.text;
+      }
+      expect(await textOf(page, "steered")).toBe(text);
+      expect(await page.getByRole("slider").count()).toBe(1);
+      await page.locator(".reading[data-change]").waitFor();
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "a gene patch: what it changes, kept by name, applied",
+    async () => {
+      const { page, problems } = await open(
+        setting.browser,
+        `${setting.server.url}#view="patch"&prompt="The food was terrible and"&length=8&temperature=0`,
+      );
+      await page.getByText("tokens edited").waitFor();
+      expect(await page.getByLabel("Blast radius").textContent()).toMatch(/256edits of R1tokens edited/);
+      await page.getByLabel("Keep it as").fill("kinder");
+      await page.getByRole("button", { name: "Keep", exact: true }).click();
+      await page.getByLabel("Load").selectOption("kinder");
+      await page.getByLabel("apply it to every view").check();
+      await page.getByRole("tab", { name: "Steer" }).click();
+      await page.getByRole("button", { name: "Remove" }).click();
+      await page.getByText("patched: kinder").waitFor();
+      const patch = await setting.model.createPatch('"terrible" += 0.6 * ("great" - "terrible")');
+      const prompt = "The food was terrible and";
+      let text = prompt;
+      for await (const event of setting.model.generate(prompt, { ...SAMPLING, patch })) text += event.text;
+      await page.waitForFunction(
+        (text) => document.querySelector("[data-run=steered][aria-busy=false]")?.textContent === text,
+        text,
+      );
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "nothing scrolls sideways, at 390 px and at 1280 px",
+    async () => {
+      const { page, problems } = await open(setting.browser, setting.server.url, 390);
+      for (const view of ["steer", "explain", "lens", "map", "patch"]) {
+        await page.goto(`${setting.server.url}#view="${view}"&token=600`);
+        await page.getByText("Nearest neighbours").waitFor();
+        for (const width of [390, 1280]) {
+          await page.setViewportSize({ width, height: 844 });
+          expect(`${view} ${width}: ${await overflow(page)}`).toBe(`${view} ${width}: 0`);
         }
-        expect(problems).toEqual([]);
-        await page.close();
-      },
-      TIMEOUT,
-    );
-  },
-);
+      }
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+});

@@ -1,32 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Browser } from "playwright-core";
-import { loadModel, type Model } from "../../runtime/mod.ts";
-import { launchChromium, noChromium } from "../browser/chromium.ts";
-import { open, runsOf, SHIPPED, START, STEERING, serveApp, textOf } from "./playground.ts";
+import { expect, test } from "bun:test";
+import { open, playgroundSuite, runsOf, START, STEERING, serveApp, textOf } from "./playground.ts";
 
 const TIMEOUT = 30_000;
 
-describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noChromium}` : ""}`, () => {
-  let model: Model;
-  let server: Bun.Server<undefined>;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    model = await loadModel(SHIPPED, { device: "wasm", threads: 2 });
-    server = serveApp(model);
-    browser = await launchChromium();
-  }, 60_000);
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop(true);
-    model?.dispose();
-  });
-
+playgroundSuite("the playground", (setting) => {
   test(
     "types, steers, slides; and a link reproduces it",
     async () => {
-      const { page, problems } = await open(browser, `${server.url}${START}`);
-      const expected = await runsOf(model);
+      const { page, problems } = await open(setting.browser, `${setting.server.url}${START}`);
+      const expected = await runsOf(setting.model);
       expect(await textOf(page, "default")).toBe(expected.default);
       expect(await textOf(page, "steered")).toBe(expected.steered);
       expect(expected.steered).not.toBe(expected.default);
@@ -61,7 +43,7 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
       expect(problems).toEqual([]);
       await page.close();
 
-      const again = await open(browser, link);
+      const again = await open(setting.browser, link);
       expect(await again.page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("The water was");
       expect(await again.page.getByLabel(/^Strength/).inputValue()).toBe("0.18");
       expect(await textOf(again.page, "steered")).toBe(steered);
@@ -74,7 +56,10 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
   test(
     "a token's panel, and a signal's",
     async () => {
-      const { page, problems } = await open(browser, `${server.url}#prompt="the king"&length=8`);
+      const { page, problems } = await open(
+        setting.browser,
+        `${setting.server.url}#prompt="the king"&length=8`,
+      );
       await page.getByRole("group", { name: "The prompt’s tokens" }).getByText("king").click();
       const panel = page.getByRole("complementary");
       await panel.getByText("Nearest neighbours").waitFor();
@@ -84,7 +69,7 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
       expect(await recipe.count()).toBe(12);
       const does = panel.getByRole("region", { name: "What it does" });
       await does.getByRole("listitem").first().waitFor();
-      const { cells } = await model.lens(model.tokenize("the king"), {
+      const { cells } = await setting.model.lens(setting.model.tokenize("the king"), {
         interventions: [{ ...STEERING, target: { token: " king" } }],
       });
       const promised = cells
@@ -100,7 +85,7 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
       expect(await panel.getByRole("heading", { level: 2 }).textContent()).toBe(`signal ${signal}`);
       const fires = panel.getByRole("group", { name: "Readings" }).getByRole("button");
       await fires.first().waitFor();
-      expect(await fires.count()).toBe(model.tokenize("the king").length);
+      expect(await fires.count()).toBe(setting.model.tokenize("the king").length);
       await panel.getByRole("button", { name: "Steer by it" }).click();
       expect(await page.getByLabel("Direction").nth(1).inputValue()).toBe(signal);
       await page.waitForFunction((signal) => location.hash.includes(`signal=${signal}`), signal);
@@ -116,7 +101,7 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
     "what is wrong is said, with what to do",
     async () => {
       const rack = JSON.stringify([{ text: "great - thisisnotaword" }]);
-      const { page } = await open(browser, `${server.url}#rack=${encodeURIComponent(rack)}`);
+      const { page } = await open(setting.browser, `${setting.server.url}#rack=${encodeURIComponent(rack)}`);
       const notice = page.getByRole("alert").first();
       await notice.waitFor();
       expect(await notice.textContent()).toMatch(/^Intervention 1: .*thisisnotaword/);
@@ -133,17 +118,17 @@ describe.skipIf(noChromium !== undefined)(`the playground${noChromium ? `: ${noC
     "an address that says nonsense, and a server that wants a key",
     async () => {
       const nonsense = `#view=9&rack=[3,{"amount":"x","on":2}]&prompt=7&seed="q"&patch=4&token="x"&lens&length=8&cell=[1]&find=3&frame={"x":0,"y":0,"scale":-1}`;
-      const { page, problems } = await open(browser, `${server.url}${nonsense}`);
+      const { page, problems } = await open(setting.browser, `${setting.server.url}${nonsense}`);
       expect(await textOf(page, "steered")).toContain("When the king came home");
       expect(await page.getByLabel("Direction").count()).toBe(2);
       await page.waitForFunction(() => !/cell|find|frame/.test(location.hash));
       expect(problems).toEqual([]);
 
-      const guarded = serveApp(model, ["secret"]);
+      const guarded = serveApp(setting.model, ["secret"]);
       await page.goto(`${guarded.url}${START}`);
       await page.getByLabel("Key").fill("secret");
       await page.getByRole("button", { name: "Use it" }).click();
-      expect(await textOf(page, "default")).toBe((await runsOf(model)).default);
+      expect(await textOf(page, "default")).toBe((await runsOf(setting.model)).default);
       await page.close();
       await guarded.stop(true);
     },

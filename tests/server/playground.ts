@@ -1,9 +1,11 @@
+import { afterAll, beforeAll, describe } from "bun:test";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
-import type { Intervention, Model } from "../../runtime/mod.ts";
+import { type Intervention, loadModel, type Model } from "../../runtime/mod.ts";
 import { createApp } from "../../server/app.ts";
 import { assets } from "../../server/assets.ts";
 import { memoryTexts, patchStore } from "../../server/patches/store.ts";
+import { launchChromium, noChromium } from "../browser/chromium.ts";
 
 export const SHIPPED = fileURLToPath(new URL("../../server/model", import.meta.url));
 
@@ -47,6 +49,30 @@ export function serveApp(model: Model, keys: readonly string[] = []): Bun.Server
     port: 0,
     idleTimeout: 60,
     fetch: (request) => app.fetch(request),
+  });
+}
+
+export interface Setting {
+  model: Model;
+  server: Bun.Server<undefined>;
+  browser: Browser;
+}
+
+/** Tests with the app and a browser, where there is one; the setting is there once they run. */
+export function playgroundSuite(name: string, tests: (setting: Setting) => void): void {
+  describe.skipIf(noChromium !== undefined)(`${name}${noChromium ? `: ${noChromium}` : ""}`, () => {
+    const setting = {} as Setting;
+    beforeAll(async () => {
+      setting.model = await loadModel(SHIPPED, { device: "wasm", threads: 2 });
+      setting.server = serveApp(setting.model);
+      setting.browser = await launchChromium();
+    }, 60_000);
+    afterAll(async () => {
+      await setting.browser?.close();
+      await setting.server?.stop(true);
+      setting.model?.dispose();
+    });
+    tests(setting);
   });
 }
 

@@ -1,0 +1,32 @@
+import { expect, test } from "bun:test";
+import { refuseCrowds } from "../../server/crowd.ts";
+import type { Services } from "../../server/services.ts";
+
+test("a crowd is refused at once, health checks are not, and who comes later is served", async () => {
+  const log: object[] = [];
+  const pool = { stats: () => ({ slots: 4 }) } as Services["pool"];
+  const waiting: ((response: Response) => void)[] = [];
+  const fetch = refuseCrowds<undefined>(
+    ({ url }) =>
+      url.endsWith("/livez") ? new Response("alive") : new Promise((resolve) => waiting.push(resolve)),
+    { pool, log: (entry) => log.push(entry) },
+  );
+  const ask = (path = "v1/completions") => fetch(new Request(`http://reflow.test/${path}`), undefined);
+  const answers = Array.from({ length: 400 }, () => ask());
+  expect(waiting.length).toBe(4 + 256);
+  const refused = answers[399] as Response;
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
+  expect(await refused.json()).toMatchObject({ error: { code: "busy", type: "rate_limit_error" } });
+  expect((await ask("livez")).status).toBe(200);
+  expect((await ask("v1/completions?/livez")).status).toBe(429);
+
+  for (const answer of waiting.splice(0)) answer(new Response("done"));
+  expect((await answers[0]).status).toBe(200);
+  const later = ask();
+  expect(waiting.length).toBe(1);
+  waiting[0](new Response("done"));
+  expect((await later).status).toBe(200);
+
+  await Bun.sleep(1100);
+  expect(log).toEqual([expect.objectContaining({ level: "warn", status: 429, refused: 141 })]);
+});
