@@ -150,10 +150,10 @@ describe("load", () => {
   );
 
   test(
-    "10,000 at once are served or refused, and the server lives meanwhile",
+    "10,000 within a second are served or refused, and the server lives meanwhile",
     async () => {
       // In a process of its own, as this one is busy; over one connection, since the system lets new ones wait for
-      // seconds where 10,000 come in the same moment.
+      // seconds where so many come.
       const watch = `for (;;) {
         const start = performance.now();
         const { status } = await fetch("${address}livez");
@@ -162,11 +162,16 @@ describe("load", () => {
       }`;
       const watcher = Bun.spawn([process.execPath, "-e", watch], { stdout: "pipe" });
       await Bun.sleep(500);
-      const answers = await Promise.all(
-        Array.from({ length: 10_000 }, (_, i) =>
-          raw("POST /v1/completions", JSON.stringify({ prompt: `Number ${i}`, max_tokens: 3 })),
-        ),
-      );
+      const start = performance.now();
+      const asked: ReturnType<typeof raw>[] = [];
+      for (let i = 0; i < 10_000; i++) {
+        asked.push(raw("POST /v1/completions", JSON.stringify({ prompt: `Number ${i}`, max_tokens: 3 })));
+        // Were they opened without a pause, Bun would accept them without one: a server of one line, which answers all of them
+        // with 429, doesn't answer /livez for 110 to 240 ms then.
+        if (i % 100 === 99) await new Promise((resolve) => setImmediate(resolve));
+      }
+      console.log(`10,000 connections in ${(performance.now() - start).toFixed(0)} ms`);
+      const answers = await Promise.all(asked);
       watcher.kill();
       const looks = (await new Response(watcher.stdout).text()).trim().split("\n");
       expect(looks.every((line) => line.startsWith("200 "))).toBe(true);
