@@ -27,7 +27,7 @@ export function evalCommand(): Command {
     .argument("<checkpoint>", CHECKPOINT)
     .option(
       "--text <path>",
-      "text, JSONL, folder of .txt, or - for stdin (what the default corpus holds out)",
+      "text, JSONL, folder of .txt, or - for stdin (the checkpoint's, or what the default corpus holds out)",
     )
     .option("--stride <n>", "tokens between windows of the context; fewer see more (half)", count(1))
     .option("--weights <type>", "f32 or int8 (what the checkpoint has)", oneOf(["f32", "int8"]))
@@ -42,7 +42,7 @@ async function evaluate(path: string, { text, stride, patch, json, ...on }: Eval
   const { withBar } = await import("../trainer/display.ts");
   const { readDocuments } = await import("../trainer/data/documents.ts");
   const result = await withBar(async (onProgress) => {
-    const files = await textFiles(text, (done, of) => onProgress("download", done, of));
+    const files = await textFiles(text, path, (done, of) => onProgress("download", done, of));
     using model = await loadModel(path, on);
     const { ids, bytes, documents } = encode(model.tokenizer, readDocuments(files));
     const { loss, tokens } = await model.evaluate(ids, {
@@ -73,11 +73,14 @@ documents      ${format(documents)}`);
 /** Files of documents: those of a path, stdin's for `-`, and what the default corpus holds out where nothing is said. */
 export async function textFiles(
   text: string | undefined,
+  checkpoint: string,
   onProgress: (done: number, of: number) => void,
 ): Promise<string[]> {
   if (text === "-") return [spoolStdin()];
+  const { heldOutOf } = await import("../runtime/formats/checkpoint.ts");
   const { documentFiles } = await import("../trainer/data/documents.ts");
-  if (text !== undefined) return documentFiles(text);
+  const path = text ?? heldOutOf(checkpoint);
+  if (path !== undefined) return documentFiles(path);
   const { defaultCorpus } = await import("../trainer/data/default-corpus.ts");
   return (await defaultCorpus({ onProgress })).val;
 }

@@ -1,4 +1,14 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -36,9 +46,9 @@ async function exportPage(
   path: string | undefined,
   { out, json }: { out: string; json?: boolean },
 ): Promise<void> {
-  const { openCheckpoint } = await import("../runtime/formats/checkpoint.ts");
-  const { WEIGHT_FILES } = await import("../runtime/formats/checkpoint-tensors.ts");
-  const { buildPage, MODEL_FILES } = await import("../server/assets.ts");
+  const { heldOutOf, openCheckpoint } = await import("../runtime/formats/checkpoint.ts");
+  const { HELD_OUT, WEIGHT_FILES } = await import("../runtime/formats/checkpoint-tensors.ts");
+  const { buildPage } = await import("../server/assets.ts");
   if (existsSync(out) && readdirSync(out).length > 0) {
     throw new ReflowError("usage", `${out} is not empty`, "give another --out, or remove what is there");
   }
@@ -53,26 +63,27 @@ async function exportPage(
     );
   }
   const page = await buildPage();
-  const write = async (name: string, data: Blob | string) => {
-    await Bun.write(join(out, name), data);
-    return [name, Bun.file(join(out, name)).size] as const;
-  };
   const files = new Map<string, number>();
+  const write = (name: string, write: (path: string) => void) => {
+    const path = join(out, name);
+    mkdirSync(dirname(path), { recursive: true });
+    write(path);
+    files.set(name, statSync(path).size);
+  };
   for (const [name, file] of page) {
     // The same page, told that there is no server.
-    const data = name === "index.html" ? (await file.text()).replace(REMOTE, LOCAL) : file;
-    files.set(...(await write(name, data)));
+    const data = name === "index.html" ? (await file.text()).replace(REMOTE, LOCAL) : await file.bytes();
+    write(name, (path) => writeFileSync(path, data));
   }
+  const copy = (name: string, from: string) => write(`model/${name}`, (path) => copyFileSync(from, path));
   const weights = existsSync(join(folder, WEIGHT_FILES.int8))
     ? { file: join(folder, WEIGHT_FILES.int8), done() {} }
     : await quantized(folder);
-  mkdirSync(join(out, "model"), { recursive: true });
-  for (const name of MODEL_FILES) {
-    const from = name === WEIGHT_FILES.int8 ? weights.file : join(folder, name);
-    copyFileSync(from, join(out, "model", name));
-    files.set(`model/${name}`, Bun.file(from).size);
-  }
+  copy(WEIGHT_FILES.int8, weights.file);
   weights.done();
+  for (const name of ["config.json", "tokenizer.json"]) copy(name, join(folder, name));
+  const heldOut = heldOutOf(folder);
+  if (heldOut) copy(HELD_OUT, heldOut);
   const total = [...files.values()].reduce((sum, size) => sum + size, 0);
   if (json)
     console.log(JSON.stringify({ folder: resolve(out), bytes: total, files: Object.fromEntries(files) }));

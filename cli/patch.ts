@@ -44,7 +44,7 @@ export function patchCommand(): Command {
     )
     .option("--invert", "the patch that undoes this")
     .option("--out <file>", "JSON to write, or to replace")
-    .option("--text <file>", "compare predictions on this")
+    .option("--text <file>", "compare predictions on this (the checkpoint's held-out.txt)")
     .option("--analogies <file>", "compare answers to these questions (built-in ones)")
     .option("--json", "one JSON object")
     .addHelpText(
@@ -63,13 +63,22 @@ Then:    bun run cli sample runs/tiny --prompt "The" --patch patch.json`,
 }
 
 async function makePatch(path: string, flags: PatchFlags): Promise<void> {
-  const { out, text: textFile, analogies: analogiesFile, json, device, precision, threads } = flags;
+  const { heldOutOf } = await import("../runtime/formats/checkpoint.ts");
+  const {
+    out,
+    text: textFile = heldOutOf(path),
+    analogies: analogiesFile,
+    json,
+    device,
+    precision,
+    threads,
+  } = flags;
   const { discard, diskError, replaceDurably, temporary, writeDurably } = await import(
     "../runtime/formats/disk.ts"
   );
   const { loadModel } = await import("../runtime/model/load.ts");
   const { blastRadius } = await import("../runtime/patches/blast-radius.ts");
-  const { readWords } = await import("../runtime/probes/words.ts");
+  const { readAnalogies } = await import("../runtime/probes/words.ts");
   if (flags.expression === undefined && flags.edits === undefined && !flags.patch) {
     throw new ReflowError("usage", "what is to be edited?", "give --expression, --edits or --patch");
   }
@@ -83,8 +92,7 @@ async function makePatch(path: string, flags: PatchFlags): Promise<void> {
   if (ids?.length === 0)
     throw new ReflowError("data", `${textFile} is empty`, "give a text with something in it");
   const rows = Math.min(model.tokenizer.vocabSize, model.config.vocab_size);
-  const words = readWords(model.tokenizer, rows, new Int32Array(), { analogies });
-  const questions = words.analogies.flatMap(({ questions }) => questions);
+  const questions = readAnalogies(model.tokenizer, rows, analogies);
   const radius = await blastRadius(model, patch, { text: ids, analogies: questions });
 
   if (out !== undefined) {

@@ -48,7 +48,10 @@ export function probeCommand(): Command {
     .option("--twin <checkpoint>", "a gpt2-new of the same size and tokens")
     .option("--topk <checkpoint>", "a trained reflow-topk")
     .option("--seeds <checkpoints...>", "the same model from other seeds: are these its signals?")
-    .option("--text <path>", "held-out text, JSONL, folder of .txt, or - (what the default corpus holds out)")
+    .option(
+      "--text <path>",
+      "held-out text, JSONL, folder of .txt, or - (the checkpoint's, or what the default corpus holds out)",
+    )
     .option("--eval <folder>", `evaluation sets: ${Object.values(SETS).join(", ")} (built-in words)`)
     .option("--seed <n>", "of everything that is drawn (1)", number)
     .option("--quick", "fewer prompts, positions and words")
@@ -104,7 +107,7 @@ async function runProbes(folder: string, ids: readonly string[], flags: ProbeFla
     const own = await open(folder);
     const { model } = own;
     const files = await withBar((onProgress) =>
-      textFiles(text, (done, of) => onProgress("download", done, of)),
+      textFiles(text, folder, (done, of) => onProgress("download", done, of)),
     );
     const { ids: tokens } = encode(model.tokenizer, readDocuments(files));
     checkLength(tokens.length, model.config.context);

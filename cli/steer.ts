@@ -27,7 +27,10 @@ export function steerCommand(): Command {
     .argument("<checkpoint>", CHECKPOINT)
     .requiredOption("--prompt <text>", "what to continue")
     .option("--spec <json>", "interventions as JSON, one or a list, or a file of it")
-    .option("--text <file>", "for sigma, mean and resample: what they are measured on")
+    .option(
+      "--text <file>",
+      "for sigma, mean and resample: what they are measured on (the checkpoint's held-out.txt)",
+    )
     .option("--max-tokens <n>", "at most (24)", number);
   withPatch(withSampling(command))
     .option("--json", "one JSON object")
@@ -59,8 +62,19 @@ interface Run {
 }
 
 async function steer(path: string, flags: SteerFlags): Promise<void> {
+  const { heldOutOf } = await import("../runtime/formats/checkpoint.ts");
   const { loadModel } = await import("../runtime/model/load.ts");
-  const { prompt, spec, text, json, device, precision, threads, maxTokens = 24, ...sampling } = flags;
+  const {
+    prompt,
+    spec,
+    text = heldOutOf(path),
+    json,
+    device,
+    precision,
+    threads,
+    maxTokens = 24,
+    ...sampling
+  } = flags;
   const { seed = crypto.getRandomValues(new Uint32Array(1))[0] } = sampling;
   if (spec === undefined && !sampling.patch) {
     throw new ReflowError("usage", "how should it be steered?", "give --spec, --patch, or both");

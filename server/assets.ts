@@ -1,12 +1,14 @@
 /** The playground's files, built when the first is asked for. */
-import { join } from "node:path";
+import { existsSync, openAsBlob, readdirSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { getMimeType } from "hono/utils/mime";
 import { ReflowError } from "../runtime/errors.ts";
+import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const page = join(here, "playground");
 const kernels = join(here, "../kernels-as/build");
-const model = join(here, "model");
 
 /** Modules of other hosts, which a page never loads. */
 const EXTERNAL = ["node:*", "bun:*", "webgpu"];
@@ -18,72 +20,131 @@ export type PageFiles = Map<string, Blob>;
  * Builds the page: its scripts, and the runtime's worker and kernels in `reflow/`. The model that a page fetches for itself, in
  * `model/`, is not among them.
  *
- * @throws ReflowError `usage` outside Bun, which is what builds it, and where the kernels aren't built
+ * @throws ReflowError `usage` where the kernels aren't built
  */
 export async function buildPage(): Promise<PageFiles> {
-  if (!("Bun" in globalThis)) {
-    throw new ReflowError("usage", "the page is built by Bun", "run this with Bun");
-  }
-  const build = async (entrypoint: string) => {
-    const { outputs } = await Bun.build({
-      entrypoints: [entrypoint],
-      target: "browser",
-      splitting: true,
-      minify: true,
-      external: EXTERNAL,
-      define: { "process.env.NODE_ENV": '"production"' },
-    });
-    return outputs.map((file) => [file.path.replace(/^\.?\//, ""), file] as const);
-  };
-  const scripts = await Promise.all(["main.tsx", "local-worker.ts"].map((name) => build(join(page, name))));
-  const threads = await build(join(here, "../runtime/backend/wasm/worker.ts"));
-  const names = [...new Bun.Glob("*.wasm").scanSync(kernels)];
+  const names = existsSync(kernels) ? readdirSync(kernels).filter((name) => name.endsWith(".wasm")) : [];
   if (names.length === 0) {
     throw new ReflowError("usage", "the WASM kernels are not built", "run `bun run prepare-kernels`");
   }
+  const bundle = "Bun" in globalThis ? bundleInBun : bundleInDeno;
+  const scripts = await Promise.all(["main.tsx", "local-worker.ts"].map((name) => bundle(join(page, name))));
+  const threads = await bundle(join(here, "../runtime/backend/wasm/worker.ts"));
+  const files = [
+    ...["index.html", "style.css"].map((name) => [name, join(page, name)]),
+    ...names.map((name) => [`reflow/${name}`, join(kernels, name)]),
+  ];
   return new Map<string, Blob>([
-    ["index.html", Bun.file(join(page, "index.html"))],
-    ["style.css", Bun.file(join(page, "style.css"))],
     ...scripts.flat(),
     ...threads.map(([name, file]) => [`reflow/${name}`, file] as const),
-    ...names.map((name) => [`reflow/${name}`, Bun.file(join(kernels, name))] as const),
+    ...(await Promise.all(files.map(async ([name, path]) => [name, await open(path)] as const))),
   ]);
 }
 
-/** What a page fetches of a checkpoint. */
-export const MODEL_FILES = ["config.json", "tokenizer.json", "model.int8.safetensors"];
+type Named = readonly [name: string, file: Blob];
 
-let built: Promise<PageFiles> | undefined;
-const tags = new Map<Blob, Promise<string>>();
-
-/**
- * A file of the playground, or undefined: for `Services.assets`. In `/model/` is the model that ships, for the engine that runs in
- * the browser.
- *
- * @param path from `/` on
- */
-export async function assets(path: string): Promise<Response | undefined> {
-  if (!("Bun" in globalThis)) return undefined;
-  built ??= buildPage().then(
-    (files) =>
-      new Map([
-        ...files,
-        ...MODEL_FILES.map((name) => [`model/${name}`, Bun.file(join(model, name))] as const),
-      ]),
-  );
-  const file = (await built).get(path === "/" ? "index.html" : path.slice(1));
-  if (!file) return undefined;
-  let tag = tags.get(file);
-  if (!tag) {
-    tag = tagOf(file);
-    tags.set(file, tag);
-  }
-  return new Response(file, {
-    headers: { "content-type": file.type, "cache-control": "no-cache", etag: await tag },
+async function bundleInBun(entrypoint: string): Promise<Named[]> {
+  const { outputs } = await Bun.build({
+    entrypoints: [entrypoint],
+    target: "browser",
+    splitting: true,
+    minify: true,
+    external: EXTERNAL,
+    define: { "process.env.NODE_ENV": '"production"' },
   });
+  return outputs.map((file) => [basename(file.path), file]);
 }
 
-async function tagOf(file: Blob): Promise<string> {
+/** As much of Deno as is needed: its types are none of Bun's. With `--unstable-bundle`. */
+declare const Deno: {
+  bundle(options: {
+    entrypoints: string[];
+    /** Names what isn't written. */
+    outputDir: string;
+    write: false;
+    platform: "browser";
+    codeSplitting: true;
+    minify: true;
+    external: string[];
+  }): Promise<{
+    errors: { text: string }[];
+    /** Unless something failed. */
+    outputFiles?: { path: string; contents: Uint8Array<ArrayBuffer> }[];
+  }>;
+};
+
+async function bundleInDeno(entrypoint: string): Promise<Named[]> {
+  const { errors, outputFiles } = await Deno.bundle({
+    entrypoints: [entrypoint],
+    outputDir: here,
+    write: false,
+    platform: "browser",
+    codeSplitting: true,
+    minify: true,
+    external: EXTERNAL,
+  });
+  if (!outputFiles) {
+    // It looks for packages where it is started.
+    const help = "start it in the project's folder, as `deno task server` does";
+    throw new ReflowError("usage", `${basename(entrypoint)} can't be bundled: ${errors[0]?.text}`, help);
+  }
+  return outputFiles.map(({ path, contents }) => [
+    basename(path),
+    new Blob([contents], { type: getMimeType(path) }),
+  ]);
+}
+
+const open = (path: string): Promise<Blob> => openAsBlob(path, { type: getMimeType(path) });
+
+/** What a page fetches of a checkpoint: as many of them as there are. */
+export const MODEL_FILES = [
+  "config.json",
+  "tokenizer.json",
+  "model.int8.safetensors",
+  "model.safetensors",
+  HELD_OUT,
+];
+
+/**
+ * Files of the playground, by their path from `/` on: for `Services.assets`.
+ *
+ * @param model the folder of the checkpoint that is `/model/`, for the engine that runs in the browser
+ */
+export function assets(model: string): (path: string) => Promise<Response | undefined> {
+  let built: Promise<Map<string, Tagged>> | undefined;
+  const build = async () => {
+    const ofPage = [...(await buildPage())].map(
+      async ([name, file]) => [name, { file, tag: await hashOf(file) }] as const,
+    );
+    const ofModel = MODEL_FILES.filter((name) => existsSync(join(model, name))).map(async (name) => {
+      const path = join(model, name);
+      // Weights may be too large to be read for this.
+      const { size, mtimeMs } = statSync(path);
+      return [`model/${name}`, { file: await open(path), tag: `${size}-${mtimeMs}` }] as const;
+    });
+    return new Map(await Promise.all([...ofPage, ...ofModel]));
+  };
+  return async (path) => {
+    built ??= build().catch((error: unknown) => {
+      // Deno fetches what bundles: the network may be back the next time.
+      built = undefined;
+      throw error;
+    });
+    const found = (await built).get(path === "/" ? "index.html" : path.slice(1));
+    if (!found) return undefined;
+    const { file, tag } = found;
+    const headers = { "content-type": file.type, "cache-control": "no-cache", etag: `"${tag}"` };
+    return new Response(file, { headers });
+  };
+}
+
+/** `tag` is another one when the file is. */
+interface Tagged {
+  file: Blob;
+  tag: string;
+}
+
+async function hashOf(file: Blob): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
-  return `"${new Uint8Array(digest).toHex().slice(0, 32)}"`;
+  return new Uint8Array(digest).toHex().slice(0, 32);
 }

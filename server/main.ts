@@ -1,12 +1,13 @@
 /** `bun run server` and `deno task server`: one entry, since only how they listen differs. */
 import { CommanderError } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
+import { resolveCheckpoint } from "../runtime/formats/checkpoint.ts";
 import { loadModel } from "../runtime/mod.ts";
 import { createApp } from "./app.ts";
 import { assets } from "./assets.ts";
 import { refuseCrowds } from "./crowd.ts";
 import { logLine } from "./middleware/log.ts";
-import { command, keysOf, nameOf, type Options, patchesFile, textOf } from "./options.ts";
+import { command, keysOf, nameOf, type Options, patchesFile, SHIPPED, textOf } from "./options.ts";
 import { sqliteTexts } from "./patches/sqlite.ts";
 import { patchStore } from "./patches/store.ts";
 
@@ -30,7 +31,8 @@ type Fetch = (request: Request, connection: Connection) => Response | Promise<Re
 
 async function serve(checkpoint: string, options: Options): Promise<void> {
   const { device, precision, threads, slots, queue, cors: origins, rate, host, port } = options;
-  const text = textOf(options);
+  const keys = keysOf(options);
+  const text = textOf(checkpoint, options);
   const model = await loadModel(checkpoint, { device, precision, threads });
   const pool = model.pool({ slots, queue });
   let ready = true;
@@ -43,12 +45,13 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
     pool,
     patches: patchStore(sqliteTexts(patchesFile(options))),
     reference: text === undefined ? undefined : model.tokenizer.encode(text, { allowSpecial: true }),
-    keys: keysOf(options),
+    keys,
     origins,
     rate,
     address: (c) => (c.env as Connection).address(),
     ready: () => ready,
-    assets,
+    // The page is anyone's, who may then have its model too: not one that keys guard.
+    assets: assets(keys.length > 0 ? SHIPPED : resolveCheckpoint(checkpoint)),
     log,
   });
   const fetch = refuseCrowds<Connection>((request, connection) => app.fetch(request, connection), {

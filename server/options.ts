@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
 import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
 import { ReflowError } from "../runtime/errors.ts";
+import { heldOutOf } from "../runtime/formats/checkpoint.ts";
 
 export interface Options {
   host: string;
@@ -23,7 +24,7 @@ export interface Options {
 }
 
 /** The model that ships. */
-const SHIPPED = fileURLToPath(new URL("model", import.meta.url));
+export const SHIPPED = fileURLToPath(new URL("model", import.meta.url));
 
 export function command(serve: (checkpoint: string, options: Options) => Promise<void>): Command {
   return new Command("server")
@@ -47,7 +48,10 @@ export function command(serve: (checkpoint: string, options: Options) => Promise
     .option("--device <name>", "auto, wasm, webgpu, webgpu:N (auto: a GPU where there is one)", device)
     .option("--precision <type>", "of a GPU's products: f32, f16 (f32)", precision)
     .option("--threads <n>", "of the CPU (every core)", count(1))
-    .option("--text <file>", "held-out text, that probes read and interventions are measured on")
+    .option(
+      "--text <file>",
+      "held-out text, that probes read and interventions are measured on (the checkpoint's held-out.txt)",
+    )
     .option("--patches <file>", "where named gene patches are kept", "runs/patches.sqlite")
     .addHelpText("after", "\nExample: bun run server runs/tiny --port 8000 --key secret")
     .action(serve);
@@ -64,7 +68,7 @@ export function nameOf(checkpoint: string, { name }: Options): string {
 }
 
 /** @throws ReflowError `data` where it can't be read */
-export function textOf({ text }: Options): string | undefined {
+export function textOf(checkpoint: string, { text = heldOutOf(checkpoint) }: Options): string | undefined {
   if (text === undefined) return undefined;
   try {
     return readFileSync(text, "utf8");

@@ -5,6 +5,7 @@
  * for each other nor share timers, which batching needs, and each isolate would load a model of its own.
  */
 import kernels from "../kernels-as/build/relaxed-plain.wasm";
+import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
 import { fetchModel } from "../runtime/model/fetch.ts";
 import { createApp } from "./app.ts";
 import { logLine } from "./middleware/log.ts";
@@ -71,12 +72,15 @@ async function start(env: Env) {
     module: kernels,
     fetch: (url) => env.ASSETS.fetch(url),
   });
+  const heldOut = await env.ASSETS.fetch(new URL(`/model/${HELD_OUT}`, ASSETS));
+  const text = heldOut.ok ? await heldOut.text() : undefined;
   const list = (text = "") => text.split(",").filter(Boolean);
   return createApp({
     model,
     name: "nano",
     pool: model.pool({ slots: SLOTS, queue: 4 * SLOTS }),
     patches: patchStore(kvTexts(env.PATCHES)),
+    reference: text === undefined ? undefined : model.tokenizer.encode(text, { allowSpecial: true }),
     keys: list(env.REFLOW_KEYS),
     origins: list(env.REFLOW_CORS),
     rate: env.REFLOW_RATE ? Number(env.REFLOW_RATE) : undefined,

@@ -6,6 +6,11 @@ import type { TensorReader } from "./tensor-reader.ts";
 
 export type Weights = "f32" | "int8";
 export const WEIGHT_FILES = { f32: "model.safetensors", int8: "model.int8.safetensors" } as const;
+/**
+ * Text that the model wasn't trained on, documents apart by `<|endoftext|>`: what probes read and interventions are measured on
+ * where no other is given. A checkpoint need not have it.
+ */
+export const HELD_OUT = "held-out.txt";
 
 /** The tensors of `model.safetensors`, in order. */
 export function f32Entries(config: ModelConfig): TensorEntry[] {

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:f
 import { dirname, join, resolve } from "node:path";
 import { ReflowError } from "../errors.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
-import { checkTensors, WEIGHT_FILES, type Weights } from "./checkpoint-tensors.ts";
+import { checkTensors, HELD_OUT, WEIGHT_FILES, type Weights } from "./checkpoint-tensors.ts";
 import {
   codeOf,
   discard,
@@ -173,6 +173,12 @@ export function resolveCheckpoint(path: string): string {
   const damage = findDamage(candidate);
   if (damage) throw damage;
   return candidate;
+}
+
+/** The path of a checkpoint's own held-out text, if it has one. */
+export function heldOutOf(checkpoint: string): string | undefined {
+  const path = join(resolveCheckpoint(checkpoint), HELD_OUT);
+  return existsSync(path) ? path : undefined;
 }
 
 /**

@@ -3,13 +3,13 @@ import type { Model } from "../model/model.ts";
 import { answer } from "../probes/analogies.ts";
 import { cosines, largest, matrix, multiply, pick, rowOf, unitRows } from "../probes/linear.ts";
 import type { Matrix } from "../probes/probe.ts";
-import type { Analogy } from "../probes/words.ts";
+import { type Analogy, readAnalogies } from "../probes/words.ts";
 import { encodePatch, type GenePatch } from "./patch.ts";
 
 export interface BlastRadiusOptions {
   /** Ids of a text whose predictions are compared. */
   text?: Int32Array | readonly number[];
-  /** Questions whose answers are compared. */
+  /** Questions whose answers are compared. Built-in ones where it isn't said. */
   analogies?: readonly Analogy[];
   signal?: AbortSignal;
 }
@@ -46,7 +46,7 @@ export interface BlastRadius {
     /** The largest first. */
     worst: { position: number; kl: number }[];
   };
-  /** By 3CosAdd over recipes; absent without questions. */
+  /** By 3CosAdd over recipes; absent where no question has tokens for its words. */
   analogies?: {
     asked: number;
     /** How many are answered rightly. */
@@ -71,7 +71,7 @@ const NEIGHBOURS = 10;
 export async function blastRadius(
   model: Model,
   patch: GenePatch,
-  { text, analogies = [], signal }: BlastRadiusOptions = {},
+  { text, analogies, signal }: BlastRadiusOptions = {},
 ): Promise<BlastRadius> {
   const rows = Math.min(model.tokenizer.vocabSize, model.config.vocab_size);
   const recipes = async (options?: { patch: GenePatch }): Promise<Matrix> => {
@@ -97,6 +97,7 @@ export async function blastRadius(
   };
   const [nearBefore, nearAfter] =
     edited.length > 0 ? [await nearest(before), await nearest(after)] : [[], []];
+  const questions = analogies ?? readAnalogies(model.tokenizer, rows);
   const kl = text && (await model.divergence(text, { patch, signal }));
   return {
     bytes: new TextEncoder().encode(encodePatch(patch)).length,
@@ -119,7 +120,7 @@ export async function blastRadius(
       mean: kl.reduce((sum, each) => sum + each, 0) / kl.length,
       worst: largest(kl, LISTED).map((position) => ({ position, kl: kl[position] })),
     },
-    analogies: analogies.length > 0 ? await changedAnswers(model, tables, analogies, token) : undefined,
+    analogies: questions.length > 0 ? await changedAnswers(model, tables, questions, token) : undefined,
   };
 }
 

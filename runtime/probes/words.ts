@@ -76,6 +76,12 @@ export interface EvaluationSets {
 /** Categories of fewer words say nothing of clusters. */
 const LEAST_WORDS = 3;
 
+/** The questions on analogies whose words all have tokens: the built-in ones, or a set's. See {@link readWords}. */
+export const readAnalogies = (tokenizer: Tokenizer, rows: number, set?: string): Analogy[] =>
+  readWords(tokenizer, rows, new Int32Array(), { analogies: set }).analogies.flatMap(
+    ({ questions }) => questions,
+  );
+
 /**
  * Finds the words' tokens.
  *

@@ -4,7 +4,6 @@ import { Lexicon } from "../../runtime/ledger/lexicon.ts";
 import { type GenePatch, loadModel, type Model } from "../../runtime/mod.ts";
 import { parameterCount } from "../../runtime/model/config.ts";
 import { blastRadius } from "../../runtime/patches/blast-radius.ts";
-import { readWords } from "../../runtime/probes/words.ts";
 import { type Changes, type Engine, LISTED, type PatchChoice } from "./engine.ts";
 import type { Answer, Call, LocalMethods } from "./local.ts";
 
@@ -106,10 +105,8 @@ function methods(model: Model): LocalMethods {
     map: async (count) => (await book()).map({ count }),
     async blastRadius(patch, text, signal) {
       const ids = model.tokenize(text);
-      const { analogies } = readWords(tokenizer, tokenizer.vocabSize, new Int32Array());
       return blastRadius(model, (await patchOf(patch))!, {
         text: ids.length > 0 ? ids : undefined,
-        analogies: analogies.flatMap(({ questions }) => questions),
         signal,
       });
     },

@@ -49,6 +49,13 @@ export const blastRadius = v.pipe(
         worst: v.array(v.object({ position: v.number(), kl: v.number() })),
       }),
     ),
+    analogies: v.optional(
+      v.object({
+        asked: v.number(),
+        right: v.object({ before: v.number(), after: v.number() }),
+        changed: v.array(v.object({ question: v.array(token), before: token, after: token })),
+      }),
+    ),
   }),
   v.metadata({ ref: "BlastRadius" }),
 );

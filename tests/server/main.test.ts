@@ -1,80 +1,112 @@
-/** `bun run server`, as it is started and ended. */
-import { afterEach, expect, test } from "bun:test";
-import { fileURLToPath } from "node:url";
+/** `bun run server` and `deno task server`, as they are started and ended. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, afterEach, test } from "node:test";
+import { Child } from "../support/child.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { post } from "./api.ts";
 
-const MAIN = fileURLToPath(new URL("../../server/main.ts", import.meta.url));
+const ROOT = join(import.meta.dirname, "../..");
+const MAIN = join(ROOT, "server/main.ts");
+/** As in deno.json. */
+const DENO = ["run", "-A", "--unstable-no-legacy-abort", "--unstable-bundle"];
+const HOST = [process.execPath, ...("Deno" in globalThis ? DENO : [])];
 
-type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
+const children: Child[] = [];
+const end = () => {
+  for (const { child } of children.splice(0)) child.kill("SIGKILL");
+};
+afterEach(end);
+after(end);
 
-let child: Child | undefined;
-afterEach(() => child?.kill("SIGKILL"));
-
-function start(args: string[], env: Record<string, string> = {}): Child {
-  child = Bun.spawn([process.execPath, MAIN, ...args], {
-    cwd: temporaryFolder(),
-    env: { ...process.env, ...env },
-    stdout: "pipe",
-    stderr: "pipe",
-  });
+function start(args: string[], env: Record<string, string> = {}, cwd = temporaryFolder()): Child {
+  const child = new Child([...HOST, MAIN, ...args], cwd, env);
+  children.push(child);
   return child;
 }
 
 /** A server of the tiny model, and its address. */
-async function serve(args: string[] = [], env: Record<string, string> = {}) {
+async function serve(args: string[] = [], env: Record<string, string> = {}, cwd?: string) {
   const folder = temporaryFolder();
   await writeTinyCheckpoint(`${folder}/tiny`, { context: 512 });
-  const server = start([`${folder}/tiny`, "--port", "0", "--threads", "1", "--device", "wasm", ...args], env);
-  const reader = server.stderr.getReader();
-  let said = "";
-  while (!/http:\S+/.test(said)) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error(`it ended: ${said}`);
-    said += new TextDecoder().decode(value);
-  }
-  return { server, said, url: /http:\S+\//.exec(said)![0] };
+  const flags = ["--port", "0", "--threads", "1", "--device", "wasm", ...args];
+  const server = start([`${folder}/tiny`, ...flags], env, cwd);
+  await server.says(/http:\S+\//);
+  return { server, url: /http:\S+\//.exec(server.stderr)![0] };
 }
 
 test("it serves, finishes what runs when it is told to end, and ends with 0", async () => {
-  const { server, said, url } = await serve();
-  expect(said).toMatch(/^tiny on wasm/);
+  const { server, url } = await serve();
+  assert.match(server.stderr, /^tiny on wasm/);
   const request = { prompt: "the", max_tokens: 400, stream: true, n: 4 };
   const response = await fetch(`${url}v1/completions`, post(request));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = (await reader.read()).value!;
-  server.kill("SIGTERM");
+  server.signal("SIGTERM");
   for (let read = await reader.read(); !read.done; read = await reader.read()) text += read.value;
-  expect(text).toEndWith("data: [DONE]\n\n");
-  expect(text.match(/"finish_reason":"(length|stop)"/g)).toHaveLength(4);
-  expect(await server.exited).toBe(0);
-  const lines = (await new Response(server.stdout).text()).trim().split("\n");
-  expect(JSON.parse(lines.at(-1)!)).toMatchObject({ path: "/v1/completions", status: 200 });
-  expect(fetch(`${url}livez`)).rejects.toThrow();
+  assert.ok(text.endsWith("data: [DONE]\n\n"), text.slice(-100));
+  assert.equal(text.match(/"finish_reason":"(length|stop)"/g)?.length, 4);
+  await server.ends(0);
+  const lines = server.stdout.trim().split("\n");
+  const { path, status } = JSON.parse(lines.at(-1)!);
+  assert.deepEqual({ path, status }, { path: "/v1/completions", status: 200 });
+  await assert.rejects(fetch(`${url}livez`));
 });
 
-test("keys from the environment guard it, and patches outlive it", async () => {
+test("it serves the page, and what the page loads", async () => {
+  const { url } = await serve(["--patches", ":memory:"], {}, ROOT);
+  const load = async (path: string): Promise<string> => {
+    const response = await fetch(url + path);
+    assert.equal(response.status, 200, path);
+    assert.ok(response.headers.get("etag"), path);
+    return response.text();
+  };
+  const page = await load("");
+  assert.match(page, /<script type="module" src="main.js">/);
+  assert.match(await load("style.css"), /\{/);
+  for (const name of ["main.js", "local-worker.js", "reflow/worker.js"]) {
+    const script = await load(name);
+    assert.doesNotMatch(script, /from"preact|\bReact\b/);
+    for (const [, path] of script.matchAll(/(?:from|import\()"\.\/([\w-]+\.js)"/g)) {
+      await load(name.startsWith("reflow/") ? `reflow/${path}` : path);
+    }
+  }
+  await load("reflow/relaxed-shared.wasm");
+  // The model that it serves.
+  assert.equal(JSON.parse(await load("model/config.json")).context, 512);
+});
+
+test("keys from the environment guard it, its model too, and patches outlive it", async () => {
   const patches = `${temporaryFolder()}/kept/patches.sqlite`;
-  const run = () => serve(["--patches", patches], { REFLOW_KEYS: "one,two" });
+  const run = () => serve(["--patches", patches], { REFLOW_KEYS: "one,two" }, ROOT);
   const headers = { authorization: "Bearer two" };
   const first = await run();
-  expect((await fetch(`${first.url}v1/models`)).status).toBe(401);
+  const status = async (path: string, init?: RequestInit) => {
+    const response = await fetch(first.url + path, init);
+    await response.body?.cancel();
+    return response.status;
+  };
+  assert.equal(await status("v1/models"), 401);
+  assert.notEqual((await (await fetch(`${first.url}model/config.json`)).json()).context, 512);
   const made = { name: "kept", patch: { expression: "of += and" } };
-  expect((await fetch(`${first.url}v1/patches`, post(made, headers))).status).toBe(200);
-  first.server.kill("SIGTERM");
-  expect(await first.server.exited).toBe(0);
+  assert.equal(await status("v1/patches", post(made, headers)), 200);
+  first.server.signal("SIGTERM");
+  await first.server.ends(0);
+  assert.ok(existsSync(patches));
   const second = await run();
-  expect((await fetch(`${second.url}v1/patches/kept`, { headers })).status).toBe(200);
+  const response = await fetch(`${second.url}v1/patches/kept`, { headers });
+  assert.equal((await response.json()).name, "kept");
 });
 
 test("what can't be is said in two lines, with status 2", async () => {
   const said = async (args: string[]) => {
     const server = start(args);
-    expect(await server.exited).toBe(2);
-    return new Response(server.stderr).text();
+    await server.ends(2);
+    return server.stderr;
   };
-  expect(await said(["nowhere"])).toMatch(/^error: .*nowhere.*\nhelp: .*\n$/);
-  expect(await said(["--port", "-1"])).toContain("A whole number from 0 on was expected");
-  expect(await said(["--text", "nothing.txt"])).toMatch(/^error: nothing.txt can't be read.*\nhelp: .*\n$/s);
+  assert.match(await said(["nowhere"]), /^error: .*nowhere.*\nhelp: .*\n$/);
+  assert.match(await said(["--port", "-1"]), /A whole number from 0 on was expected/);
+  assert.match(await said(["--text", "nothing.txt"]), /^error: nothing.txt can't be read.*\nhelp: .*\n$/s);
 });

@@ -1,18 +1,20 @@
 import { describe, expect, test } from "bun:test";
 import { assets } from "../../server/assets.ts";
-import { open, playgroundSuite, runsOf, START, textOf } from "./playground.ts";
+import { open, playgroundSuite, runsOf, SHIPPED, START, textOf } from "./playground.ts";
 
 describe("the page's files", () => {
+  const files = assets(SHIPPED);
+
   test("are typed, tagged and the same twice; nothing else is there", async () => {
-    const [page, again] = [await assets("/"), await assets("/index.html")];
+    const [page, again] = [await files("/"), await files("/index.html")];
     expect(page?.headers.get("content-type")).toStartWith("text/html");
     expect(page?.headers.get("etag")).toMatch(/^"[0-9a-f]{32}"$/);
     expect(again?.headers.get("etag")).toBe(page!.headers.get("etag")!);
-    expect((await assets("/reflow/relaxed-shared.wasm"))?.headers.get("content-type")).toBe(
+    expect((await files("/reflow/relaxed-shared.wasm"))?.headers.get("content-type")).toBe(
       "application/wasm",
     );
     for (const path of ["/main.tsx", "/../assets.ts", "/model/../app.ts", "/v1/models", "//", ""]) {
-      expect(await assets(path)).toBeUndefined();
+      expect(await files(path)).toBeUndefined();
     }
   });
 });
@@ -72,7 +74,7 @@ playgroundSuite("the model in the page", (setting) => {
       expect(textHere.length).toBeGreaterThan(2);
       expect(textHere).toBe(textThere);
     }
-    await here.page.getByText("Analogies with another answer").waitFor();
+    for (const page of both) await page.getByText("Analogies with another answer").waitFor();
     for (const page of both) await page.getByRole("button", { name: "great", exact: true }).first().click();
     const panels = both.map((page) => page.getByRole("list", { name: "Neighbours" }).innerText());
     const [panelHere, panelThere] = await Promise.all(panels);

@@ -42,7 +42,7 @@ export function serveApp(model: Model, keys: readonly string[] = []): Bun.Server
     keys,
     origins: [],
     log() {},
-    assets,
+    assets: assets(SHIPPED),
   });
   return Bun.serve({
     hostname: "localhost",

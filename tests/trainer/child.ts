@@ -1,11 +1,11 @@
 /** The trainer as its users have it: a process of its own, here on a model of 31,000 parameters and 12 KB of text. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
 import { HOST } from "../../trainer/launch.ts";
+import { Child } from "../support/child.ts";
 
 export const MODEL = {
   d_model: 32,
@@ -46,7 +46,7 @@ export const COMMON = ["--config", "config.json", "--data", "text.txt", "--batch
 /** A folder with `text.txt`, `config.json` and a cache, where all runs of a test file are. Removed after it. */
 export class Workplace {
   readonly folder = mkdtempSync(join(tmpdir(), "reflow-trainer-"));
-  readonly #started: Trainer[] = [];
+  readonly #started: Child[] = [];
 
   constructor() {
     writeFileSync(this.path("text.txt"), text(12_000));
@@ -66,15 +66,15 @@ export class Workplace {
    * @param wrap a command that runs the trainer
    * @param faults for faulty.ts, in the place of the trainer itself
    */
-  start(args: readonly string[], wrap: string[] = [], faults?: Record<string, string>): Trainer {
+  start(args: readonly string[], wrap: string[] = [], faults?: Record<string, string>): Child {
     const command = [...wrap, ...HOST, faults ? FAULTY : MAIN, ...args];
-    const trainer = new Trainer(command, this.folder, faults);
+    const trainer = new Child(command, this.folder, { REFLOW_CACHE: this.path("cache"), ...faults });
     this.#started.push(trainer);
     return trainer;
   }
 
   /** To its end, which must come with this status. */
-  async run(args: readonly string[], status = 0, wrap: string[] = []): Promise<Trainer> {
+  async run(args: readonly string[], status = 0, wrap: string[] = []): Promise<Child> {
     const trainer = this.start(args, wrap);
     await trainer.ends(status);
     return trainer;
@@ -102,51 +102,6 @@ export class Workplace {
 
 const MAIN = join(import.meta.dirname, "../../trainer/main.ts");
 const FAULTY = join(import.meta.dirname, "faulty.ts");
-
-export class Trainer {
-  stdout = "";
-  /** Where all but the summary goes. */
-  stderr = "";
-  readonly child: ChildProcess;
-  readonly #ended: Promise<number | NodeJS.Signals>;
-
-  constructor([command, ...args]: string[], folder: string, faults?: Record<string, string>) {
-    const env = { ...process.env, REFLOW_CACHE: join(folder, "cache"), NO_COLOR: "1", ...faults };
-    this.child = spawn(command, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
-    this.child.stdout!.on("data", (chunk) => {
-      this.stdout += chunk;
-    });
-    this.child.stderr!.on("data", (chunk) => {
-      this.stderr += chunk;
-    });
-    this.#ended = new Promise((resolve) => {
-      this.child.on("close", (code, signal) => resolve(code ?? signal!));
-    });
-  }
-
-  /** Waits for something in the error output. */
-  async says(pattern: RegExp): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const look = () => {
-        if (pattern.test(this.stderr)) resolve();
-      };
-      look();
-      this.child.stderr!.on("data", look);
-      this.#ended.then(() => reject(new Error(`it ended without saying ${pattern}:\n${this.stderr}`)));
-    });
-  }
-
-  /** Waits for its end, which must come with this status or signal. */
-  async ends(status: number | NodeJS.Signals): Promise<void> {
-    const found = await this.#ended;
-    assert.equal(found, status, `${this.stderr}\n${this.stdout}`);
-  }
-
-  signal(signal: NodeJS.Signals): void {
-    // After child.kill, Deno gives the signal in the place of the status.
-    process.kill(this.child.pid!, signal);
-  }
-}
 
 /** Checkpoints equal to the last byte, file by file. */
 export function assertSame(found: Map<string, Buffer>, expected: Map<string, Buffer>, what: string): void {

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { assertSame, COMMON, type Trainer, timeless, Workplace } from "./child.ts";
+import type { Child } from "../support/child.ts";
+import { assertSame, COMMON, timeless, Workplace } from "./child.ts";
 
 const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };
@@ -16,7 +17,7 @@ const COMMAND = [
 before(() => place.run([...COMMAND, "--out", "whole"]), TIMEOUT);
 
 /** Process ids of the ranks that a launcher started, by rank. They are found after its death, too. */
-function ranksOf({ child }: Trainer): number[] {
+function ranksOf({ child }: Child): number[] {
   const ranks: number[] = [];
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
     try {
@@ -32,14 +33,14 @@ function ranksOf({ child }: Trainer): number[] {
 }
 
 /** No process and no shared memory is left of a job. */
-function assertGone(trainer: Trainer): void {
+function assertGone(trainer: Child): void {
   assert.deepEqual(ranksOf(trainer), []);
   const left = readdirSync("/dev/shm").filter((name) => name.startsWith(`reflow-${trainer.child.pid}-`));
   assert.deepEqual(left, []);
 }
 
 /** Ends with status 1 within so many seconds, and one error. */
-async function assertFails(trainer: Trainer, error: RegExp, seconds = 10): Promise<void> {
+async function assertFails(trainer: Child, error: RegExp, seconds = 10): Promise<void> {
   const start = performance.now();
   await trainer.ends(1);
   const took = (performance.now() - start) / 1000;
