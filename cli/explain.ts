@@ -5,9 +5,13 @@ import type { LoadModelOptions } from "../runtime/model/read.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
 import { note } from "../trainer/command.ts";
 import { columnsOf, fold, printable, tokenLabel } from "./format.ts";
+import { type InterventionFlags, readInterventions, withInterventions } from "./interventions.ts";
 import { CHECKPOINT, count, withDevice, withPatch } from "./options.ts";
 
-interface ExplainFlags extends ExplainOptions, LoadModelOptions {
+interface ExplainFlags
+  extends Pick<ExplainOptions, "target" | "position" | "top" | "patch">,
+    InterventionFlags,
+    LoadModelOptions {
   prompt: string;
   json?: boolean;
 }
@@ -20,13 +24,14 @@ export function explainCommand(): Command {
     .option("--target <token>", 'whose logit, by its own text: " Paris" (the likeliest token)')
     .option("--position <n>", "after which of the prompt's tokens, from 0 on (the last)", count(0))
     .option("--top <n>", "signals that contribute most, up or down (10)", count(0));
-  withPatch(command)
+  withPatch(withInterventions(command))
     .option("--json", "one JSON object")
     .addHelpText(
       "after",
       `
 A logit is the sum over signals s of R[v,s]·z_s, and each z_s the sum of what the
 embedding, the attentions and the MLPs write, the final norm's scale held as it is.
+Interventions are one writer more: what they added.
 
 Example: bun run cli explain runs/tiny --prompt "The capital of France is" --target " Paris"`,
     )
@@ -36,14 +41,15 @@ Example: bun run cli explain runs/tiny --prompt "The capital of France is" --tar
 
 async function explain(
   path: string,
-  { prompt, target, position, top, patch, json, ...on }: ExplainFlags,
+  { prompt, target, position, top, patch, spec, text, json, ...on }: ExplainFlags,
 ): Promise<void> {
   const { loadModel } = await import("../runtime/model/load.ts");
   if (prompt === "")
     throw new ReflowError("usage", "--prompt is empty", "give the text before the prediction");
+  const changesOf = await readInterventions(path, { spec, text });
   using model = await loadModel(path, on);
   const ids = model.tokenize(prompt);
-  const explanation = await model.explain(ids, { target, position, top, patch });
+  const explanation = await model.explain(ids, { target, position, top, patch, ...changesOf(model) });
   if (json) {
     console.log(JSON.stringify({ prompt, ids: [...ids], ...explanation }));
     return;
@@ -130,7 +136,7 @@ function mainWriter({ writers }: Explanation, share: SignalShare): string {
 }
 
 const writerName = (name: string): string =>
-  name.replace("blocks.", "").replace("final_norm.bias", "norm's bias");
+  name.replace("blocks.", "").replace("final_norm.bias", "norm's bias").replace("interventions", "added");
 
 /** As many tokens of a signal's ends as there is room for. */
 function codebookLines(tokenizer: Tokenizer, { codebook }: SignalShare, room: number): string[] {
@@ -164,6 +170,7 @@ function writerTable({ writers, sum }: Explanation): string[] {
       return row(`block ${l}`, attention, mlp, attention + mlp);
     }),
     ...single("final_norm.bias", "norm's bias"),
+    ...single("interventions", "added"),
     row("sum", "", "", sum),
   ];
 }

@@ -72,7 +72,8 @@ async function exportPage(
   };
   for (const [name, file] of page) {
     // The same page, told that there is no server.
-    const data = name === "index.html" ? (await file.text()).replace(REMOTE, LOCAL) : await file.bytes();
+    const text = name === "index.html" ? (await file.text()).replace(REMOTE, LOCAL) : undefined;
+    const data = text ?? new Uint8Array(await file.arrayBuffer());
     write(name, (path) => writeFileSync(path, data));
   }
   const copy = (name: string, from: string) => write(`model/${name}`, (path) => copyFileSync(from, path));

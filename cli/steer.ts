@@ -1,38 +1,31 @@
-import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
-import { parseInterventions } from "../runtime/interventions/spec.ts";
 import type { FinishEvent, GenerateOptions } from "../runtime/model/generate.ts";
 import type { Model } from "../runtime/model/model.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
 import { note, number } from "../trainer/command.ts";
-import { asData } from "../trainer/data/files.ts";
 import { columnsOf, fold, printable, sideBySide, tokenLabel } from "./format.ts";
-import { CHECKPOINT, readJson, withDevice, withPatch } from "./options.ts";
+import {
+  type InterventionFlags,
+  REFERENCE_TOKENS,
+  readInterventions,
+  withInterventions,
+} from "./interventions.ts";
+import { CHECKPOINT, withDevice, withPatch } from "./options.ts";
 import { withSampling } from "./sample.ts";
 
-interface SteerFlags extends GenerateOptions, LoadModelOptions {
+interface SteerFlags extends GenerateOptions, InterventionFlags, LoadModelOptions {
   prompt: string;
-  spec?: string;
-  text?: string;
   json?: boolean;
 }
-
-/** Of the reference text, that many tokens are read: a standard deviation is then known to half a percent. */
-const REFERENCE_TOKENS = 16384;
 
 export function steerCommand(): Command {
   const command = new Command("steer")
     .description("Continue a prompt as the model does, and steered: side by side, token by token.")
     .argument("<checkpoint>", CHECKPOINT)
     .requiredOption("--prompt <text>", "what to continue")
-    .option("--spec <json>", "interventions as JSON, one or a list, or a file of it")
-    .option(
-      "--text <file>",
-      "for sigma, mean and resample: what they are measured on (the checkpoint's held-out.txt)",
-    )
     .option("--max-tokens <n>", "at most (24)", number);
-  withPatch(withSampling(command))
+  withPatch(withInterventions(withSampling(command)))
     .option("--json", "one JSON object")
     .addHelpText(
       "after",
@@ -62,32 +55,19 @@ interface Run {
 }
 
 async function steer(path: string, flags: SteerFlags): Promise<void> {
-  const { heldOutOf } = await import("../runtime/formats/checkpoint.ts");
   const { loadModel } = await import("../runtime/model/load.ts");
-  const {
-    prompt,
-    spec,
-    text = heldOutOf(path),
-    json,
-    device,
-    precision,
-    threads,
-    maxTokens = 24,
-    ...sampling
-  } = flags;
+  const { prompt, spec, text, json, device, precision, threads, maxTokens = 24, ...sampling } = flags;
   const { seed = crypto.getRandomValues(new Uint32Array(1))[0] } = sampling;
   if (spec === undefined && !sampling.patch) {
     throw new ReflowError("usage", "how should it be steered?", "give --spec, --patch, or both");
   }
-  const help = 'give one intervention, {"op":"add",…}, or a list of them';
-  const interventions = spec === undefined ? [] : parseInterventions(readJson("--spec", spec, help));
-  const referenceText = text === undefined ? undefined : asData(text, () => readFileSync(text, "utf8"));
+  const changesOf = await readInterventions(path, { spec, text });
   using model = await loadModel(path, { device, precision, threads });
-  const reference = referenceText && model.tokenize(referenceText).subarray(0, REFERENCE_TOKENS);
+  const changes = changesOf(model);
 
   const empty = (): Run => ({ text: "", ids: [], logprobs: [], unsteeredLogprobs: [] });
   const runs = { default: empty(), steered: empty() };
-  const options = { ...sampling, seed, maxTokens, interventions, reference, logprobs: 0 };
+  const options = { ...sampling, ...changes, seed, maxTokens, logprobs: 0 };
   for await (const event of model.steer(prompt, options)) {
     const run = runs[event.run];
     run.text += event.text;
@@ -101,7 +81,7 @@ async function steer(path: string, flags: SteerFlags): Promise<void> {
   for (const run of Object.values(runs)) await score(model, prompt, run);
 
   if (json) {
-    console.log(JSON.stringify({ prompt, seed, interventions, ...runs }));
+    console.log(JSON.stringify({ prompt, seed, interventions: changes.interventions, ...runs }));
     return;
   }
   console.log(layOut(model, prompt, runs, columnsOf(process.stdout)));

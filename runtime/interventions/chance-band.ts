@@ -7,7 +7,8 @@ import { takeTurn } from "../model/turn.ts";
 import { applyPatch, type PatchOptions } from "../patches/overlay.ts";
 import { randomDirection } from "../probes/chance.ts";
 import { quantile } from "../probes/statistics.ts";
-import type { SteeringOptions } from "./compile.ts";
+import { needsReference } from "./apply.ts";
+import { compileInterventions, type SteeringOptions } from "./compile.ts";
 import { directionOf, type Subject, timesBasis } from "./directions.ts";
 import { tokenOf } from "./expression.ts";
 import { pointsOf, type Space } from "./points.ts";
@@ -59,22 +60,31 @@ export async function chanceBand(
     throw new ReflowError("usage", "there is no direction to compare with chance", "give an intervention");
   }
   const interventions = given.flatMap((each) => beforeEnd(each, ids.length));
-  const logprobOf = async (interventions: readonly Intervention[], edited = patch): Promise<number> => {
-    const changes = { interventions, reference, patch: edited };
-    const last = readouts(subject, ids, changes, signal, ids.length - 1);
+  // Once: what is measured on the reference is remembered of this one.
+  const patched = { ...subject, model: await applyPatch(subject, patch) };
+  const logprobOf = async (interventions: readonly Intervention[], of = patched): Promise<number> => {
+    const last = readouts(of, ids, { interventions, reference }, signal, ids.length - 1);
     for await (const { logits } of last) return logprobs(logits, target, 0, rows).logprob;
     throw new RangeError("no readout");
   };
-  const patched = { ...subject, model: await applyPatch(subject, patch) };
-  const own = await logprobOf([], undefined);
+  const own = await logprobOf([], subject);
   const steered = await logprobOf(interventions);
-  const changes: number[] = [];
+  const drawn: Intervention[][] = [];
   for (let draw = 0; draw < draws; draw++) {
-    // A short text is run in one go, which asks nobody.
-    await takeTurn(signal);
     const random = new Random(`${seed}/chance-band/${draw}`);
     const others: Intervention[] = [];
     for (const [i, each] of interventions.entries()) others.push(await elsewhere(patched, each, i, random));
+    drawn.push(others);
+  }
+  if (interventions.some(needsReference)) {
+    // The reference is read once for all of them: 0.65 s in the place of 4.1 with 1,024 tokens.
+    const passage = { prompt: ids.length, readout: ids.length - 1, end: ids.length };
+    await compileInterventions(patched, { interventions: drawn.flat(), reference }, [passage], signal);
+  }
+  const changes: number[] = [];
+  for (const others of drawn) {
+    // A short text is run in one go, which asks nobody.
+    await takeTurn(signal);
     changes.push((await logprobOf(others)) - own);
   }
   return {

@@ -26,8 +26,8 @@ interface Measured {
 /** By the table that makes the embeddings, or what is laid over it: with another in its place, a model is another. */
 const measured = new WeakMap<Tensor | Overlay, Measured>();
 
-/** As many probes are remembered, then forgotten all at once. */
-const REMEMBERED = 256;
+/** So many components, 32 MB of them, are remembered, then forgotten all at once. */
+const REMEMBERED = 2 ** 22;
 
 /**
  * Components along directions over a text, which is read in windows of the context. All that aren't known yet are measured
@@ -43,7 +43,7 @@ export async function measure(
 ): Promise<(probe: Probe) => Components> {
   const table = (model.overlay ?? model.weights.recipe ?? model.weights.embedding)!;
   let known = measured.get(table);
-  if (!known || !sameIds(known.ids, ids) || known.components.size > REMEMBERED) {
+  if (!known || !sameIds(known.ids, ids) || known.components.size * ids.length > REMEMBERED) {
     known = { ids, components: new Map() };
     measured.set(table, known);
   }

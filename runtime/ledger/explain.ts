@@ -2,15 +2,15 @@
 import { ReflowError } from "../errors.ts";
 import type { Subject } from "../interventions/directions.ts";
 import { tokenOf } from "../interventions/expression.ts";
+import { prepareRun, type RunOptions } from "../interventions/run.ts";
 import { wrong } from "../interventions/spec.ts";
 import { isFactored } from "../model/config.ts";
 import { checkIds } from "../model/infer.ts";
 import { largest, logprobs } from "../model/sampling.ts";
-import { applyPatch, type PatchOptions } from "../patches/overlay.ts";
 import { type Codebook, codebooksOf } from "./codebook.ts";
 import { ledgerOf, takeReading, writersOf } from "./ledger.ts";
 
-export interface ExplainOptions extends PatchOptions {
+export interface ExplainOptions extends RunOptions {
   /** After which of the ids the prediction is made, from 0 on; the last where it isn't said. */
   position?: number;
   /** Whose logit: a token's id, or its own text. The likeliest where it isn't said. */
@@ -41,7 +41,7 @@ export interface Explanation {
   signals: SignalShare[];
   /** What the signals that are not listed add up to. */
   rest: { count: number; contribution: number };
-  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on. */
+  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on; last, where there are some, `interventions`. */
   writers: { name: string; contribution: number }[];
 }
 
@@ -86,9 +86,14 @@ export async function explain(
   }
   const rows = Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
   const asked = targetOf(subject, options.target, rows);
-  const model = await applyPatch(subject, options.patch);
+  const passage = { prompt: ids.length, readout: position, end: ids.length };
+  const { model, hooks } = await prepareRun(subject, options, [passage]);
+  if (hooks?.has("hook_logits")) {
+    const what = "what interventions do to logits is in no signal";
+    throw new ReflowError("usage", what, "intervene on the stream or the signals");
+  }
 
-  const reading = await takeReading(model, ids.subarray(0, position + 1));
+  const reading = await takeReading(model, ids.subarray(0, position + 1), hooks);
   const { logits, signals, writers } = reading;
   const target = asked ?? largest(logits.subarray(0, rows), 1)[0];
   const { recipe, bySignal, byWriter } = await ledgerOf(model, reading, target);

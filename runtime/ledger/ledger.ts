@@ -10,7 +10,7 @@ import { RunState } from "../model/state.ts";
  * factored B is the identity: its signals are the stream's dimensions.
  */
 export interface Reading {
-  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on. */
+  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on; last, where there are some, `interventions`. */
   writers: Writer[];
   /** z (S) */
   signals: Float32Array;
@@ -24,6 +24,8 @@ export interface Writer {
   name: string;
   /** (d): what is left of its output after the final norm, whose scale is that of the whole stream. */
   normalized: Float64Array;
+  /** (S): what it adds to z itself, where interventions are on that. */
+  signals?: Float64Array;
 }
 
 /** The norms'. */
@@ -32,29 +34,40 @@ const EPS = 1e-5;
 /**
  * Runs a text up to a position and takes the stream there apart. What a writer adds is linear in all that follows but for the
  * final norm's scale, which is held as it is; so what writers contribute adds up to z. (In `gpt2` positions and the norm's
- * bias are writers too, and a writer's mean is taken off as the norm does.)
+ * bias are writers too, and a writer's mean is taken off as the norm does.) Interventions are one writer more: what they add to the
+ * stream, to a writer's output, after the norm, or to z; all else is as it was before them.
  *
  * @param ids the last of which is the position
+ * @param interventions none of them on logits
  */
-export async function takeReading(model: InferenceModel, ids: Int32Array): Promise<Reading> {
+export async function takeReading(
+  model: InferenceModel,
+  ids: Int32Array,
+  interventions?: HookSet,
+): Promise<Reading> {
   const { backend, config, weights } = model;
   const layers = Array.from({ length: config.n_layers }, (_, l) => l);
   const lastBlock = `blocks.${config.n_layers - 1}.hook_resid_post`;
   const readout = weights.basis ? "hook_signals" : "ln_final.hook_normalized";
-  const rows = await rowsAt(model, ids, [
+  const names = [
     "hook_embed",
     "blocks.0.hook_resid_pre",
     ...layers.flatMap((l) => [`blocks.${l}.hook_attn_out`, `blocks.${l}.hook_mlp_out`]),
     lastBlock,
     readout,
     "hook_logits",
-  ]);
-  const row = (name: string) => rows.get(name)!;
+  ];
+  const { before, after } = await rowsAt(model, ids, names, interventions);
+  const row = (name: string) => before.get(name)!;
+  const changed = (name: string) => after.get(name) ?? row(name);
+  /** Of float32s, whose difference is all that was done. */
+  const change = (name: string) => Float64Array.from(after.get(name)!, (x, i) => x - row(name)[i]);
 
   const embedding = row("hook_embed");
   const written: [name: string, out: ArrayLike<number>][] = [["embed", embedding]];
   if (weights.position) {
-    written.push(["position", row("blocks.0.hook_resid_pre").map((x, i) => x - embedding[i])]);
+    const embedded = changed("hook_embed");
+    written.push(["position", row("blocks.0.hook_resid_pre").map((x, i) => x - embedded[i])]);
   }
   for (const l of layers) {
     written.push([`blocks.${l}.attn`, row(`blocks.${l}.hook_attn_out`)]);
@@ -63,15 +76,27 @@ export async function takeReading(model: InferenceModel, ids: Int32Array): Promi
   const { weight, bias } = weights.finalNorm;
   const scale = await backend.read(weight);
   const centred = (x: ArrayLike<number>) => (bias ? offMean(x) : Float64Array.from(x));
-  const stream = centred(row(lastBlock));
+  const stream = centred(changed(lastBlock));
   const rstd = 1 / Math.sqrt(stream.reduce((sum, x) => sum + x * x, 0) / stream.length + EPS);
-  const writers = written.map(([name, out]): Writer => {
-    return { name, normalized: centred(out).map((x, i) => x * rstd * scale[i]) };
-  });
+  const normalized = (out: ArrayLike<number>) => centred(out).map((x, i) => x * rstd * scale[i]);
+  const writers = written.map(([name, out]): Writer => ({ name, normalized: normalized(out) }));
   if (bias)
     writers.push({ name: "final_norm.bias", normalized: Float64Array.from(await backend.read(bias)) });
+  if (interventions) {
+    const added = new Float64Array(stream.length);
+    const addAll = (values: Float64Array) => {
+      for (const [i, x] of values.entries()) added[i] += x;
+    };
+    for (const name of after.keys()) {
+      // Recipes that are changed are what embeds then.
+      if (name === "hook_signals" || name === "hook_recipe") continue;
+      addAll(name === "ln_final.hook_normalized" ? change(name) : normalized(change(name)));
+    }
+    const signals = after.has("hook_signals") ? change("hook_signals") : undefined;
+    writers.push({ name: "interventions", normalized: added, signals });
+  }
   const basis = weights.basis && ((await backend.read(weights.basis)) as Float32Array);
-  return { writers, signals: row(readout), logits: row("hook_logits"), basis };
+  return { writers, signals: changed(readout), logits: row("hook_logits"), basis };
 }
 
 function offMean(x: ArrayLike<number>): Float64Array {
@@ -80,21 +105,31 @@ function offMean(x: ArrayLike<number>): Float64Array {
   return values.map((each) => each - mean);
 }
 
-/** Activations at a text's last position, by hook point. */
+type Rows = Map<string, Float32Array>;
+
+/** Activations at a text's last position, by hook point: of these before interventions, and of those where some are after them. */
 async function rowsAt(
   model: InferenceModel,
   ids: Int32Array,
   names: readonly string[],
-): Promise<Map<string, Float32Array>> {
+  interventions: HookSet | undefined,
+): Promise<{ before: Rows; after: Rows }> {
   const { backend, config } = model;
   const wanted = new Set(names);
-  const found = new Map<string, Float32Array>();
+  const before: Rows = new Map();
+  const after: Rows = new Map();
   const hooks: HookSet = {
-    has: (name) => wanted.has(name),
-    async at(name, tensor, _shape, { positions }) {
-      if (positions.at(-1) !== ids.length - 1) return;
-      const width = tensor.size / positions.length;
-      found.set(name, (await backend.read(tensor, tensor.size - width, width)) as Float32Array);
+    has: (name) => wanted.has(name) || !!interventions?.has(name),
+    async at(name, tensor, shape, given) {
+      const keep = async (rows: Rows) => {
+        if (given.positions.at(-1) !== ids.length - 1) return;
+        const width = tensor.size / given.positions.length;
+        rows.set(name, (await backend.read(tensor, tensor.size - width, width)) as Float32Array);
+      };
+      await keep(before);
+      if (!interventions?.has(name)) return;
+      await interventions.at(name, tensor, shape, given);
+      await keep(after);
     },
   };
   const rows = Math.min(ids.length, PREFILL_ROWS);
@@ -104,7 +139,7 @@ async function rowsAt(
   } finally {
     state.free();
   }
-  return found;
+  return { before, after };
 }
 
 /** A token's logit as sums of a {@link Reading}. */
@@ -132,15 +167,18 @@ export async function ledgerOf(model: InferenceModel, reading: Reading, target: 
   return {
     recipe,
     bySignal: Float64Array.from(recipe, (weight, s) => weight * signals[s]),
-    byWriter: Float64Array.from(writers, ({ normalized }) => dot(normalized, direction)),
+    byWriter: Float64Array.from(
+      writers,
+      ({ normalized, signals }) => dot(normalized, direction) + (signals ? dot(signals, recipe) : 0),
+    ),
   };
 }
 
 /** R[v,s]·z_s^w (W): what each writer has to do with one signal's contribution */
 export function writersOf({ writers, basis }: Reading, recipe: Float32Array, s: number): number[] {
-  return writers.map(({ normalized }) => {
+  return writers.map(({ normalized, signals }) => {
     const d = normalized.length;
     const value = basis ? dot(normalized, basis.subarray(s * d, (s + 1) * d)) : normalized[s];
-    return recipe[s] * value;
+    return recipe[s] * (value + (signals?.[s] ?? 0));
   });
 }

@@ -265,7 +265,7 @@ export class Model implements Disposable {
    * logit.
    *
    * @throws ReflowError `data` for ids outside the vocabulary, none, or more than the context; `usage` for a position, a target or
-   *   a patch that isn't there
+   *   a patch that isn't there, and for interventions that can't be applied or are on logits
    * @example
    * const { target, signals, writers } = await model.explain(model.tokenize("The capital of France is"), {
    *   target: " Paris",

@@ -59,7 +59,7 @@ export interface Engine {
   signal(id: number): Promise<SignalEntry>;
   /** z_s of a signal at each token of a text. */
   fires(text: string, signal: number): Promise<number[]>;
-  explain(request: { text: string; position: number; patch?: PatchChoice }): Promise<Explanation>;
+  explain(request: Changes & { text: string; position: number }): Promise<Explanation>;
   lens(request: Changes & { text: string }, signal: AbortSignal): Promise<Lens>;
   map(count: number): Promise<Plane>;
   blastRadius(patch: PatchChoice, text: string, signal: AbortSignal): Promise<BlastRadius>;

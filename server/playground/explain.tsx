@@ -3,27 +3,35 @@ import { Bars, signed } from "./bars.tsx";
 import { Notice } from "./notice.tsx";
 import { SignalName } from "./panel.tsx";
 import { useResource } from "./resource.ts";
-import { changes, state, update } from "./state.ts";
+import { promptChanges, state, update } from "./state.ts";
 import { Prompt, percent } from "./steer.tsx";
 import { TokenName } from "./tokens.tsx";
 
 /** The ledger of a prediction: what signals, and what writers, have added to its logit. */
 export function Explain({ engine }: ViewProps) {
   const { prompt, position } = state.value;
-  const { patch } = changes.value;
+  const changes = promptChanges.value;
   const explanation = useResource(
-    prompt === "" ? undefined : JSON.stringify([prompt, position, patch]),
+    prompt === "" ? undefined : JSON.stringify([prompt, position, changes]),
     async () => {
       const { length } = await engine.tokenize(prompt);
-      return engine.explain({ text: prompt, position: Math.min(position ?? length - 1, length - 1), patch });
+      return engine.explain({
+        text: prompt,
+        position: Math.min(position ?? length - 1, length - 1),
+        ...changes,
+      });
     },
     { pause: 200 },
   );
   const { value, error } = explanation;
+  const isChanged = changes.interventions.length > 0;
   return (
     <>
       <Prompt engine={engine} selected={value?.position} choose={(_, position) => update({ position })} />
-      <p class="legend quiet">Choose a token of the prompt: its prediction of the next one is taken apart.</p>
+      <p class="legend quiet">
+        Choose a token of the prompt: its prediction of the next one is taken apart.
+        {isChanged && " With the interventions of the Steer view: they are a writer too."}
+      </p>
       {error && <Notice error={error} />}
       {value && (
         <>

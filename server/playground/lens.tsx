@@ -4,20 +4,21 @@ import { Bars } from "./bars.tsx";
 import type { Lens } from "./engine.ts";
 import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
-import { changes, state, update } from "./state.ts";
+import { promptChanges, state, update } from "./state.ts";
 import { Prompt, percent } from "./steer.tsx";
 import { TokenName } from "./tokens.tsx";
 
 /** What the model would say at each token if no further block came. */
 export function LensView({ engine }: ViewProps) {
   const { prompt } = state.value;
+  const changes = promptChanges.value;
   const lens = useResource(
-    prompt === "" ? undefined : JSON.stringify([prompt, changes.value]),
-    (signal) => engine.lens({ text: prompt, ...changes.value }, signal),
+    prompt === "" ? undefined : JSON.stringify([prompt, changes]),
+    (signal) => engine.lens({ text: prompt, ...changes }, signal),
     { pause: 250 },
   );
   const { value, error } = lens;
-  const isChanged = changes.value.interventions.length > 0 || changes.value.patch !== undefined;
+  const isChanged = changes.interventions.length > 0 || changes.patch !== undefined;
   return (
     <>
       <Prompt engine={engine} />

@@ -1,5 +1,7 @@
 /** The runtime in a web worker of the page: the engine's methods, called by messages. */
 import { ReflowError } from "../../runtime/errors.ts";
+import { HELD_OUT } from "../../runtime/formats/checkpoint-tensors.ts";
+import { needsReference } from "../../runtime/interventions/apply.ts";
 import { Lexicon } from "../../runtime/ledger/lexicon.ts";
 import { type GenePatch, loadModel, type Model } from "../../runtime/mod.ts";
 import { parameterCount } from "../../runtime/model/config.ts";
@@ -38,12 +40,20 @@ async function answer({ call, method, args, base }: Exclude<Call, { abort: numbe
 }
 
 async function start(base: string): Promise<LocalMethods> {
-  return methods(
-    await loadModel(new URL("model/", base), { weights: "int8", assets: new URL("reflow/", base) }),
-  );
+  const folder = new URL("model/", base);
+  return methods(await loadModel(folder, { weights: "int8", assets: new URL("reflow/", base) }), folder);
 }
 
-function methods(model: Model): LocalMethods {
+/** Tokens of the model's own text that interventions are measured on. */
+const REFERENCE_TOKENS = 1024;
+
+/** Undefined where the model came without a text. */
+async function referenceOf(model: Model, folder: URL): Promise<Int32Array | undefined> {
+  const response = await fetch(new URL(HELD_OUT, folder));
+  return response.ok ? model.tokenize(await response.text()).subarray(0, REFERENCE_TOKENS) : undefined;
+}
+
+function methods(model: Model, folder: URL): LocalMethods {
   const { config, tokenizer } = model;
   let lexicon: Promise<Lexicon> | undefined;
   const book = () => {
@@ -59,10 +69,11 @@ function methods(model: Model): LocalMethods {
     if (last?.expression !== expression) last = { expression, patch: model.createPatch(expression) };
     return last.patch;
   };
-  const changesOf = async ({ interventions, patch }: Changes) => ({
-    interventions,
-    patch: await patchOf(patch),
-  });
+  let heldOut: Promise<Int32Array | undefined> | undefined;
+  const changesOf = async ({ interventions, patch }: Changes) => {
+    if (interventions.some(needsReference)) heldOut ??= referenceOf(model, folder);
+    return { interventions, patch: await patchOf(patch), reference: await heldOut };
+  };
   return {
     info: async () => ({
       name: "this page's model",
@@ -74,9 +85,9 @@ function methods(model: Model): LocalMethods {
     tokenize: async (text) =>
       Array.from(model.tokenize(text), (id) => ({ id, text: tokenizer.tokenText(id) })),
     async *steer({ prompt, maxTokens, temperature, seed, ...request }, signal) {
-      const { interventions, patch } = await changesOf(request);
+      const changes = await changesOf(request);
       const options = { maxTokens, temperature, seed, logprobs: 0, signal };
-      for await (const event of model.steer(prompt, { ...options, interventions, patch })) {
+      for await (const event of model.steer(prompt, { ...options, ...changes })) {
         const { type, run, text } = event;
         if (type === "finish") yield { type, run, text };
         else yield { type, run, id: event.id, text, logprob: event.logprob! };
@@ -95,8 +106,8 @@ function methods(model: Model): LocalMethods {
       const { shape, data } = cache.get("hook_signals")!;
       return Array.from(data).filter((_, i) => i % shape.at(-1)! === signal);
     },
-    async explain({ text, position, patch }) {
-      const options = { position, top: LISTED.signals, patch: await patchOf(patch) };
+    async explain({ text, position, ...request }) {
+      const options = { ...(await changesOf(request)), position, top: LISTED.signals };
       return model.explain(model.tokenize(text), options);
     },
     async lens({ text, ...request }, signal) {

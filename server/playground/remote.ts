@@ -59,8 +59,8 @@ export const remote: Engine = {
     const S = shape.at(-1)!;
     return data.filter((_, i) => i % S === signal);
   },
-  explain: ({ text, position, patch }) =>
-    post("v1/explain", { input: text, position, top: LISTED.signals, patch: patchField(patch) }),
+  explain: ({ text, position, ...changes }) =>
+    post("v1/explain", { input: text, position, top: LISTED.signals, ...changesOf(changes) }),
   lens: ({ text, interventions, patch }, signal) =>
     post("v1/lens", { input: text, top: LISTED.lens, ...changesOf({ interventions, patch }) }, signal),
   map: (count) => get(`v1/map?n=${count}`),

@@ -6,7 +6,11 @@ export const VIEWS = ["steer", "explain", "lens", "map", "patch"] as const;
 export type View = (typeof VIEWS)[number];
 
 export const OPS = ["add", "set", "scale", "ablate", "swap"] as const;
-export const UNITS = ["residNorm", "raw"] as const;
+export const UNITS = ["residNorm", "raw", "sigma"] as const;
+export const REPLACEMENTS = ["zero", "mean", "resample"] as const;
+/** `at` some: see {@link Item.at}. */
+export const POSITIONS = ["all", "prompt", "generated", "at"] as const;
+export const CONDITIONS = ["always", "above", "below"] as const;
 export const TARGETS = ["expression", "token", "signal"] as const;
 export const BLOCK_HOOKS = [
   "hook_resid_pre",
@@ -28,9 +32,18 @@ export interface Item {
   /** What `add` takes as its strength, `set` as its value, and `scale` as its factor. */
   amount: number;
   unit: (typeof UNITS)[number];
+  /** What an ablated component becomes. */
+  replacement: (typeof REPLACEMENTS)[number];
   hook: (typeof BLOCK_HOOKS | typeof OTHER_HOOKS)[number];
   first: number;
   last: number;
+  positions: (typeof POSITIONS)[number];
+  /** Positions, with commas. */
+  at: string;
+  /** Whether it depends on what a signal is there. */
+  condition: (typeof CONDITIONS)[number];
+  signal: number;
+  threshold: number;
 }
 
 export interface State {
@@ -72,9 +85,15 @@ export const newItem = (): Item => ({
   other: "sad",
   amount: 0.1,
   unit: "residNorm",
+  replacement: "zero",
   hook: "hook_resid_post",
   first: 0,
   last: 3,
+  positions: "all",
+  at: "0",
+  condition: "always",
+  signal: 9,
+  threshold: 0,
 });
 
 const START: State = {
@@ -169,17 +188,40 @@ export const changes = computed(() => {
   };
 });
 
+/** The same where nothing is generated: what is for generated tokens alone has nothing to do there. */
+export const promptChanges = computed(() => ({
+  ...changes.value,
+  interventions: changes.value.interventions.filter(isForPrompt),
+}));
+
+export const isForPrompt = ({ positions }: { positions?: unknown }): boolean => positions !== "generated";
+
 export function interventionOf(item: Item): Intervention {
-  const { kind, text, op, other, amount, unit, hook, first, last } = item;
+  const { kind, text, op, other, amount, unit, replacement, hook, first, last } = item;
   const targetOf = (text: string) =>
     kind === "signal" ? { signal: Number(text) } : kind === "token" ? { token: text } : { expression: text };
   const layers = (BLOCK_HOOKS as readonly string[]).includes(hook) ? { layers: [first, last] as const } : {};
-  const place = { target: targetOf(text), hook, ...layers };
+  const place = { target: targetOf(text), hook, ...layers, ...whereOf(item) };
   if (op === "add") return { op, ...place, strength: amount, unit };
   if (op === "set") return { op, ...place, value: amount };
   if (op === "scale") return { op, ...place, factor: amount };
   if (op === "swap") return { op, ...place, with: targetOf(other) };
-  return { op, ...place };
+  return { op, ...place, ablateWith: replacement };
+}
+
+/** At which positions, and on which condition. */
+function whereOf({
+  positions,
+  at,
+  condition,
+  signal,
+  threshold,
+}: Item): Pick<Intervention, "positions" | "when"> {
+  const listed = at.split(",").map((each) => Number(each.trim() || Number.NaN));
+  return {
+    ...(positions !== "all" && { positions: positions === "at" ? listed : positions }),
+    ...(condition !== "always" && { when: { signal, [condition === "above" ? "gt" : "lt"]: threshold } }),
+  };
 }
 
 /** Keeps the address and the state the same. */

@@ -16,7 +16,7 @@ import {
   tokenizeRequest,
 } from "../schemas/reading.ts";
 import type { AppEnv, Tools } from "../services.ts";
-import { changesOf, checkModel, patchOf, someIdsOf } from "./requests.ts";
+import { changesOf, checkModel, someIdsOf } from "./requests.ts";
 import { departureOf } from "./streams.ts";
 import { body, describe } from "./validate.ts";
 
@@ -77,14 +77,18 @@ export function readingRoutes(tools: Tools) {
     )
     .post(
       "/v1/explain",
-      describe("A prediction, taken apart into signals and writers", { tag, answer: explanation }),
+      describe("A prediction, taken apart into signals and writers", {
+        tag,
+        description: "Interventions are one writer more.",
+        answer: explanation,
+      }),
       body(explainRequest),
       async (c) => {
-        const { model: asked, input, patch, ...options } = c.req.valid("json");
+        const { model: asked, input, position, target, top, ...changes } = c.req.valid("json");
         checkModel(tools, asked);
         const ids = someIdsOf(model, input, "input");
-        const edit = patch === undefined ? undefined : await patchOf(tools, patch);
-        const explain = () => model.explain(ids, { ...options, patch: edit });
+        const options = { ...(await changesOf(tools, changes)), position, target, top };
+        const explain = () => model.explain(ids, options);
         return c.json(await gate.run(explain, departureOf(c).signal));
       },
     )

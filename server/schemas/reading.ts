@@ -1,18 +1,5 @@
 import * as v from "valibot";
-import {
-  changes,
-  count,
-  interventions,
-  MOST,
-  maybe,
-  model,
-  patch,
-  prompt,
-  someText,
-  text,
-  token,
-  tokenText,
-} from "./fields.ts";
+import { changes, count, MOST, maybe, model, prompt, someText, text, token, tokenText } from "./fields.ts";
 
 /** Text or ids that are looked at, once through. */
 const input = prompt;
@@ -59,9 +46,7 @@ export const lensRequest = v.pipe(
     input,
     top: v.nullish(count(1, MOST.logprobs), 5),
     positions: maybe(v.pipe(v.array(count(0), "a list of positions"), v.nonEmpty("a list of positions"))),
-    interventions: maybe(interventions),
-    patch: maybe(patch),
-    reference: changes.reference,
+    ...changes,
   }),
   v.metadata({ ref: "LensRequest" }),
 );
@@ -89,7 +74,7 @@ export const explainRequest = v.pipe(
     position: maybe(count(0)),
     target: maybe(token),
     top: v.nullish(count(0, MOST.listed), 10),
-    patch: maybe(patch),
+    ...changes,
   }),
   v.metadata({ ref: "ExplainRequest" }),
 );

@@ -1,5 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Intervention } from "../../runtime/interventions/spec.ts";
+import type { Explanation } from "../../runtime/ledger/explain.ts";
 import { loadModel } from "../../runtime/mod.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -18,6 +21,30 @@ describe("explain", () => {
     const ids = model.tokenize("the king and the");
     const expected = await model.explain(ids, { target: " sea", position: 1, top: 2 });
     expect(found).toEqual({ prompt: "the king and the", ids: [...ids], ...expected });
+  });
+
+  test("with interventions, measured on the text that is there; they are a writer", async () => {
+    const spec: Intervention = {
+      op: "add",
+      target: { token: " sea" },
+      hook: "hook_resid_post",
+      layers: [0, 1],
+      strength: 2,
+      unit: "sigma",
+    };
+    const flags = ["--spec", JSON.stringify(spec)];
+    expect(await refused("explain", folder, ...PROMPT, ...flags)).toContain("a reference text was expected");
+    const other = join(root, "with-text");
+    await writeTinyCheckpoint(other);
+    const text = "the sea and the king ".repeat(20);
+    writeFileSync(join(other, "held-out.txt"), text);
+    const found = await json<Explanation>("explain", other, ...PROMPT, ...flags);
+    using model = await loadModel(other, { device: "wasm", threads: 1 });
+    const options = { interventions: [spec], reference: model.tokenize(text) };
+    expect(found).toMatchObject(await model.explain(model.tokenize("the king and the"), options));
+    expect(found.writers.at(-1)!.name).toBe("interventions");
+    const { stdout } = await cliWith({}, "explain", other, ...PROMPT, ...flags);
+    expect(stdout).toMatch(/\n +added +[+-]\d+\.\d{3}\n +sum /);
   });
 
   for (const columns of [60, 100]) {

@@ -229,6 +229,19 @@ export const apiTests: Record<string, (api: Api) => Promise<void>> = {
     const width = found.hook_signals.shape[2];
     const [{ signal: s, value }] = told.signals;
     near(found.hook_signals.data[(tokens.length - 1) * width + s], value);
+
+    const place = { target: { signal: s }, hook: "hook_signals" };
+    const changed = await api.ask(explanation, "/v1/explain", {
+      input: prompt,
+      target: " and",
+      top: 100,
+      interventions: [{ op: "set", ...place, value: value + 1 }],
+    });
+    const own = changed.signals.find(({ signal }) => signal === s)!;
+    near(own.value, value + 1);
+    const { name, contribution } = changed.writers.at(-1)!;
+    assert.equal(name, "interventions");
+    near(contribution, own.recipe);
   },
 
   async "tokens, signals, neighbours and arithmetic agree"(api) {

@@ -1,6 +1,6 @@
 /** `bun run server` and `deno task server`, as they are started and ended. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, test } from "node:test";
 import { Child } from "../support/child.ts";
@@ -31,6 +31,7 @@ function start(args: string[], env: Record<string, string> = {}, cwd = temporary
 async function serve(args: string[] = [], env: Record<string, string> = {}, cwd?: string) {
   const folder = temporaryFolder();
   await writeTinyCheckpoint(`${folder}/tiny`, { context: 512 });
+  writeFileSync(`${folder}/tiny/held-out.txt`, "the sea and the king ".repeat(20));
   const flags = ["--port", "0", "--threads", "1", "--device", "wasm", ...args];
   const server = start([`${folder}/tiny`, ...flags], env, cwd);
   await server.says(/http:\S+\//);
@@ -76,6 +77,23 @@ test("it serves the page, and what the page loads", async () => {
   await load("reflow/relaxed-shared.wasm");
   // The model that it serves.
   assert.equal(JSON.parse(await load("model/config.json")).context, 512);
+});
+
+test("the text beside the checkpoint is what interventions are measured on, unless another is named", async () => {
+  const place = { target: { token: " the" }, hook: "hook_embed" };
+  const interventions = [{ op: "add", ...place, strength: 2, unit: "sigma" }];
+  const ask = async (args: string[]) => {
+    const { url } = await serve(args);
+    const request = { prompt: "the", max_tokens: 4, interventions };
+    const response = await fetch(`${url}v1/completions`, post(request));
+    return { status: response.status, body: await response.json() };
+  };
+  assert.equal((await ask([])).status, 200);
+  // One position has no deviation.
+  const one = join(temporaryFolder({ "one.txt": "a" }), "one.txt");
+  const { status, body } = await ask(["--text", one]);
+  assert.equal(status, 400);
+  assert.match(body.error.message, /the same at every position of the reference/);
 });
 
 test("keys from the environment guard it, its model too, and patches outlive it", async () => {

@@ -51,8 +51,10 @@ playgroundSuite("the model in the page", (setting) => {
   }, 30_000);
 
   test("every view says what the server's says", async () => {
-    const here = await open(setting.browser, `${setting.server.url}?local#prompt="The food was"`);
-    const there = await open(setting.browser, `${setting.server.url}#prompt="The food was"`);
+    const rack = encodeURIComponent(JSON.stringify([{ unit: "sigma", amount: 4 }]));
+    const hash = `#prompt="The food was"&rack=${rack}`;
+    const here = await open(setting.browser, `${setting.server.url}?local${hash}`);
+    const there = await open(setting.browser, `${setting.server.url}${hash}`);
     const both = [here.page, there.page];
     const visit = async (name: string, selector: string): Promise<string[]> => {
       for (const page of both) await page.getByRole("tab", { name }).click();

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Intervention } from "../../runtime/mod.ts";
 import {
+  HELD_OUT_TEXT,
   interventions,
   open,
   overflow,
@@ -8,6 +9,7 @@ import {
   playgroundSuite,
   SAMPLING,
   START,
+  STEERING,
   textOf,
 } from "./playground.ts";
 
@@ -88,6 +90,73 @@ playgroundSuite("views of the playground", (setting) => {
       expect(await textOf(page, "steered")).toBe(text);
       expect(await page.getByRole("slider").count()).toBe(1);
       await page.locator(".reading[data-change]").waitFor();
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "standard deviations, means, positions and conditions; Explain has them as a writer",
+    async () => {
+      const prompt = "When the king came home,";
+      const rack = [
+        { unit: "sigma", amount: 4, condition: "below", signal: 9, threshold: 0.5 },
+        { op: "ablate", kind: "signal", text: "17", replacement: "mean", positions: "at", at: "1, 2" },
+        { text: "king - queen", positions: "generated" },
+      ];
+      const hash = `#prompt="${prompt}"&length=8&temperature=0&rack=${encodeURIComponent(JSON.stringify(rack))}`;
+      const { page, problems } = await open(setting.browser, `${setting.server.url}${hash}`);
+      const place = { hook: "hook_resid_post", layers: [0, 3] } as const;
+      const happier = {
+        ...interventions[0],
+        strength: 4,
+        unit: "sigma",
+        when: { signal: 9, lt: 0.5 },
+      } as const;
+      const ablation: Intervention = {
+        op: "ablate",
+        ...place,
+        target: { signal: 17 },
+        ablateWith: "mean",
+        positions: [1, 2],
+      };
+      const later: Intervention = {
+        ...STEERING,
+        target: { expression: "king - queen" },
+        positions: "generated",
+      };
+      const reference = setting.model.tokenize(HELD_OUT_TEXT.slice(0, 16_384)).subarray(0, 1024);
+      let text = prompt;
+      const all = { interventions: [happier, ablation, later], reference };
+      for await (const event of setting.model.steer(prompt, { ...SAMPLING, ...all })) {
+        if (event.run === "steered") text += event.text;
+      }
+      expect(await textOf(page, "steered")).toBe(text);
+      const reading = page.locator(".reading[data-change][aria-busy=false]");
+      const onPrompt = { interventions: [happier, ablation], reference };
+      const { change } = await setting.model.chanceBand(setting.model.tokenize(prompt), {
+        ...onPrompt,
+        target: " happy",
+      });
+      expect(Number(await reading.getAttribute("data-change"))).toBeCloseTo(change, 4);
+      // What is for generated tokens has no band.
+      expect([await reading.count(), await page.getByRole("slider").count()]).toEqual([1, 2]);
+
+      await page.getByRole("tab", { name: "Explain" }).click();
+      const writers = page.getByRole("list", { name: "By writer" }).getByRole("listitem");
+      await writers.first().waitFor();
+      const explanation = await setting.model.explain(setting.model.tokenize(prompt), onPrompt);
+      const { contribution } = explanation.writers.at(-1)!;
+      expect(await writers.last().textContent()).toBe(
+        `interventions${contribution < 0 ? "−" : "+"}${Math.abs(contribution).toFixed(2)}`,
+      );
+
+      await page.getByRole("tab", { name: "Steer" }).click();
+      await page.getByLabel("Condition").first().selectOption("always");
+      await page.getByLabel("Positions").nth(1).selectOption("in the prompt");
+      await page.waitForFunction(() => location.hash.includes("prompt%22%2C%22at"));
+      await textOf(page, "steered");
       expect(problems).toEqual([]);
       await page.close();
     },

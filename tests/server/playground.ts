@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe } from "bun:test";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
+import { HELD_OUT } from "../../runtime/formats/checkpoint-tensors.ts";
 import { type Intervention, loadModel, type Model } from "../../runtime/mod.ts";
 import { createApp } from "../../server/app.ts";
 import { assets } from "../../server/assets.ts";
@@ -8,6 +10,9 @@ import { memoryTexts, patchStore } from "../../server/patches/store.ts";
 import { launchChromium, noChromium } from "../browser/chromium.ts";
 
 export const SHIPPED = fileURLToPath(new URL("../../server/model", import.meta.url));
+
+/** What standard deviations and means are taken from. */
+export const HELD_OUT_TEXT = readFileSync(`${SHIPPED}/${HELD_OUT}`, "utf8");
 
 /** The page as it starts, but for what is drawn at random: of the likeliest tokens engines' rounding makes no others. */
 export const PROMPT = "The food was";
@@ -39,6 +44,7 @@ export function serveApp(model: Model, keys: readonly string[] = []): Bun.Server
     name: "nano",
     pool: model.pool({ slots: 8 }),
     patches: patchStore(memoryTexts()),
+    reference: model.tokenizer.encode(HELD_OUT_TEXT, { allowSpecial: true }),
     keys,
     origins: [],
     log() {},

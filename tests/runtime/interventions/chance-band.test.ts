@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
 import { ReflowError } from "../../../runtime/errors.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
+import { Model } from "../../../runtime/model/model.ts";
+import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
+import { CHECKPOINT } from "../patches/support.ts";
 import { norm, SEA, setUp, THE, WAS } from "./support.ts";
 
 const ids = [THE, SEA, WAS];
@@ -14,6 +17,17 @@ async function following(model: Awaited<ReturnType<typeof setUp>>["model"]): Pro
   const total = Math.log(last.reduce((sum, x) => sum + Math.exp(x), 0));
   return last.map((x) => x - total);
 }
+
+test("a patch is among what steers: by default there is none", async () => {
+  const { inner } = await setUp();
+  const model = new Model({ ...inner, checkpoint: CHECKPOINT }, tinyTokenizer);
+  const patch = { model: CHECKPOINT, edits: [{ token: SEA, signal: 4, delta: 3 }] };
+  const options = { interventions: [add({ strength: 0 })], target: SEA };
+  const plain = await model.chanceBand(ids, options);
+  const patched = await model.chanceBand(ids, { ...options, patch });
+  expect(patched.default).toBe(plain.default);
+  expect(Math.abs(patched.change)).toBeGreaterThan(0.01);
+});
 
 test("a token's own logit pushed: the change is what the softmax makes of it", async () => {
   const { model } = await setUp();

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
+import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import type { Explanation, SignalShare } from "../../../runtime/ledger/explain.ts";
 import {
   type PartialConfig,
@@ -87,6 +88,43 @@ describe("worked out by hand", () => {
     expect((await model.explain([0])).target.id).toBe(0);
   });
 
+  test("interventions are a writer, by what they add to the stream", async () => {
+    const model = await tiny(
+      {},
+      { recipe: [1, 2, 3, -1, 0, 0], basis: [1, 0, 1, 1], "final_norm.weight": [2, 1] },
+    );
+    const a = 3 / Math.sqrt(6.5 + 1e-5);
+    // As above, and [0,2] more at the end: x = [3, 4 + a].
+    const rstd = 1 / Math.sqrt((9 + (4 + a) ** 2) / 2 + 1e-5);
+    const end = { target: { vector: [0, 2] }, hook: "blocks.0.hook_resid_post" };
+    const added = await model.explain([0], {
+      target: 1,
+      interventions: [{ op: "add", ...end, strength: 1 }],
+    });
+    // Token 1 is 3·[1,0] − [1,1] = [2,−1].
+    close(added.logit, (2 * 6 - 4 - a) * rstd);
+    expect(added.writers.map(({ name }) => name)).toEqual([
+      "embed",
+      "blocks.0.attn",
+      "blocks.0.mlp",
+      "interventions",
+    ]);
+    for (const [i, x] of [10, -a, 0, -2].entries()) close(added.writers[i].contribution, x * rstd);
+    // z = [6, 10 + a]·rstd, of which the second's is set to 1.
+    const both = await model.explain([0], {
+      target: 1,
+      interventions: [
+        { op: "add", ...end, strength: 1 },
+        { op: "set", target: { signal: 1 }, hook: "hook_signals", value: 1 },
+      ],
+    });
+    close(both.logit, 18 * rstd - 1);
+    close(both.writers[3].contribution, (-2 + 10 + a) * rstd - 1);
+    const second = both.signals.find(({ signal }) => signal === 1)!;
+    close(second.value, 1);
+    for (const [i, x] of [-8 * rstd, -a * rstd, 0, (8 + a) * rstd - 1].entries()) close(second.writers[i], x);
+  });
+
   test("gpt2: positions and the norm's bias write too, and means are taken off", async () => {
     const model = await tiny(
       { variant: "gpt2", n_signals: undefined },
@@ -159,6 +197,41 @@ describe("a random model", () => {
           text: tinyTokenizer.tokenText(likeliest.target.id),
         });
       }
+    });
+  }
+
+  for (const variant of VARIANTS) {
+    test(`${variant}: so it does with interventions wherever they can be`, async () => {
+      const { model, config } = await setUp(variant);
+      const sequence = ids(7);
+      const target = { token: " sea" };
+      const inBlocks = ["resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"].map(
+        (name): Intervention => ({
+          op: "add",
+          target,
+          hook: `hook_${name}`,
+          layers: [0, 1],
+          strength: 0.3,
+          unit: "residNorm",
+        }),
+      );
+      const elsewhere = ["hook_embed", "ln_final.hook_normalized"];
+      if (config.n_signals) elsewhere.push("hook_recipe", "hook_signals");
+      const interventions = [
+        ...inBlocks,
+        ...elsewhere.map((hook): Intervention => ({ op: "scale", target, hook, factor: -2 })),
+      ];
+      const plain = await model.explain(sequence, { target: SEA, top: 1000 });
+      for (const some of [...interventions.map((each) => [each]), interventions]) {
+        const { data } = await model.runWithHooks(sequence, { interventions: some });
+        const found = await model.explain(sequence, { target: SEA, top: 1000, interventions: some });
+        expect(found.logit).toBeCloseTo(data[6 * config.vocab_size + SEA], 4);
+        expect(found.logit).not.toBeCloseTo(plain.logit, 3);
+        expect(found.writers.at(-1)!.name).toBe("interventions");
+        expectExact(found, found.signals);
+      }
+      const idle = [{ ...inBlocks[0], strength: 0 } as Intervention];
+      expect(await model.explain(sequence, { target: SEA, top: 1000, interventions: idle })).toEqual(plain);
     });
   }
 
@@ -246,6 +319,12 @@ describe("refused", async () => {
       ["NaN for a target", [[1], { target: Number.NaN }], "usage", /^target is NaN/],
       ["a target of several tokens", [[1], { target: " people" }], "usage", /^target: " people" is 2 tokens/],
       ["fewer than no signals", [[1], { top: -1 }], "usage", /^top is -1/],
+      [
+        "an intervention on logits",
+        [[1], { interventions: [{ op: "set", target: { token: " sea" }, hook: "hook_logits", value: 1 }] }],
+        "usage",
+        /^what interventions do to logits is in no signal$/,
+      ],
       [
         "a patch for another model",
         [[1], { patch: { model: CHECKPOINT, edits: [] } }],
