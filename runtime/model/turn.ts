@@ -4,14 +4,26 @@ const IS_WORKERD = globalThis.navigator?.userAgent === "Cloudflare-Workers";
 const TURN_MS = IS_WORKERD ? -1 : 10;
 
 let lastTurn = performance.now();
+/** Computations that have given a turn, and not had the next one. */
+let waiting = 0;
 
 /** To be called often: lets other tasks run now and then, and throws once the signal is aborted. */
 export async function takeTurn(signal?: AbortSignal): Promise<void> {
-  if (performance.now() - lastTurn > TURN_MS) {
-    await nextTask();
-    lastTurn = performance.now();
-  }
+  if (performance.now() - lastTurn > TURN_MS) await giveTurn();
   signal?.throwIfAborted();
+}
+
+/** The same where something is to be sent: now, unless it is another computation that would have the turn. */
+export async function sendTurn(): Promise<void> {
+  if (waiting > 0) return takeTurn();
+  return giveTurn();
+}
+
+async function giveTurn(): Promise<void> {
+  waiting++;
+  await nextTask();
+  waiting--;
+  lastTurn = performance.now();
 }
 
 /**
