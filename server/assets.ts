@@ -10,6 +10,7 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 const page = join(here, "playground");
 const kernels = join(here, "../kernels-as/build");
 
+const STYLES = ["style.css", "steer.css", "views.css"];
 /** Modules of other hosts, which a page never loads. */
 const EXTERNAL = ["node:*", "bun:*", "webgpu"];
 
@@ -31,7 +32,7 @@ export async function buildPage(): Promise<PageFiles> {
   const scripts = await Promise.all(["main.tsx", "local-worker.ts"].map((name) => bundle(join(page, name))));
   const threads = await bundle(join(here, "../runtime/backend/wasm/worker.ts"));
   const files = [
-    ...["index.html", "style.css"].map((name) => [name, join(page, name)]),
+    ...["index.html", ...STYLES].map((name) => [name, join(page, name)]),
     ...names.map((name) => [`reflow/${name}`, join(kernels, name)]),
   ];
   return new Map<string, Blob>([

@@ -1,7 +1,7 @@
 /** The tables at both ends of a model, on the host: what probes read, multiply and exchange. */
 import type { Backend, MatmulOptions, Tensor } from "../backend/backend.ts";
+import type { HostTensor } from "./hooked.ts";
 import type { InferenceModel } from "./infer.ts";
-import type { HostTensor } from "./model.ts";
 
 /** What tokens are made of. */
 export interface TokenTables {

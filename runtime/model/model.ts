@@ -2,7 +2,7 @@ import type { MatmulOptions } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
 import { type ChanceBand, type ChanceBandOptions, chanceBand } from "../interventions/chance-band.ts";
 import type { Subject } from "../interventions/directions.ts";
-import { prepareRun, type RunOptions } from "../interventions/run.ts";
+import type { RunOptions } from "../interventions/run.ts";
 import { type SteerEvent, type SteerOptions, steer } from "../interventions/steer.ts";
 import { type ExplainOptions, type Explanation, explain } from "../ledger/explain.ts";
 import { createPatch } from "../patches/expression.ts";
@@ -11,30 +11,15 @@ import type { GenePatch } from "../patches/patch.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { divergence, type EvaluateOptions, type Evaluation, evaluate, logprobsOf } from "./evaluate.ts";
 import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
-import {
-  chainHooks,
-  type Hook,
-  type HookName,
-  type HookSet,
-  hostHooks,
-  READOUT_HOOKS,
-  resolveHookNames,
-} from "./hooks.ts";
+import { forwardAll, type HostTensor, type Ids, runHooked } from "./hooked.ts";
+import { type Hook, type HookName, type HookSet, hostHooks, resolveHookNames } from "./hooks.ts";
 import { multiply, readTables, type TokenTables, withTable } from "./host-tables.ts";
-import { checkIds, forward, type InferenceModel, PREFILL_ROWS, prefill } from "./infer.ts";
+import type { InferenceModel } from "./infer.ts";
 import { type Lens, type LensOptions, lens } from "./lens.ts";
 import { GenerationPool, type PoolOptions } from "./pool.ts";
 import { type ScoreOptions, scoreTokens, type TokenScore } from "./score.ts";
-import { RunState } from "./state.ts";
 
-/** One sequence of token ids, or several of one length. */
-export type Ids = Int32Array | readonly number[] | readonly (Int32Array | readonly number[])[];
-
-/** Values on the host, row-major. */
-export interface HostTensor {
-  shape: readonly number[];
-  data: Float32Array;
-}
+export type { HostTensor, Ids };
 
 export interface RunWithHooksOptions extends RunOptions {
   hooks?: readonly Hook[];
@@ -109,25 +94,8 @@ export class Model implements Disposable {
    * const kinder = { op: "add", target: { expression: "great - terrible" }, hook: "hook_embed", strength: 2 } as const;
    * const logits = await model.forward(model.tokenize("The film was"), { interventions: [kinder] });
    */
-  async forward(ids: Ids, options: RunOptions = {}): Promise<HostTensor> {
-    const { backend, config } = this.#model;
-    const { sequences, length: T } = this.#batch(ids);
-    const { model, hooks } = await this.#prepare(options, sequences.length, T);
-    const V = config.vocab_size;
-    const rows = Math.min(T, PREFILL_ROWS);
-    const data = new Float32Array(sequences.length * T * V);
-    const state = new RunState(backend, config, { slots: 1, context: T, rows, logitRows: rows });
-    try {
-      for (const [b, sequence] of sequences.entries()) {
-        for await (const chunk of prefill(model, state, { ids: sequence, slot: 0, logits: T, hooks })) {
-          const logits = (await backend.read(chunk.logits!)) as Float32Array;
-          data.set(logits, (b * T + chunk.end - chunk.count) * V);
-        }
-      }
-    } finally {
-      state.free();
-    }
-    return { shape: [sequences.length, T, V], data };
+  forward(ids: Ids, options?: RunOptions): Promise<HostTensor> {
+    return forwardAll(this.#subject, ids, options);
   }
 
   /**
@@ -232,7 +200,7 @@ export class Model implements Disposable {
         cache.set(name, { shape, data: (await backend.read(tensor)) as Float32Array });
       },
     };
-    await this.#runHooked(ids, hooks, options);
+    await runHooked(this.#subject, ids, hooks, options);
     return cache;
   }
 
@@ -248,7 +216,7 @@ export class Model implements Disposable {
    */
   async runWithHooks(ids: Ids, { hooks = [], ...options }: RunWithHooksOptions): Promise<HostTensor> {
     const set = hostHooks(this.#model.backend, this.#model.config, hooks);
-    return (await this.#runHooked(ids, set, options, { logits: true }))!;
+    return (await runHooked(this.#subject, ids, set, { ...options, logits: true }))!;
   }
 
   /**
@@ -355,77 +323,10 @@ export class Model implements Disposable {
     this.dispose();
   }
 
-  /** All sequences in one step, so that hooks see them whole. */
-  async #runHooked(
-    ids: Ids,
-    hooks: HookSet,
-    options: RunOptions,
-    { logits: wanted = false } = {},
-  ): Promise<HostTensor | undefined> {
-    const { backend, config } = this.#model;
-    const { sequences, length: T } = this.#batch(ids);
-    const B = sequences.length;
-    const { model, hooks: interventions } = await this.#prepare(options, B, T);
-    const all = chainHooks(interventions, hooks)!;
-    const readout = wanted || READOUT_HOOKS.some((name) => all.has(name));
-    const rows = B * T;
-    const step = {
-      ids: new Int32Array(rows),
-      start: new Int32Array(B),
-      slot: 0,
-      logits: readout ? rows : 0,
-    };
-    sequences.forEach((sequence, b) => {
-      step.ids.set(sequence, b * T);
-    });
-    const state = new RunState(backend, config, {
-      slots: B,
-      context: T,
-      rows,
-      logitRows: Math.max(1, step.logits),
-    });
-    try {
-      const logits = await forward(model, state, step, all);
-      if (!logits) return undefined;
-      return { shape: [B, T, config.vocab_size], data: (await backend.read(logits)) as Float32Array };
-    } finally {
-      state.free();
-    }
-  }
-
   get #subject(): Subject {
     return { model: this.#model, tokenizer: this.#tokenizer };
   }
-
-  /** For B sequences of T ids, all of which are a prompt's. */
-  #prepare(options: RunOptions, B: number, T: number) {
-    return prepareRun(this.#subject, options, Array(B).fill({ prompt: T, readout: 0, end: T }));
-  }
-
-  #batch(ids: Ids): { sequences: Int32Array[]; length: number } {
-    const { config } = this.#model;
-    if (typeof ids === "string") {
-      throw new ReflowError("usage", "ids were expected, not text", "pass model.tokenize(text)");
-    }
-    const sequences = (isBatch(ids) ? ids : [ids]).map((sequence) => checkIds(config, sequence));
-    const length = sequences[0]?.length ?? 0;
-    const other = sequences.find((sequence) => sequence.length !== length);
-    if (other) {
-      throw new ReflowError(
-        "data",
-        `a sequence of ${other.length} ids beside one of ${length}`,
-        "a batch's sequences have one length: cut them, or run them one by one",
-      );
-    }
-    if (length === 0 || length > config.context) {
-      throw new ReflowError("data", `a sequence of ${length} ids`, `use 1 to the context, ${config.context}`);
-    }
-    return { sequences, length };
-  }
 }
-
-const isBatch = (ids: Ids): ids is readonly (Int32Array | readonly number[])[] =>
-  Array.isArray(ids) && typeof ids[0] === "object";
 
 const asList = (prompt: Prompt | readonly Prompt[]): readonly Prompt[] =>
   isList(prompt) ? prompt : [prompt];

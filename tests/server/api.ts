@@ -79,3 +79,22 @@ async function answerOf(response: Response): Promise<Answer> {
   }
   return { status, headers, body: /json/.test(type) ? await response.json() : await response.text() };
 }
+
+/** By name. Each leaves the server as it was. */
+export type ApiTests = Record<string, (api: Api) => Promise<void>>;
+
+export const prompt = "the king and the queen of the";
+
+export const near = (a: number, b: number, tolerance = 1e-3) =>
+  assert.ok(Math.abs(a - b) <= tolerance * Math.max(1, Math.abs(b)), `${a} is not ${b}`);
+
+export const push = (strength: number, more: object = {}) => [
+  {
+    op: "add",
+    target: { expression: "and - of" },
+    hook: "blocks.0.hook_resid_post",
+    strength,
+    unit: "residNorm",
+    ...more,
+  },
+];

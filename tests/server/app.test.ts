@@ -1,13 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { hc } from "hono/client";
-import { loadModel } from "../../runtime/mod.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import { type AppType, createApp } from "../../server/app.ts";
-import { memoryTexts, patchStore } from "../../server/patches/store.ts";
 import type { Services } from "../../server/services.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { Api, post } from "./api.ts";
+import { servicesOf, tinyModel } from "./services.ts";
 
 let model: Model;
 let services: Services;
@@ -16,18 +13,8 @@ const serve = (more: Partial<Services> = {}) => createApp({ ...services, ...more
 const apiOf = (app: AppType) => new Api(async (request) => app.fetch(request));
 
 beforeAll(async () => {
-  const folder = temporaryFolder();
-  await writeTinyCheckpoint(`${folder}/tiny`);
-  model = await loadModel(`${folder}/tiny`, { device: "wasm", threads: 1 });
-  services = {
-    model,
-    name: "tiny",
-    pool: model.pool({ slots: 8 }),
-    patches: patchStore(memoryTexts()),
-    keys: [],
-    origins: [],
-    log() {},
-  };
+  model = await tinyModel();
+  services = servicesOf(model);
   app = serve();
 });
 afterAll(() => model.dispose());

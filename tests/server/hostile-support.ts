@@ -1,12 +1,8 @@
 /** A listening server with a tiny model, to be treated badly. */
 import { connect, type Socket } from "node:net";
-import { join } from "node:path";
-import { loadModel } from "../../runtime/mod.ts";
 import { createApp } from "../../server/app.ts";
-import { memoryTexts, patchStore } from "../../server/patches/store.ts";
 import type { Services } from "../../server/services.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { servicesOf, tinyModel } from "./services.ts";
 
 export interface Failure {
   message: string;
@@ -18,21 +14,11 @@ export interface Failure {
 }
 
 export async function listen(services: Partial<Services> = {}) {
-  const folder = join(temporaryFolder(), "tiny");
-  await writeTinyCheckpoint(folder, { context: 256 });
-  const model = await loadModel(folder, { device: "wasm", threads: 1 });
+  const model = await tinyModel({ context: 256 });
   const pool = model.pool({ slots: 4, queue: 8 });
   const entries: Record<string, unknown>[] = [];
-  const app = createApp({
-    model,
-    name: "tiny",
-    pool,
-    patches: patchStore(memoryTexts()),
-    keys: [],
-    origins: [],
-    log: (entry) => void entries.push({ ...entry }),
-    ...services,
-  });
+  const log = (entry: object) => void entries.push({ ...entry });
+  const app = createApp(servicesOf(model, { pool, log, ...services }));
   const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: app.fetch });
 
   const json = (path: string, body: unknown, init: RequestInit = {}) =>

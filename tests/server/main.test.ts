@@ -66,7 +66,7 @@ test("it serves the page, and what the page loads", async () => {
   };
   const page = await load("");
   assert.match(page, /<script type="module" src="main.js">/);
-  assert.match(await load("style.css"), /\{/);
+  for (const name of ["style.css", "steer.css", "views.css"]) assert.match(await load(name), /\{/);
   for (const name of ["main.js", "local-worker.js", "reflow/worker.js"]) {
     const script = await load(name);
     assert.doesNotMatch(script, /from"preact|\bReact\b/);

@@ -1,13 +1,10 @@
 /** OpenAI's own client, against a server that listens. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import OpenAI from "openai";
-import { loadModel } from "../../runtime/mod.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { GenerationPool } from "../../runtime/model/pool.ts";
 import { createApp } from "../../server/app.ts";
-import { memoryTexts, patchStore } from "../../server/patches/store.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { servicesOf, tinyModel } from "./services.ts";
 
 let model: Model;
 let pool: GenerationPool;
@@ -15,19 +12,9 @@ let server: ReturnType<typeof Bun.serve>;
 let client: OpenAI;
 
 beforeAll(async () => {
-  const folder = temporaryFolder();
-  await writeTinyCheckpoint(`${folder}/tiny`, { context: 512 });
-  model = await loadModel(`${folder}/tiny`, { device: "wasm", threads: 1 });
+  model = await tinyModel({ context: 512 });
   pool = model.pool({ slots: 4 });
-  const app = createApp({
-    model,
-    name: "tiny",
-    pool,
-    patches: patchStore(memoryTexts()),
-    keys: ["secret"],
-    origins: [],
-    log() {},
-  });
+  const app = createApp(servicesOf(model, { pool, keys: ["secret"] }));
   server = Bun.serve({ port: 0, fetch: (request) => app.fetch(request) });
   client = new OpenAI({ baseURL: `${server.url}v1`, apiKey: "secret", maxRetries: 0 });
 });

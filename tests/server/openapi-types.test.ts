@@ -4,11 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript-5";
-import { loadModel } from "../../runtime/mod.ts";
 import { createApp } from "../../server/app.ts";
-import { memoryTexts, patchStore } from "../../server/patches/store.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { servicesOf, tinyModel } from "./services.ts";
 
 // The generator needs TypeScript's API, which version 7 has no more.
 mock.module("typescript", () => ({ default: ts }));
@@ -32,18 +29,8 @@ await client.GET("/v1/nothing");
 `;
 
 test("a generated client's types are those of the routes", async () => {
-  const checkpoint = `${temporaryFolder()}/tiny`;
-  await writeTinyCheckpoint(checkpoint);
-  using model = await loadModel(checkpoint, { device: "wasm", threads: 1 });
-  const app = createApp({
-    model,
-    name: "tiny",
-    pool: model.pool({ slots: 1 }),
-    patches: patchStore(memoryTexts()),
-    keys: [],
-    origins: [],
-    log() {},
-  });
+  using model = await tinyModel();
+  const app = createApp(servicesOf(model));
   const document = await (await app.request("/openapi.json")).json();
   // Beside the packages that it imports.
   const folder = mkdtempSync(join(fileURLToPath(new URL("../../node_modules", import.meta.url)), ".client-"));

@@ -3,30 +3,17 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createConfig, lintFromString } from "@redocly/openapi-core";
 import createClient from "openapi-fetch";
 import type { OpenAPIV3_1 } from "openapi-types";
-import { loadModel } from "../../runtime/mod.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import { type AppType, createApp } from "../../server/app.ts";
-import { memoryTexts, patchStore } from "../../server/patches/store.ts";
-import { temporaryFolder } from "../support/temporary.ts";
-import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { servicesOf, tinyModel } from "./services.ts";
 
 let model: Model;
 let app: AppType;
 let document: OpenAPIV3_1.Document;
 
 beforeAll(async () => {
-  const folder = temporaryFolder();
-  await writeTinyCheckpoint(`${folder}/tiny`);
-  model = await loadModel(`${folder}/tiny`, { device: "wasm", threads: 1 });
-  app = createApp({
-    model,
-    name: "tiny",
-    pool: model.pool({ slots: 2 }),
-    patches: patchStore(memoryTexts()),
-    keys: [],
-    origins: [],
-    log() {},
-  });
+  model = await tinyModel();
+  app = createApp(servicesOf(model));
   document = (await (await app.request("/openapi.json")).json()) as OpenAPIV3_1.Document;
 });
 afterAll(() => model.dispose());

@@ -6,8 +6,8 @@ import { HELD_OUT } from "../../runtime/formats/checkpoint-tensors.ts";
 import { type Intervention, loadModel, type Model } from "../../runtime/mod.ts";
 import { createApp } from "../../server/app.ts";
 import { assets } from "../../server/assets.ts";
-import { memoryTexts, patchStore } from "../../server/patches/store.ts";
 import { launchChromium, noChromium } from "../browser/chromium.ts";
+import { servicesOf } from "./services.ts";
 
 export const SHIPPED = fileURLToPath(new URL("../../server/model", import.meta.url));
 
@@ -39,17 +39,8 @@ export async function runsOf(model: Model): Promise<{ default: string; steered: 
 
 /** The app with its page, as the entries serve it. */
 export function serveApp(model: Model, keys: readonly string[] = []): Bun.Server<undefined> {
-  const app = createApp({
-    model,
-    name: "nano",
-    pool: model.pool({ slots: 8 }),
-    patches: patchStore(memoryTexts()),
-    reference: model.tokenizer.encode(HELD_OUT_TEXT, { allowSpecial: true }),
-    keys,
-    origins: [],
-    log() {},
-    assets: assets(SHIPPED),
-  });
+  const reference = model.tokenizer.encode(HELD_OUT_TEXT, { allowSpecial: true });
+  const app = createApp(servicesOf(model, { name: "nano", reference, keys, assets: assets(SHIPPED) }));
   return Bun.serve({
     hostname: "localhost",
     port: 0,
