@@ -5,6 +5,7 @@ import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
 import { type Frame, showToken, state, update } from "./state.ts";
 import { percent } from "./steer.tsx";
+import { TokenName } from "./tokens.tsx";
 
 /** Words on it. */
 const COUNT = 800;
@@ -37,6 +38,7 @@ export function MapView({ engine }: ViewProps) {
       {error && <Notice error={error} />}
       {!value && !error && <p class="quiet">Laying out the words …</p>}
       {value && <Chart points={value.points} search={find.trim().toLowerCase()} />}
+      {value && <Found engine={engine} points={value.points} find={find.trim()} />}
     </>
   );
 }
@@ -46,6 +48,8 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
   const [size, setSize] = useState({ width: 0, height: 0 });
   const [over, setOver] = useState<Point>();
   const drag = useRef<{ x: number; y: number; moved: boolean } | undefined>(undefined);
+  /** Fingers and pens that are down, or the mouse. */
+  const pointers = useRef(new Map<number, { x: number; y: number }>());
   const { token, frame } = state.value;
 
   useEffect(() => {
@@ -67,11 +71,16 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
     return () => dark.removeEventListener("change", paint);
   });
 
+  // Of now: several events may come before the next rendering.
+  const current = () => state.value.frame ?? view;
   const setFrame = (next: Frame) => update({ frame: rounded(next) });
-  const pan = (dx: number, dy: number) =>
+  const pan = (dx: number, dy: number) => {
+    const view = current();
     setFrame({ ...view, x: view.x - dx / view.scale, y: view.y + dy / view.scale });
+  };
   /** Keeps the place at (px, py) of the canvas where it is. */
   const zoom = (factor: number, px = size.width / 2, py = size.height / 2) => {
+    const view = current();
     const [dx, dy] = [px - size.width / 2, py - size.height / 2];
     const scale = view.scale * factor;
     const at = { x: view.x + dx / view.scale, y: view.y - dy / view.scale };
@@ -99,7 +108,16 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
     }
     return found;
   };
+  /** Two of them hold the places of the map that they are on. */
+  const pinch = (event: PointerEvent) => {
+    const [a, b] = [...pointers.current.values()];
+    pointers.current.set(event.pointerId, { x: event.offsetX, y: event.offsetY });
+    const [c, d] = [...pointers.current.values()];
+    const factor = Math.hypot(c.x - d.x, c.y - d.y) / Math.max(1, Math.hypot(a.x - b.x, a.y - b.y));
+    zoom(factor, (c.x + d.x) / 2, (c.y + d.y) / 2);
+  };
   const move = (event: PointerEvent) => {
+    if (pointers.current.size === 2) return pinch(event);
     const from = drag.current;
     if (!from) return setOver(nearest(event));
     const [dx, dy] = [event.offsetX - from.x, event.offsetY - from.y];
@@ -108,11 +126,14 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
     pan(dx, dy);
   };
   const down = (event: PointerEvent) => {
-    drag.current = { x: event.offsetX, y: event.offsetY, moved: false };
+    const at = { x: event.offsetX, y: event.offsetY };
+    pointers.current.set(event.pointerId, at);
+    drag.current = { ...at, moved: pointers.current.size > 1 };
     (event.currentTarget as Element).setPointerCapture(event.pointerId);
   };
   const up = (event: PointerEvent) => {
-    const point = drag.current?.moved ? undefined : nearest(event);
+    const point = !drag.current || drag.current.moved ? undefined : nearest(event);
+    pointers.current.delete(event.pointerId);
     drag.current = undefined;
     if (point) showToken(point.id);
   };
@@ -140,6 +161,10 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
         onPointerDown={down}
         onPointerMove={move}
         onPointerUp={up}
+        onPointerCancel={({ pointerId }) => {
+          pointers.current.delete(pointerId);
+          drag.current = undefined;
+        }}
         onPointerLeave={() => setOver(undefined)}
         onKeyDown={key}
       />
@@ -154,18 +179,32 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
           All
         </button>
       </div>
-      <Found points={points} search={search} />
     </div>
   );
 }
 
-/** What a search finds, as buttons: for keys, too. */
-function Found({ points, search }: { points: readonly Point[]; search: string }) {
-  if (search === "") return null;
-  const found = points.filter((point) => matches(point, search)).slice(0, 12);
+/** What a search finds, as buttons: for keys, too. A word that is not on the map may be a token nevertheless. */
+function Found({
+  engine,
+  points,
+  find,
+}: Pick<ViewProps, "engine"> & { points: readonly Point[]; find: string }) {
+  const found = points.filter((point) => matches(point, find.toLowerCase())).slice(0, 12);
+  const elsewhere = useResource(
+    find !== "" && found.length === 0 ? find : undefined,
+    () => engine.tokenize(` ${find}`),
+    { pause: 150 },
+  );
+  if (find === "") return null;
+  const [token, ...more] = elsewhere.value ?? [];
   return (
     <p class="found" role="status">
-      {found.length === 0 && <span class="quiet">No word here begins so.</span>}
+      {found.length === 0 && <span class="quiet">No word here begins so. </span>}
+      {found.length === 0 && token && more.length === 0 && (
+        <>
+          <span class="quiet">In the vocabulary:</span> <TokenName {...token} />
+        </>
+      )}
       {found.map(({ id, text }) => (
         <button key={id} type="button" class="name" onClick={() => showToken(id)}>
           {text.trim()}

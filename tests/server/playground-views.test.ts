@@ -194,6 +194,51 @@ playgroundSuite("views of the playground", (setting) => {
   );
 
   test(
+    "two fingers enlarge the map, and a word that isn't on it is found in the vocabulary",
+    async () => {
+      const { page, problems } = await open(
+        setting.browser,
+        `${setting.server.url}#view="map"&find="hippopot"`,
+        390,
+      );
+      await page.getByText("No word here begins so.").waitFor();
+      // A token, but too rare for the map.
+      const rare = setting.model.tokenizer.tokenText(setting.model.tokenizer.vocabSize - 200);
+      expect(rare).toMatch(/^ [a-z]+$/);
+      await page.getByLabel("Find").fill(rare.trim());
+      await page.getByRole("status").getByRole("button", { name: rare.trim(), exact: true }).click();
+      await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
+      await page.keyboard.press("Escape");
+
+      const { x, y, width, height } = (await page.locator("canvas").boundingBox())!;
+      const client = await page.context().newCDPSession(page);
+      await client.send("Emulation.setTouchEmulationEnabled", { enabled: true, maxTouchPoints: 2 });
+      const fingers = (apart: number) =>
+        [-1, 1].map((side) => ({ x: x + width / 2 + side * apart, y: y + height / 2, id: side + 1 }));
+      const touch = (type: "touchStart" | "touchMove" | "touchEnd", apart?: number) =>
+        client.send("Input.dispatchTouchEvent", {
+          type,
+          touchPoints: apart === undefined ? [] : fingers(apart),
+        });
+      await touch("touchStart", 20);
+      const scales: number[] = [];
+      for (const apart of [30, 60]) {
+        await touch("touchMove", apart);
+        await page.waitForTimeout(400);
+        const frame = new URLSearchParams(new URL(page.url()).hash.slice(1)).get("frame");
+        scales.push(JSON.parse(frame!).scale);
+      }
+      await touch("touchEnd");
+      expect(scales[1] / scales[0]).toBeCloseTo(2, 1);
+      await page.waitForTimeout(100);
+      expect(await page.getByRole("complementary").count()).toBe(0);
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
     "nothing scrolls sideways, at 390 px and at 1280 px",
     async () => {
       const { page, problems } = await open(setting.browser, setting.server.url, 390);
