@@ -7,14 +7,14 @@ import { buildPage } from "./assets.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * Fills a folder with `worker.js`; `kernels.wasm`, a module of its own, since Workers compile no WASM themselves; and
- * `assets`, with the playground and the model that ships.
+ * Fills a folder: `code/worker.js`; `code/kernels.wasm`, a module of its own, since Workers compile no WASM themselves; and
+ * `assets/`, with the playground and the model that ships. (Were they in `code`, wrangler would upload them as modules too.)
  */
 export async function buildWorker(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
   await Bun.build({
     entrypoints: [join(root, "server/worker.ts")],
-    outdir: folder,
+    outdir: join(folder, "code"),
     target: "browser",
     conditions: ["workerd", "worker"],
     minify: true,
@@ -29,7 +29,7 @@ export async function buildWorker(folder: string): Promise<void> {
       },
     ],
   });
-  copyFileSync(join(root, "kernels-as/build/relaxed-plain.wasm"), join(folder, "kernels.wasm"));
+  copyFileSync(join(root, "kernels-as/build/relaxed-plain.wasm"), join(folder, "code/kernels.wasm"));
   for (const [name, file] of await buildPage()) await Bun.write(join(folder, "assets", name), file);
   cpSync(join(root, "server/model"), join(folder, "assets/model"), { recursive: true });
 }
@@ -37,7 +37,7 @@ export async function buildWorker(folder: string): Promise<void> {
 if (import.meta.main) {
   const folder = process.argv[2] ?? join(root, "dist/worker");
   await buildWorker(folder);
-  for (const name of ["worker.js", "kernels.wasm"]) {
+  for (const name of ["code/worker.js", "code/kernels.wasm"]) {
     const path = join(folder, name);
     console.log(`${path}  ${(statSync(path).size / 1024).toFixed(0)} KiB`);
   }

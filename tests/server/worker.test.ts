@@ -38,7 +38,7 @@ async function stats(): Promise<Record<string, number>> {
 }
 
 test("the bundle is small, and the model loads with the first request", async () => {
-  const size = (name: string) => statSync(join(worker.folder, name)).size;
+  const size = (name: string) => statSync(join(worker.folder, "code", name)).size;
   const bytes = size("worker.js") + size("kernels.wasm");
   const start = performance.now();
   const response = await ask("/v1/completions", once);

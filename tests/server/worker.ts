@@ -35,7 +35,7 @@ export async function startWorker(
     renameSync(model, join(folder, "assets/model"));
   }
   const module = (type: "ESModule" | "CompiledWasm", name: string) => {
-    const path = join(folder, name);
+    const path = join(folder, "code", name);
     return { type, path, contents: readFileSync(path) };
   };
   process.env.MINIFLARE_WORKERD_V8_FLAGS = `--max-heap-size=${HEAP_MIB}`;
@@ -48,7 +48,7 @@ export async function startWorker(
         { className: class_name, useSQLite: true },
       ]),
     ),
-    modulesRoot: folder,
+    modulesRoot: join(folder, "code"),
     modules: [module("ESModule", "worker.js"), module("CompiledWasm", "kernels.wasm")],
     kvNamespaces: ["PATCHES"],
     assets: {
