@@ -98,8 +98,9 @@ async function bundleInDeno(entrypoint: string): Promise<Named[]> {
 const open = (path: string): Promise<Blob> => openAsBlob(path, { type: getMimeType(path) });
 
 /** What a page fetches of a checkpoint: as many of them as there are. */
-export const MODEL_FILES = [
+const MODEL_FILES = [
   "config.json",
+  "manifest.json",
   "tokenizer.json",
   "model.int8.safetensors",
   "model.safetensors",
