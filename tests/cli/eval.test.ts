@@ -45,6 +45,13 @@ test("each document is read after <|endoftext|>, which is a token and no byte", 
   }
 });
 
+test("a checkpoint's own held-out text is read where no other is named", async () => {
+  const other = join(root, "with-text");
+  await writeTinyCheckpoint(other);
+  writeFileSync(join(other, "held-out.txt"), text);
+  expect(await json<Evaluated>("eval", other)).toEqual(await json("eval", folder, "--text", txt));
+});
+
 test("stdin, JSONL and a folder are read alike; nothing is left behind", async () => {
   const expected = await json<Evaluated>("eval", folder, "--text", txt);
   const spooled = () => readdirSync(tmpdir()).filter((name) => name.startsWith("reflow-eval-"));
