@@ -53,7 +53,7 @@ export function createApp(services: Services) {
   const counted = new Metrics();
   const app = new Hono<AppEnv>();
   app.onError(onError);
-  app.notFound(notFound);
+  app.notFound(notFound(() => app.routes));
   app.use(log(services), metrics(counted), headers(), cors(services));
   const open = app.route("/", healthRoutes(services));
   open.use((_, next) => {

@@ -2,7 +2,7 @@ import type { Services } from "./services.ts";
 
 /** Requests without an answer, beside those that the pool can run. */
 const MOST = 256;
-const HEALTH = /^[^?]*\/(livez|readyz)$/;
+const HEALTH = /^[a-z]+:\/\/[^/?]*\/(livez|readyz)(\?|$)/;
 
 const REFUSAL = JSON.stringify({
   error: {

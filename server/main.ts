@@ -62,7 +62,8 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
   note(`${nameOf(checkpoint, options)} on ${model.device}: ${listener.url} (reference: ${listener.url}docs)`);
 
   const end = async () => {
-    if (!ready) return;
+    // Asked again.
+    if (!ready) process.exit(1);
     ready = false;
     note("ending: what runs is finished first");
     const late = setTimeout(() => listener.abort().then(() => process.exit(1)), GRACE_MS);

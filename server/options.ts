@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
 import { ReflowError } from "../runtime/errors.ts";
 import { heldOutOf } from "../runtime/formats/checkpoint.ts";
+import { listOf } from "./services.ts";
 
 export interface Options {
   host: string;
@@ -58,10 +59,7 @@ export function command(serve: (checkpoint: string, options: Options) => Promise
 }
 
 /** Of the flag and of the environment. */
-export const keysOf = ({ key = [] }: Options): string[] => [
-  ...key,
-  ...(process.env.REFLOW_KEYS ?? "").split(",").filter((each) => each !== ""),
-];
+export const keysOf = ({ key = [] }: Options): string[] => [...key, ...listOf(process.env.REFLOW_KEYS)];
 
 export function nameOf(checkpoint: string, { name }: Options): string {
   return name ?? (checkpoint === SHIPPED ? "nano" : basename(checkpoint.replace(/\/+$/, "")));

@@ -29,6 +29,8 @@ export interface Services {
   address?(c: Context): string | undefined;
   /** Of a request's body, in bytes. Default 1 MiB. */
   bodyLimit?: number;
+  /** In which it must be there, in ms. Default 15 s. */
+  bodyMs?: number;
   /** Takes a line of the log: plain JSON. */
   log(entry: Readonly<Record<string, unknown>>): void;
   /** Whether it takes requests; until it is told to end, where it isn't said. */
@@ -55,3 +57,10 @@ export interface AppEnv {
     account: Account;
   };
 }
+
+/** What a variable of the environment lists, with commas between. */
+export const listOf = (text = ""): string[] =>
+  text
+    .split(",")
+    .map((each) => each.trim())
+    .filter(Boolean);

@@ -5,12 +5,14 @@
  * for each other nor share timers, which batching needs, and each isolate would load a model of its own.
  */
 import kernels from "../kernels-as/build/relaxed-plain.wasm";
+import { ReflowError } from "../runtime/errors.ts";
 import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
 import { fetchModel } from "../runtime/model/fetch.ts";
 import { createApp } from "./app.ts";
 import { logLine } from "./middleware/log.ts";
 import { type KvNamespace, kvTexts } from "./patches/kv.ts";
 import { patchStore } from "./patches/store.ts";
+import { listOf } from "./services.ts";
 
 /** What `wrangler.jsonc` binds, and `wrangler secret put` sets. */
 interface Env {
@@ -65,6 +67,14 @@ export class Server {
   }
 }
 
+/** @throws ReflowError `usage` for what is no limit */
+function rateOf({ REFLOW_RATE: text }: Env): number | undefined {
+  if (!text) return undefined;
+  const rate = Number(text);
+  if (Number.isSafeInteger(rate) && rate >= 1) return rate;
+  throw new ReflowError("usage", `REFLOW_RATE is ${text}`, "give a whole number from 1 on, or nothing");
+}
+
 /** Streams the weights from the assets straight into WASM memory. */
 async function start(env: Env) {
   const model = await fetchModel(new URL("/model/", ASSETS), {
@@ -74,16 +84,15 @@ async function start(env: Env) {
   });
   const heldOut = await env.ASSETS.fetch(new URL(`/model/${HELD_OUT}`, ASSETS));
   const text = heldOut.ok ? await heldOut.text() : undefined;
-  const list = (text = "") => text.split(",").filter(Boolean);
   return createApp({
     model,
     name: "nano",
     pool: model.pool({ slots: SLOTS, queue: 4 * SLOTS }),
     patches: patchStore(kvTexts(env.PATCHES)),
     reference: text === undefined ? undefined : model.tokenizer.encode(text, { allowSpecial: true }),
-    keys: list(env.REFLOW_KEYS),
-    origins: list(env.REFLOW_CORS),
-    rate: env.REFLOW_RATE ? Number(env.REFLOW_RATE) : undefined,
+    keys: listOf(env.REFLOW_KEYS),
+    origins: listOf(env.REFLOW_CORS),
+    rate: rateOf(env),
     address: (c) => c.req.header("cf-connecting-ip"),
     log: (entry) => console.log(logLine(entry)),
     async assets(path) {

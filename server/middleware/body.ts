@@ -12,6 +12,8 @@ const JSON_TYPE = "application/json";
 /** The registered name, and those before it. */
 const MESSAGE_PACK = ["application/vnd.msgpack", "application/msgpack", "application/x-msgpack"];
 type Rest = [status?: ContentfulStatusCode, headers?: Record<string, string>];
+/** A body that isn't there by then never comes: whoever sends it holds a place that others wait for. */
+const BODY_MS = 15_000;
 /** Deeper than any request has a use for, and far from what recursive code can take. */
 const DEPTH = 32;
 
@@ -19,12 +21,12 @@ const DEPTH = 32;
  * Decodes bodies by Content-Type, of at most `bodyLimit` bytes however they are sent; encodes what `c.json` is given by Accept.
  * Validators see one kind of value in `c.var.body`, with number[] for typed arrays.
  */
-export function body({ bodyLimit = 2 ** 20 }: Pick<Services, "bodyLimit">) {
+export function body({ bodyLimit = 2 ** 20, bodyMs = BODY_MS }: Pick<Services, "bodyLimit" | "bodyMs">) {
   return createMiddleware<AppEnv>(async (c, next) => {
     encodeByAccept(c);
     const { raw } = c.req;
-    if (raw.body && raw.method !== "GET" && raw.method !== "HEAD") {
-      const bytes = await readBytes(raw.body, bodyLimit);
+    if (raw.body && raw.method === "POST") {
+      const bytes = await readBytes(raw.body, bodyLimit, bodyMs);
       if (bytes.length > 0) c.set("body", decode(bytes, raw.headers.get("content-type")));
     }
     await next();
@@ -47,8 +49,21 @@ function encodeByAccept(c: Context<AppEnv>): void {
   c.json = answer as typeof c.json;
 }
 
-async function readBytes(stream: ReadableStream<Uint8Array>, limit: number): Promise<Uint8Array> {
+async function readBytes(stream: ReadableStream<Uint8Array>, limit: number, ms: number): Promise<Uint8Array> {
   const reader = stream.getReader();
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    reject(new Refusal(408, "timeout", `the body wasn't there after ${ms / 1000} s`, "send it faster"));
+    reader.cancel().catch(() => {});
+  }, ms);
+  try {
+    return await Promise.race([readAll(reader, limit), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function readAll(reader: ReadableStreamDefaultReader<Uint8Array>, limit: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {

@@ -1,6 +1,7 @@
 /** Errors as OpenAI's clients know them: `{"error":{"message","type","param","code","help","id"}}`. */
 import type { Context, ErrorHandler, NotFoundHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
+import type { RouterRoute } from "hono/types";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { type ErrorCode, ReflowError } from "../../runtime/errors.ts";
 import type { AppEnv } from "../services.ts";
@@ -53,11 +54,35 @@ export function failureOf(error: Error, c: Context<AppEnv>) {
   };
 }
 
-/** An unknown path. */
-export const notFound: NotFoundHandler<AppEnv> = (c) => {
-  const what = `there is no ${c.req.method} ${c.req.path.slice(0, 200)}`;
-  return c.json(failureOf(new Refusal(404, "not_found", what, "see /docs for what there is"), c), 404);
-};
+/** An unknown path, or a method that a path hasn't got. */
+export function notFound(
+  routes: () => readonly Pick<RouterRoute, "method" | "path">[],
+): NotFoundHandler<AppEnv> {
+  return (c) => {
+    const { method, path } = c.req;
+    const allowed = routes()
+      .filter((route) => isRoute(route) && matches(route.path, path))
+      .map((route) => route.method);
+    const what = `there is no ${method} ${path.slice(0, 200)}`;
+    if (allowed.length === 0) {
+      return c.json(failureOf(new Refusal(404, "not_found", what, "see /docs for what there is"), c), 404);
+    }
+    const allow = [...new Set(allowed)].join(", ");
+    const failure = failureOf(new Refusal(405, "method_not_supported", what, `use ${allow}`), c);
+    return c.json(failure, 405, { allow });
+  };
+}
+
+/** Not what is for any method, or any path: middleware, and the page. */
+const isRoute = ({ method, path }: Pick<RouterRoute, "method" | "path">): boolean =>
+  method !== "ALL" && !path.includes("*");
+
+/** A pattern of hono's, whose parameters are parts of a path. */
+function matches(pattern: string, path: string): boolean {
+  const [wanted, found] = [pattern.split("/"), path.split("/")];
+  const isPart = (part: string, i: number) => (part.startsWith(":") ? found[i] !== "" : part === found[i]);
+  return wanted.length === found.length && wanted.every(isPart);
+}
 
 function refusalOf(error: Error): Refusal {
   if (error instanceof Refusal) return error;

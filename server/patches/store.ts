@@ -24,6 +24,9 @@ export interface PatchStore {
   delete(name: string): Promise<boolean>;
 }
 
+/** Each has 1 MiB at most, as bodies have. */
+const MOST_PATCHES = 1000;
+
 export function patchStore(texts: Texts): PatchStore {
   const get = async (name: string) => texts.get(checked(name));
   return {
@@ -32,7 +35,14 @@ export function patchStore(texts: Texts): PatchStore {
       const text = await get(name);
       return text === undefined ? undefined : parsePatch(JSON.parse(text), name);
     },
-    put: async (name, patch) => texts.put(checked(name), JSON.stringify(patch)),
+    async put(name, patch) {
+      const isNew = (await get(name)) === undefined;
+      if (isNew && (await texts.names()).length >= MOST_PATCHES) {
+        const help = "forget some: DELETE /v1/patches/NAME";
+        throw new ReflowError("usage", `${MOST_PATCHES} patches are kept already`, help);
+      }
+      await texts.put(name, JSON.stringify(patch));
+    },
     async delete(name) {
       if ((await get(name)) === undefined) return false;
       await texts.delete(name);

@@ -99,7 +99,7 @@ async function start(tools: Tools, request: CompletionRequest, signal: AbortSign
     logprobs,
     signal,
   };
-  const echoes = echo ? await Promise.all(prompts.map((ids) => echoOf(tools, ids, options))) : [];
+  const echoes = echo ? await echoesOf(tools, prompts, options) : [];
   const runs = prompts.flatMap((ids, p) =>
     Array.from({ length: n }, (_, j) => {
       const events = pool.generate(ids, { ...options, seed: seed + j });
@@ -153,23 +153,36 @@ interface Scored {
   topLogprobs?: readonly { id: number; logprob: number }[];
 }
 
-/** OpenAI's shape, of tokens the first of whose texts begins at `offset`. */
-function logprobsOf(model: Model, tokens: readonly Scored[], offset: number): Logprobs {
+/** Where tokens' texts begin, in characters (code points) as OpenAI counts them: several tokens may be in one. */
+class Offsets {
+  readonly #tokenizer: Model["tokenizer"];
+  readonly #decoder = new TextDecoder();
+  #at: number;
+
+  constructor({ tokenizer }: Model, text = "") {
+    this.#tokenizer = tokenizer;
+    this.#at = [...text].length;
+  }
+
+  next(id: number): number {
+    const here = this.#at;
+    this.#at += [...this.#decoder.decode(this.#tokenizer.tokenBytes(id), { stream: true })].length;
+    return here;
+  }
+}
+
+/** OpenAI's shape. */
+function logprobsOf(model: Model, tokens: readonly Scored[], offsets: Offsets): Logprobs {
   const top = tokens.map(({ topLogprobs }) =>
     topLogprobs
       ? Object.fromEntries(topLogprobs.map(({ id, logprob }) => [tokenName(model, id), logprob]))
       : null,
   );
-  let at = offset;
   return {
     tokens: tokens.map(({ id }) => tokenName(model, id)),
     token_logprobs: tokens.map(({ logprob }) => logprob ?? null),
     top_logprobs: top.some((each) => each && Object.keys(each).length > 0) ? top : null,
-    text_offset: tokens.map(({ id }) => {
-      const here = at;
-      at += model.tokenizer.tokenText(id).length;
-      return here;
-    }),
+    text_offset: tokens.map(({ id }) => offsets.next(id)),
   };
 }
 
@@ -179,21 +192,29 @@ interface Echo {
   logprobs: Logprobs | null;
 }
 
-async function echoOf(
+/** One after the other: a request has one place of the gate, however many prompts it has. */
+async function echoesOf(
   { model, gate }: Tools,
-  ids: Int32Array,
+  prompts: readonly Int32Array[],
   { logprobs: top, interventions, patch, reference, signal }: GenerateOptions,
-): Promise<Echo> {
-  const text = model.tokenizer.decode(ids);
-  if (top === undefined || ids.length === 0) return { text, logprobs: null };
+): Promise<Echo[]> {
+  const plain = (ids: Int32Array): Echo => ({ text: model.tokenizer.decode(ids), logprobs: null });
+  if (top === undefined) return prompts.map(plain);
   const options = { top, interventions, patch, reference, signal };
-  const scores = await gate.run(() => model.scoreTokens(ids, options), signal);
-  const tokens = scores.map(({ id, logprob, top }) => ({
-    id,
-    logprob,
-    topLogprobs: logprob === undefined ? undefined : top,
-  }));
-  return { text, logprobs: logprobsOf(model, tokens, 0) };
+  const echoes: Echo[] = [];
+  await gate.run(async () => {
+    for (const ids of prompts) {
+      const scores = ids.length > 0 ? await model.scoreTokens(ids, options) : [];
+      const tokens = scores.map(({ id, logprob, top }) => ({
+        id,
+        logprob,
+        topLogprobs: logprob === undefined ? undefined : top,
+      }));
+      const logprobs = ids.length > 0 ? logprobsOf(model, tokens, new Offsets(model)) : null;
+      echoes.push({ ...plain(ids), logprobs });
+    }
+  }, signal);
+  return echoes;
 }
 
 async function* piecesOf(
@@ -203,14 +224,13 @@ async function* piecesOf(
 ): AsyncGenerator<Piece, void, undefined> {
   const nothing = { index, text: "", logprobs: null, finish_reason: null };
   if (echo) yield { choice: { ...nothing, ...echo }, token: false };
-  let offset = echo?.text.length ?? 0;
+  const offsets = new Offsets(model, echo?.text);
   for await (const event of events) {
     const { text } = event;
     if (event.type === "finish") {
       yield { choice: { ...nothing, text, finish_reason: finishReason(event) }, token: false };
     } else {
-      const logprobs = scored ? logprobsOf(model, [event], offset) : null;
-      offset += model.tokenizer.tokenText(event.id).length;
+      const logprobs = scored ? logprobsOf(model, [event], offsets) : null;
       yield { choice: { ...nothing, text, logprobs }, token: true };
     }
   }

@@ -1,6 +1,6 @@
 /** Requests against their schemas, the errors in this project's words, and both in the OpenAPI document. */
 import type { JsonSchema, OverrideSchemaContext } from "@valibot/to-json-schema";
-import { closest } from "fastest-levenshtein";
+import { closest, distance } from "fastest-levenshtein";
 import type { MiddlewareHandler, ValidationTargets } from "hono";
 import { createMiddleware } from "hono/factory";
 import { type DescribeRouteOptions, describeRoute, resolver, uniqueSymbol } from "hono-openapi";
@@ -27,7 +27,7 @@ function validated<Target extends "json" | "query", S extends Schema>(
   schema: S,
 ): Validated<Target, S> {
   const middleware = createMiddleware<AppEnv>(async (c, next) => {
-    const input = target === "json" ? c.var.body : c.req.query();
+    const input = target === "json" ? (c.var.body ?? {}) : c.req.query();
     const result = v.safeParse(schema, input);
     if (!result.success) throw refusalOf(schema, result.issues, input);
     c.req.addValidatedData(target, result.output as object);
@@ -56,6 +56,8 @@ type Issue = v.BaseIssue<unknown>;
 
 const isUnknownKey = ({ expected }: Issue): boolean => expected === "never";
 
+/** Of a name's letters, so many may be wrong in what was meant to be it. */
+const MISSPELT = 0.4;
 const SEE_DOCS = "/docs says what is expected";
 
 /** What is wrong first: the field, what it is, and what was expected. */
@@ -77,10 +79,9 @@ function refusalOf(schema: Schema, issues: readonly Issue[], input: unknown): Re
     });
   if (isUnknownKey(issue)) {
     const known = keys.length === 1 && "entries" in schema ? Object.keys(schema.entries as object) : [];
-    return refuse(
-      "is not a field",
-      known.length > 0 ? `did you mean ${show(closest(String(keys[0]), known))}?` : SEE_DOCS,
-    );
+    const nearest = known.length > 0 ? closest(String(keys[0]), known) : "";
+    const isNear = nearest !== "" && distance(String(keys[0]), nearest) <= MISSPELT * nearest.length;
+    return refuse("is not a field", isNear ? `did you mean ${show(nearest)}?` : SEE_DOCS);
   }
   if (path.at(-1)?.origin === "key") return refuse("is missing");
   return refuse(`is ${show(issue.input)}: ${path.length > 0 ? issue.message : "an object"} was expected`);

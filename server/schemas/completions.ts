@@ -18,7 +18,12 @@ import {
 const absent = {
   frequency_penalty: maybe(between(0, 0)),
   presence_penalty: maybe(between(0, 0)),
-  logit_bias: maybe(v.strictObject({}, "nothing: use an intervention at hook_logits")),
+  logit_bias: maybe(
+    v.pipe(
+      v.record(v.string(), v.unknown()),
+      v.check((bias) => Object.keys(bias).length === 0, "nothing (an intervention at hook_logits)"),
+    ),
+  ),
   suffix: maybe(v.literal("", "nothing: there is no infilling")),
   user: maybe(text),
 };

@@ -1,5 +1,17 @@
 import * as v from "valibot";
-import { changes, count, MOST, maybe, model, prompt, someText, text, token, tokenText } from "./fields.ts";
+import {
+  changes,
+  count,
+  flag,
+  MOST,
+  maybe,
+  model,
+  prompt,
+  someText,
+  text,
+  token,
+  tokenText,
+} from "./fields.ts";
 
 /** Text or ids that are looked at, once through. */
 const input = prompt;
@@ -106,7 +118,13 @@ export const explanation = v.pipe(
 
 /** llama.cpp's. */
 export const tokenizeRequest = v.pipe(
-  v.strictObject({ content: text, with_pieces: maybe(v.boolean("true or false")) }),
+  v.strictObject({
+    content: text,
+    with_pieces: maybe(flag),
+    /** There is nothing to add, and text is only text. */
+    add_special: maybe(flag),
+    parse_special: maybe(v.literal(false, "false: special tokens are given as ids")),
+  }),
   v.metadata({ ref: "TokenizeRequest" }),
 );
 export const tokenized = v.object({

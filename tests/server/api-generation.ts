@@ -108,6 +108,20 @@ export const generationTests: ApiTests = {
     assert.equal(cell.top[0].id, last[2].top[0].id);
   },
 
+  async "offsets count characters, of which several tokens may make one"(api) {
+    const request = { prompt: "a 😀 b", echo: true, logprobs: 0, max_tokens: 1, seed: 1 };
+    const { choices } = await api.ask(completion, "/v1/completions", request);
+    const { tokens, text_offset } = choices[0].logprobs!;
+    const characters = [...choices[0].text];
+    assert.ok(tokens.some((name) => name.startsWith("bytes:")));
+    for (const [i, name] of tokens.entries()) {
+      if (name.startsWith("bytes:")) continue;
+      const [from, length] = [text_offset[i], [...name].length];
+      assert.equal(characters.slice(from, from + length).join(""), name);
+    }
+    assert.equal(text_offset.at(-1), 5);
+  },
+
   async "a stop string ends a completion, and isn't part of it"(api) {
     const all = await api.ask(completion, "/v1/completions", { prompt, max_tokens: 12, seed: 2 });
     const { text } = all.choices[0];

@@ -149,6 +149,21 @@ export const readingTests: ApiTests = {
     );
   },
 
+  async "another method, and no body"(api) {
+    for (const [method, path, allow] of [
+      ["GET", "/v1/completions", "POST"],
+      ["PUT", "/v1/completions", "POST"],
+      ["PATCH", "/v1/patches/a", "GET, DELETE"],
+    ]) {
+      const response = await api.request(path, { method });
+      const { error } = (await response.json()) as { error: { code: string; help: string } };
+      assert.deepEqual([response.status, error.code], [405, "method_not_supported"], path);
+      assert.equal(response.headers.get("allow"), allow);
+    }
+    // What has no field that must be there needs no body.
+    assert.equal((await api.request("/v1/patches/nobody/blast-radius", { method: "POST" })).status, 404);
+  },
+
   async "models, by name"(api) {
     const { data } = await api.ask(modelList, "/v1/models");
     const [{ id }] = data;
@@ -166,6 +181,12 @@ export const readingTests: ApiTests = {
       [/logprobs is 21/, "/v1/completions", { prompt, logprobs: 21 }, "logprobs"],
       [/max_tokns is not a field/, "/v1/completions", { prompt, max_tokns: 1 }, "max_tokns"],
       [/temperature is "hot"/, "/v1/completions", { prompt, temperature: "hot" }, "temperature"],
+      [
+        /logit_bias is \{"5":3\}: nothing \(an intervention at hook_logits\)/,
+        "/v1/completions",
+        { prompt, logit_bias: { 5: 3 } },
+        "logit_bias",
+      ],
       [/best_of is 3/, "/v1/completions", { prompt, n: 2, best_of: 3 }, "best_of"],
       [/frequency_penalty is 1/, "/v1/completions", { prompt, frequency_penalty: 1 }, "frequency_penalty"],
       [/stop/, "/v1/completions", { prompt, stop: [""] }],

@@ -142,3 +142,10 @@ async function until(condition: () => boolean): Promise<void> {
   }
   throw new Error("it never came");
 }
+
+test("many prompts to be scored have one place of those that wait, not one each", async () => {
+  const api = apiOf(serve());
+  const request = { prompt: Array(32).fill("the king"), echo: true, logprobs: 1, max_tokens: 1, seed: 1 };
+  const answers = await Promise.all([1, 2, 3].map(() => api.post("/v1/completions", request)));
+  expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+});

@@ -10,7 +10,7 @@ test("a crowd is refused at once, health checks are not, and who comes later is 
   const waiting: ((response: Response) => void)[] = [];
   const fetch = refuseCrowds<undefined>(
     ({ url }) =>
-      url.endsWith("/livez") ? new Response("alive") : new Promise((resolve) => waiting.push(resolve)),
+      /\/livez(\?|$)/.test(url) ? new Response("alive") : new Promise((resolve) => waiting.push(resolve)),
     { pool, log: (entry) => log.push(entry) },
   );
   const ask = (path = "v1/completions") => fetch(new Request(`http://reflow.test/${path}`), undefined);
@@ -27,7 +27,10 @@ test("a crowd is refused at once, health checks are not, and who comes later is 
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
   expect(await refused.json()).toMatchObject({ error: { code: "busy", type: "rate_limit_error" } });
   expect((await ask("livez")).status).toBe(200);
-  expect((await ask("v1/completions?/livez")).status).toBe(429);
+  expect((await ask("livez?verbose")).status).toBe(200);
+  for (const path of ["v1/completions?/livez", "v1/tokens/a/livez", "livez/a"]) {
+    expect([path, (await ask(path)).status]).toEqual([path, 429]);
+  }
 
   for (const answer of waiting.splice(0)) answer(new Response("done"));
   expect((await answers[0]).status).toBe(200);
@@ -38,5 +41,5 @@ test("a crowd is refused at once, health checks are not, and who comes later is 
   expect((await later).status).toBe(200);
 
   await Bun.sleep(1100);
-  expect(log).toEqual([expect.objectContaining({ level: "warn", status: 429, refused: 141 })]);
+  expect(log).toEqual([expect.objectContaining({ level: "warn", status: 429, refused: 143 })]);
 });

@@ -94,6 +94,18 @@ test("malformed and deeply nested MessagePack, and bombs of extensions and lengt
   await refused(await packed("/v1/completions", { prompt: new Float32Array(10).fill(0.5) }), /prompt/, 400);
 });
 
+test("a body that doesn't come in time", async () => {
+  const quick = await listen({ bodyMs: 100 });
+  const head =
+    "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n";
+  const start = performance.now();
+  const answers = await Promise.all(Array.from({ length: 50 }, () => quick.raw(`${head}{`)));
+  for (const answer of answers) expect(answer).toMatch(/^HTTP\/1.1 408 [\s\S]*wasn't there after 0.1 s/);
+  expect(performance.now() - start).toBeLessThan(2000);
+  expect(await quick.normal()).toBe(normal);
+  await quick.stop();
+});
+
 test("a body that is too large, whatever its length is said to be", async () => {
   const large = JSON.stringify({ prompt: "a".repeat(2 ** 20) });
   await refused(await server.json("/v1/completions", large), /larger than 1048576 bytes/, 413);

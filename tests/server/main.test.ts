@@ -56,6 +56,17 @@ test("it serves, finishes what runs when it is told to end, and ends with 0", as
   await assert.rejects(fetch(`${url}livez`));
 });
 
+test("told again, it doesn't wait", async () => {
+  const { server, url } = await serve();
+  const request = { prompt: "the", max_tokens: 500, stream: true, n: 16, stop: "~" };
+  const response = await fetch(`${url}v1/completions`, post(request));
+  await response.body!.getReader().read();
+  server.signal("SIGINT");
+  await server.says(/ending/);
+  server.signal("SIGINT");
+  await server.ends(1);
+});
+
 test("it serves the page, and what the page loads", async () => {
   const { url } = await serve(["--patches", ":memory:"], {}, ROOT);
   const load = async (path: string): Promise<string> => {
@@ -98,7 +109,7 @@ test("the text beside the checkpoint is what interventions are measured on, unle
 
 test("keys from the environment guard it, its model too, and patches outlive it", async () => {
   const patches = `${temporaryFolder()}/kept/patches.sqlite`;
-  const run = () => serve(["--patches", patches], { REFLOW_KEYS: "one,two" }, ROOT);
+  const run = () => serve(["--patches", patches], { REFLOW_KEYS: "one, two" }, ROOT);
   const headers = { authorization: "Bearer two" };
   const first = await run();
   const status = async (path: string, init?: RequestInit) => {

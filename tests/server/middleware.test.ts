@@ -20,7 +20,7 @@ function appOf(services: Partial<Services> = {}, counted = new Metrics()) {
   const all = { keys: [], origins: [], log: (entry: object) => void entries.push({ ...entry }), ...services };
   return new Hono<AppEnv>()
     .onError(onError)
-    .notFound(notFound)
+    .notFound(notFound(() => []))
     .use(log(all), metrics(counted), headers(), cors(all))
     .get("/livez", (c) => c.text("ok"))
     .use(keys(all), rateLimit(all), body(all))

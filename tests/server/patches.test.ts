@@ -13,6 +13,16 @@ for (const [store, open] of Object.entries(stores)) {
   for (const [name, check] of Object.entries(patchSuite)) test(`${store}: ${name}`, () => check(open()));
 }
 
+test("there is an end to how many are kept; what is there can be replaced", async () => {
+  const store = patchStore(memoryTexts());
+  const patch = { model: "cd".repeat(32), edits: [{ token: 1, signal: 2, delta: 0.4 }] };
+  for (let i = 0; i < 1000; i++) await store.put(`p${i}`, patch);
+  await assert.rejects(store.put("more", patch), /1000 patches are kept already/);
+  await store.put("p7", patch);
+  await store.delete("p8");
+  await store.put("more", patch);
+});
+
 test("sqlite: patches outlive a restart, and two servers share them", async () => {
   const file = join(folder, "restart.sqlite");
   const patch = { model: "cd".repeat(32), edits: [{ token: 1, signal: 2, delta: 0.4 }] };
