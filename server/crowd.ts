@@ -1,3 +1,4 @@
+import { originOf } from "./middleware/cors.ts";
 import type { Services } from "./services.ts";
 
 /** Requests without an answer, beside those that the pool can run. */
@@ -23,10 +24,15 @@ const AT_ONCE = 4;
  */
 export function refuseCrowds<Connection>(
   fetch: (request: Request, connection: Connection) => Response | Promise<Response>,
-  { pool, log }: Pick<Services, "pool" | "log">,
+  { pool, log, origins }: Pick<Services, "pool" | "log" | "origins">,
 ): (request: Request, connection: Connection) => Response | Promise<Response> {
   const most = pool.stats().slots + MOST;
   const turns = new Turns(AT_ONCE);
+  /** Pages of these origins may read it: see `middleware/cors.ts`. */
+  const allowed = ({ headers }: Request): Record<string, string> => {
+    const origin = originOf(origins, headers.get("origin") ?? "");
+    return origin === null ? {} : { "access-control-allow-origin": origin, vary: "Origin" };
+  };
   let unanswered = 0;
   let refused = 0;
 
@@ -49,10 +55,8 @@ export function refuseCrowds<Connection>(
         refused = 0;
       }, 1000);
     }
-    return new Response(REFUSAL, {
-      status: 429,
-      headers: { "content-type": "application/json", "retry-after": "1" },
-    });
+    const headers = { "content-type": "application/json", "retry-after": "1", ...allowed(request) };
+    return new Response(REFUSAL, { status: 429, headers });
   };
 }
 

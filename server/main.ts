@@ -57,6 +57,7 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
   const fetch = refuseCrowds<Connection>((request, connection) => app.fetch(request, connection), {
     pool,
     log,
+    origins,
   });
   const listener = await listen(fetch, { host, port });
   note(`${nameOf(checkpoint, options)} on ${model.device}: ${listener.url} (reference: ${listener.url}docs)`);

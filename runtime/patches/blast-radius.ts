@@ -1,5 +1,6 @@
 /** What else a gene patch does: to predictions, to neighbours, and to arithmetic on words. */
 import type { Model } from "../model/model.ts";
+import { takeTurn } from "../model/turn.ts";
 import { answer } from "../probes/analogies.ts";
 import { cosines, largest, matrix, multiply, pick, rowOf, unitRows } from "../probes/linear.ts";
 import type { Matrix } from "../probes/probe.ts";
@@ -196,6 +197,7 @@ export async function movedNeighbours(
     const toNew = await multiply(model, some, changed, { transB: true });
     const near: number[] = [];
     for (const [i, id] of ids.entries()) {
+      await takeTurn(signal);
       const row = rowOf(toSample, i);
       const own = sample.indexOf(id);
       if (own >= 0) row[own] = -Infinity;
@@ -216,7 +218,6 @@ export async function movedNeighbours(
       const lost = old.filter((id) => !now.includes(id));
       if (gained.length > 0) moved.push({ id: ids[i], gained, lost });
     }
-    signal?.throwIfAborted();
   }
   return moved;
 }

@@ -1,6 +1,7 @@
 /** Vector arithmetic on words: a is to b as c is to d. */
 import type { Model } from "../model/model.ts";
 import type { Random } from "../model/random.ts";
+import { takeTurn } from "../model/turn.ts";
 import { shuffle } from "./chance.ts";
 import { cosines, pick, rowOf } from "./linear.ts";
 import type { Matrix } from "./probe.ts";
@@ -49,6 +50,7 @@ export async function answer<M extends Method>(
   >;
   const scores = new Float64Array(table.rows);
   for (const [a, b, c, d] of questions) {
+    await takeTurn();
     for (const method of methods) {
       const [toA, toB, toC] = [row(a.id), row(b.id), row(c.id)];
       const score = METHODS[method];

@@ -1,5 +1,6 @@
 /** Matrices on the host; what is large is multiplied on the model's device. */
 import type { Model } from "../model/model.ts";
+import { takeTurn } from "../model/turn.ts";
 import type { Matrix } from "./probe.ts";
 
 /** Zeros where no values are given. */
@@ -48,13 +49,14 @@ export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return sum;
 }
 
-/** a·b on the model's device. */
+/** a·b on the model's device. Others have a turn first: on a CPU nothing of it waits by itself. */
 export async function multiply(
   model: Model,
   a: Matrix,
   b: Matrix,
   options?: { transA?: boolean; transB?: boolean },
 ): Promise<Matrix> {
+  await takeTurn();
   const { shape, data } = await model.multiply(tensor(a), tensor(b), options);
   return { rows: shape[0], columns: shape[1], data };
 }

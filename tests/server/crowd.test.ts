@@ -11,7 +11,7 @@ test("a crowd is refused at once, health checks are not, and who comes later is 
   const fetch = refuseCrowds<undefined>(
     ({ url }) =>
       /\/livez(\?|$)/.test(url) ? new Response("alive") : new Promise((resolve) => waiting.push(resolve)),
-    { pool, log: (entry) => log.push(entry) },
+    { pool, log: (entry) => log.push(entry), origins: ["https://a.test"] },
   );
   const ask = (path = "v1/completions") => fetch(new Request(`http://reflow.test/${path}`), undefined);
   const answers = Array.from({ length: 400 }, () => ask());
@@ -25,6 +25,9 @@ test("a crowd is refused at once, health checks are not, and who comes later is 
   expect(Math.max(...begun)).toBeLessThanOrEqual(8);
   const refused = answers[399] as Response;
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
+  const headers = { origin: "https://a.test" };
+  const toPage = await fetch(new Request("http://reflow.test/v1/completions", { headers }), undefined);
+  expect([toPage.status, toPage.headers.get("access-control-allow-origin")]).toEqual([429, "https://a.test"]);
   expect(await refused.json()).toMatchObject({ error: { code: "busy", type: "rate_limit_error" } });
   expect((await ask("livez")).status).toBe(200);
   expect((await ask("livez?verbose")).status).toBe(200);
@@ -41,5 +44,5 @@ test("a crowd is refused at once, health checks are not, and who comes later is 
   expect((await later).status).toBe(200);
 
   await Bun.sleep(1100);
-  expect(log).toEqual([expect.objectContaining({ level: "warn", status: 429, refused: 143 })]);
+  expect(log).toEqual([expect.objectContaining({ level: "warn", status: 429, refused: 144 })]);
 });
