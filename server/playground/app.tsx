@@ -7,6 +7,7 @@ import { MapView } from "./map.tsx";
 import { Notice } from "./notice.tsx";
 import { Panel } from "./panel.tsx";
 import { Patch } from "./patch.tsx";
+import { hasKey } from "./remote.ts";
 import { useResource } from "./resource.ts";
 import { fitLayers, state, update, VIEWS, type View } from "./state.ts";
 import { Steer } from "./steer.tsx";
@@ -85,7 +86,7 @@ function Where({ info, isLocal, isLocalOnly }: { info?: ModelInfo; isLocal: bool
           {info.signals > 0 && ` · ${info.signals} signals`} <span class="device">· {info.device}</span>
         </span>
       )}
-      {!isLocalOnly && <a href="docs">API</a>}
+      {!isLocalOnly && !hasKey() && <a href="docs">API</a>}
       {isLocalOnly ? (
         <span class="badge">runs in this browser</span>
       ) : (

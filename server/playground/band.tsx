@@ -24,7 +24,7 @@ export function Band({ engine, item, index, slider: { min, max } }: BandProps) {
     patch,
   });
   const others = JSON.stringify([prompt, watch, withAmount(0), item.op]);
-  const isOn = interventions.length > 0 && prompt !== "" && item.text.trim() !== "";
+  const isOn = prompt !== "" && isApplied(item);
   const compute = async (amount: number, signal: AbortSignal): Promise<ChanceBand> => {
     const target = await watched(engine, watch, item);
     return engine.band({ prompt, target, ...withAmount(amount) }, signal);
@@ -148,7 +148,8 @@ function Plot({
 }) {
   const values = points.flatMap(({ change, low, high }) => [change, low, high]);
   const [bottom, top] = [Math.floor(Math.min(-1, ...values)), Math.ceil(Math.max(1, ...values))];
-  const x = (amount: number) => (WIDTH * (amount - min)) / (max - min);
+  // A link may say more than the slider can.
+  const x = (amount: number) => (WIDTH * (Math.min(Math.max(amount, min), max) - min)) / (max - min);
   const y = (value: number) => 3 + ((HEIGHT - 6) * (top - value)) / (top - bottom);
   const path = (of: (point: Point) => number, list: readonly Point[] = points) =>
     list.map((point) => `${x(point.amount).toFixed(1)},${y(of(point)).toFixed(1)}`).join(" L");

@@ -58,7 +58,7 @@ export interface Engine {
   token(id: number): Promise<TokenEntry>;
   signal(id: number): Promise<SignalEntry>;
   /** z_s of a signal at each token of a text. */
-  fires(text: string, signal: number): Promise<number[]>;
+  fires(request: Changes & { text: string; signal: number }): Promise<number[]>;
   explain(request: Changes & { text: string; position: number }): Promise<Explanation>;
   lens(request: Changes & { text: string }, signal: AbortSignal): Promise<Lens>;
   map(count: number): Promise<Plane>;

@@ -31,6 +31,7 @@ export function Explain({ engine }: ViewProps) {
       <p class="legend quiet">
         Choose a token of the prompt: its prediction of the next one is taken apart.
         {isChanged && " With the interventions of the Steer view: they are a writer too."}
+        {changes.patch && " The model is patched."}
       </p>
       {error && <Notice error={error} />}
       {value && (

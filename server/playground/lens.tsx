@@ -18,7 +18,7 @@ export function LensView({ engine }: ViewProps) {
     { pause: 250 },
   );
   const { value, error } = lens;
-  const isChanged = changes.interventions.length > 0 || changes.patch !== undefined;
+  const isChanged = changes.interventions.length > 0;
   return (
     <>
       <Prompt engine={engine} />
@@ -26,6 +26,7 @@ export function LensView({ engine }: ViewProps) {
         Under each token: what the model would say next if it ended after that layer, the last layer on top.
         Choose a cell to see the likeliest.
         {isChanged && " With the interventions of the Steer view."}
+        {changes.patch && " The model is patched."}
       </p>
       {error && <Notice error={error} />}
       {value && <Grid lens={value} />}

@@ -48,7 +48,7 @@ async function start(base: string): Promise<LocalMethods> {
 const REFERENCE_TOKENS = 1024;
 
 /** Undefined where the model came without a text. */
-async function referenceOf(model: Model, folder: URL): Promise<Int32Array | undefined> {
+async function fetchReference(model: Model, folder: URL): Promise<Int32Array | undefined> {
   const response = await fetch(new URL(HELD_OUT, folder));
   return response.ok ? model.tokenize(await response.text()).subarray(0, REFERENCE_TOKENS) : undefined;
 }
@@ -70,9 +70,21 @@ function methods(model: Model, folder: URL): LocalMethods {
     return last.patch;
   };
   let heldOut: Promise<Int32Array | undefined> | undefined;
+  const referenceOf = () => {
+    heldOut ??= fetchReference(model, folder).catch((error: unknown) => {
+      // The next time it may be had.
+      heldOut = undefined;
+      throw error;
+    });
+    return heldOut;
+  };
   const changesOf = async ({ interventions, patch }: Changes) => {
-    if (interventions.some(needsReference)) heldOut ??= referenceOf(model, folder);
-    return { interventions, patch: await patchOf(patch), reference: await heldOut };
+    const isNeeded = interventions.some(needsReference);
+    return {
+      interventions,
+      patch: await patchOf(patch),
+      reference: isNeeded ? await referenceOf() : undefined,
+    };
   };
   return {
     info: async () => ({
@@ -101,8 +113,9 @@ function methods(model: Model, folder: URL): LocalMethods {
       return { ...(await book()).token(id, { count: LISTED.signals }), neighbours };
     },
     signal: async (id) => (await book()).signal(id, { count: LISTED.codebook }),
-    async fires(text, signal) {
-      const cache = await model.runWithCache(model.tokenize(text), { namesFilter: "hook_signals" });
+    async fires({ text, signal, ...request }) {
+      const options = { ...(await changesOf(request)), namesFilter: "hook_signals" };
+      const cache = await model.runWithCache(model.tokenize(text), options);
       const { shape, data } = cache.get("hook_signals")!;
       return Array.from(data).filter((_, i) => i % shape.at(-1)! === signal);
     },

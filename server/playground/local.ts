@@ -83,7 +83,7 @@ export function startLocal(): Engine {
     band: (request, signal) => ask("band", [byExpression(request)], signal),
     token: (id) => ask("token", [id]),
     signal: (id) => ask("signal", [id]),
-    fires: (text, signal) => ask("fires", [text, signal]),
+    fires: (request) => ask("fires", [byExpression(request)]),
     explain: (request) => ask("explain", [byExpression(request)]),
     lens: (request: Changes & { text: string }, signal) => ask("lens", [byExpression(request)], signal),
     map: (count) => ask("map", [count]),

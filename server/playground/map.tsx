@@ -12,7 +12,7 @@ const COUNT = 800;
 
 type Point = Plane["points"][number];
 
-/** Frequent words on the plane in which their recipes differ most. */
+/** Frequent tokens that begin a word, on the plane in which their recipes differ most. */
 export function MapView({ engine }: ViewProps) {
   const { value, error } = useResource("map", () => engine.map(COUNT));
   const { find } = state.value;
@@ -30,8 +30,8 @@ export function MapView({ engine }: ViewProps) {
         </label>
         {value && (
           <span class="quiet">
-            {value.points.length} words; this plane holds {percent(value.shares[0] + value.shares[1])} of the
-            variance of their recipes
+            {value.points.length} frequent words and beginnings of words; this plane holds{" "}
+            {percent(value.shares[0] + value.shares[1])} of the variance of their recipes
           </span>
         )}
       </div>
@@ -82,7 +82,8 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
   const zoom = (factor: number, px = size.width / 2, py = size.height / 2) => {
     const view = current();
     const [dx, dy] = [px - size.width / 2, py - size.height / 2];
-    const scale = view.scale * factor;
+    const all = fit(points, size).scale;
+    const scale = Math.min(Math.max(view.scale * factor, all / 4), 100 * all);
     const at = { x: view.x + dx / view.scale, y: view.y - dy / view.scale };
     setFrame({ x: at.x - dx / scale, y: at.y + dy / scale, scale });
   };

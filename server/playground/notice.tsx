@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import type { Failure } from "./engine.ts";
 import { enterKey } from "./remote.ts";
+import { isApplied, state } from "./state.ts";
 
 /** What went wrong, and what to do about it; where a server wants a key, a place to enter it. */
 export function Notice({ error, retry }: { error: Failure; retry?: () => void }) {
@@ -12,14 +13,16 @@ export function Notice({ error, retry }: { error: Failure; retry?: () => void })
     else location.reload();
   };
   const { help, code } = error;
+  // Those of the rack that are on: the others were not sent.
+  const sent = state.value.rack.flatMap((item, i) => (isApplied(item) ? [i + 1] : []));
   const message = error.message.replace(
-    /^interventions\[(\d+)\][.\w]*/,
-    (_, i) => `intervention ${Number(i) + 1}`,
+    /^interventions\[(\d+)\](?:\.([\w.[\]]+))?/,
+    (_, i, field) => `intervention ${sent[i] ?? Number(i) + 1}${field ? `, ${field}` : ""}`,
   );
   return (
     <div class="notice" role="alert">
-      <p>{message[0]?.toUpperCase() + message.slice(1)}.</p>
-      {help && <p class="quiet">{help[0].toUpperCase() + help.slice(1)}.</p>}
+      <p>{sentence(message)}</p>
+      {help && <p class="quiet">{sentence(help)}</p>}
       {code === "authentication_error" && (
         <form class="row" onSubmit={enter}>
           <label>
@@ -37,3 +40,6 @@ export function Notice({ error, retry }: { error: Failure; retry?: () => void })
     </div>
   );
 }
+
+const sentence = (text: string): string =>
+  text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.?!…]$/.test(text) ? "" : ".");

@@ -4,7 +4,16 @@ import { Bars } from "./bars.tsx";
 import type { Intervention } from "./engine.ts";
 import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
-import { changes, type Item, interventionOf, newItem, showSignal, state, update } from "./state.ts";
+import {
+  changes,
+  type Item,
+  interventionOf,
+  newItem,
+  promptChanges,
+  showSignal,
+  state,
+  update,
+} from "./state.ts";
 import { percent } from "./steer.tsx";
 import { TokenName, Tokens } from "./tokens.tsx";
 
@@ -31,20 +40,27 @@ function TokenPanel({ engine, info, id }: ViewProps & { id: number }) {
   const unit = unitOf({ info });
   const { text } = value;
   const item = itemOf({ kind: "token", text }, info);
+  const isPart = text.includes("\ufffd");
   return (
     <>
       <h2>
         <code>{text.replace(/\n/g, "↵") || "␣"}</code> <small class="quiet">token {value.id}</small>
       </h2>
-      <div class="row">
-        <button type="button" onClick={() => steerBy(item)}>
-          Steer by it
-        </button>
-        <button type="button" onClick={() => update({ watch: text, view: "steer" })}>
-          Watch its chance
-        </button>
-      </div>
-      <Effect engine={engine} item={item} />
+      {isPart ? (
+        <p class="quiet">A part of a character: it has no text of its own, and can’t be named.</p>
+      ) : (
+        <>
+          <div class="row">
+            <button type="button" onClick={() => steerBy(item)}>
+              Steer by it
+            </button>
+            <button type="button" onClick={() => update({ watch: text, view: "steer" })}>
+              Watch its chance
+            </button>
+          </div>
+          <Effect engine={engine} item={item} />
+        </>
+      )}
       <h3>Recipe: its largest {unit}s</h3>
       <Bars
         label="Recipe"
@@ -169,9 +185,13 @@ function SignalPanel({ engine, info, id }: ViewProps & { id: number }) {
 
 /** A signal's readings in the prompt. */
 function Fires({ engine, id, prompt }: Pick<ViewProps, "engine"> & { id: number; prompt: string }) {
+  const changes = promptChanges.value;
   const fires = useResource(
-    JSON.stringify([id, prompt]),
-    async () => ({ tokens: await engine.tokenize(prompt), values: await engine.fires(prompt, id) }),
+    JSON.stringify([id, prompt, changes]),
+    async () => ({
+      tokens: await engine.tokenize(prompt),
+      values: await engine.fires({ text: prompt, signal: id, ...changes }),
+    }),
     { pause: 150 },
   );
   if (fires.error) return <Notice error={fires.error} />;

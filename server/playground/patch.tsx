@@ -33,7 +33,7 @@ export function Patch({ engine, info }: ViewProps) {
       <div class="row settings">
         <label class="check">
           <input type="checkbox" checked={patched} onChange={() => update({ patched: !patched })} /> apply it
-          to every view
+          to Steer, Explain and Lens
         </label>
         <Kept engine={engine} patch={patch} names={names.value ?? []} onChange={() => setSaves(saves + 1)} />
       </div>

@@ -14,6 +14,9 @@ const KEY = "reflow-key";
 
 export const enterKey = (key: string): void => sessionStorage.setItem(KEY, key);
 
+/** Whether this server wants one: a link can't bring it along. */
+export const hasKey = (): boolean => sessionStorage.getItem(KEY) !== null;
+
 export const remote: Engine = {
   async info() {
     const { data } = await get<{ data: ModelCard[] }>("v1/models");
@@ -48,12 +51,13 @@ export const remote: Engine = {
     return tokens[0];
   },
   signal: (id) => get(`v1/signals/${id}?k=${LISTED.codebook}`),
-  async fires(input, signal) {
+  async fires({ text, signal, ...changes }) {
     type Hook = { shape: number[]; data: number[] };
     const names = ["hook_signals"];
     const { activations } = await post<{ activations: Record<string, Hook> }>("v1/activations", {
-      input,
+      input: text,
       names,
+      ...changesOf(changes),
     });
     const { shape, data } = activations.hook_signals;
     const S = shape.at(-1)!;

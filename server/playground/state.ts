@@ -138,10 +138,22 @@ function parse(hash: string): State {
   return state as unknown as State;
 }
 
+/** What fields of an intervention can be. */
+const LISTS: Record<string, readonly string[]> = {
+  kind: TARGETS,
+  op: OPS,
+  unit: UNITS,
+  replacement: REPLACEMENTS,
+  hook: [...BLOCK_HOOKS, ...OTHER_HOOKS],
+  positions: POSITIONS,
+  condition: CONDITIONS,
+};
+
 /** What an address says of an intervention, as far as that can be. */
 function asItem(said: unknown): Item {
   const item = newItem();
-  const isAlike = ([key, value]: [string, unknown]) => typeof value === typeof item[key as keyof Item];
+  const isAlike = ([key, value]: [string, unknown]) =>
+    LISTS[key]?.includes(value as string) ?? typeof value === typeof item[key as keyof Item];
   return { ...item, ...Object.fromEntries(Object.entries(said ?? {}).filter(isAlike)) };
 }
 
@@ -167,8 +179,12 @@ export const showSignal = (signal: number): void => update({ signal, token: unde
 export const updateItem = (index: number, change: Partial<Item>): void =>
   update({ rack: state.value.rack.map((item, i) => (i === index ? { ...item, ...change } : item)) });
 
+/** The model's, as soon as that is known. */
+let layers = Infinity;
+
 /** A link may come from a model with more layers. */
-export function fitLayers(layers: number): void {
+export function fitLayers(count: number): void {
+  layers = count;
   const fit = (layer: number) => Math.min(layer, layers - 1);
   update({
     rack: state.value.rack.map((item) => ({ ...item, first: fit(item.first), last: fit(item.last) })),
@@ -176,8 +192,11 @@ export function fitLayers(layers: number): void {
 }
 
 /** It is on, and says what it is about. */
-export const isApplied = ({ on, text, op, other }: Item): boolean =>
-  on && text.trim() !== "" && (op !== "swap" || other.trim() !== "");
+export const isApplied = ({ on, kind, text, op, other }: Item): boolean => {
+  // A token may be a space, or a new line.
+  const says = (text: string) => (kind === "token" ? text : text.trim()) !== "";
+  return on && says(text) && (op !== "swap" || says(other));
+};
 
 /** What is done to the model, in its terms. */
 export const changes = computed(() => {
@@ -227,15 +246,26 @@ function whereOf({
 /** Keeps the address and the state the same. */
 export function bindAddress(): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
+  const stepOf = ({ view, token, signal }: State) => JSON.stringify([view, token, signal]);
+  let last = stepOf(state.value);
   effect(() => {
     const hash = print(state.value);
+    const step = stepOf(state.value);
     clearTimeout(timer);
     // Browsers refuse more than a hundred changes in half a minute: a slider makes more.
     timer = setTimeout(() => {
-      history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+      const address = hash ? `#${hash}` : location.pathname + location.search;
+      // Back leads to the view before this one; what is typed is no step.
+      if (step === last) history.replaceState(null, "", address);
+      else history.pushState(null, "", address);
+      last = step;
     }, 200);
   });
-  addEventListener("hashchange", () => {
-    state.value = parse(location.hash);
+  addEventListener("hashchange", (event) => {
+    // Not the address as it is: the timer may have changed that meanwhile.
+    const next = parse(new URL((event as HashChangeEvent).newURL).hash);
+    last = stepOf(next);
+    state.value = next;
+    fitLayers(layers);
   });
 }

@@ -25,6 +25,8 @@ interface Run {
 
 interface Runs extends Record<RunName, Run> {
   running: boolean;
+  /** They came to their end. */
+  ended?: boolean;
   error?: Failure;
 }
 
@@ -59,7 +61,9 @@ export function Steer({ engine, info }: ViewProps) {
             min={1}
             max={128}
             value={length}
-            onChange={(event) => update({ length: Math.max(1, event.currentTarget.valueAsNumber || 1) })}
+            onChange={(event) =>
+              update({ length: Math.max(1, Math.round(event.currentTarget.valueAsNumber || 1)) })
+            }
           />
         </label>
         <label>
@@ -68,7 +72,7 @@ export function Steer({ engine, info }: ViewProps) {
             type="number"
             min={0}
             value={seed}
-            onChange={(event) => update({ seed: event.currentTarget.valueAsNumber || 0 })}
+            onChange={(event) => update({ seed: Math.round(event.currentTarget.valueAsNumber || 0) })}
           />
         </label>
         <button type="button" onClick={() => update({ seed: seed + 1 })}>
@@ -82,8 +86,8 @@ export function Steer({ engine, info }: ViewProps) {
       </div>
       {runs.error && <Notice error={runs.error} />}
       <div class="outputs">
-        <Output name="default" title="Default" prompt={prompt} run={runs.default} running={runs.running} />
-        <Output name="steered" title="Steered" prompt={prompt} run={runs.steered} running={runs.running} />
+        <Output name="default" title="Default" prompt={prompt} run={runs.default} runs={runs} />
+        <Output name="steered" title="Steered" prompt={prompt} run={runs.steered} runs={runs} />
       </div>
       <p class="legend quiet">
         The stronger a token’s tint, the less the model expected it. Click a token to see what it is made of.
@@ -158,7 +162,7 @@ function useRuns(engine: Engine, info: ModelInfo): Runs {
           cancelAnimationFrame(frame);
           frame = requestAnimationFrame(() => show({ running: true }));
         }
-        show({ running: false });
+        show({ running: false, ended: true });
       } catch (error) {
         show({ running: false, error: error as Failure });
       }
@@ -172,7 +176,7 @@ function useRuns(engine: Engine, info: ModelInfo): Runs {
   return runs;
 }
 
-function Output({ name, title, prompt, run, running }: OutputProps) {
+function Output({ name, title, prompt, run, runs: { running, ended } }: OutputProps) {
   return (
     <section class={`output ${name}`} aria-label={title}>
       <h2>{title}</h2>
@@ -181,6 +185,9 @@ function Output({ name, title, prompt, run, running }: OutputProps) {
         <Tokens label={`${title} text`} tokens={run.tokens.map(shown)} />
         {run.rest}
         {running && <i class="caret" />}
+        {ended && run.tokens.length === 0 && run.rest === "" && (
+          <em class="quiet"> Nothing: the prompt fills the model’s context, or a text ends here.</em>
+        )}
       </p>
     </section>
   );
@@ -191,7 +198,7 @@ interface OutputProps {
   title: string;
   prompt: string;
   run: Run;
-  running: boolean;
+  runs: Runs;
 }
 
 /** Nats at which a token has its full tint. */

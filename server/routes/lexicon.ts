@@ -85,7 +85,10 @@ export function lexiconRoutes({ model, gate, lexicon }: Tools) {
     )
     .get(
       "/v1/map",
-      describe("Frequent words on the plane in which their recipes differ most", { tag, answer: map }),
+      describe("Frequent tokens that begin a word, on the plane in which their recipes differ most", {
+        tag,
+        answer: map,
+      }),
       query(mapQuery),
       async (c) => {
         const { signal } = departureOf(c);

@@ -52,7 +52,7 @@ playgroundSuite("views of the playground", (setting) => {
       expect((await listed()).replaceAll("·", "")).toBe(tokensOf(5, 1));
       await page.getByRole("tab", { name: "Lens" }).focus();
       await press("ArrowRight");
-      await page.getByText("800 words").waitFor();
+      await page.getByText("800 frequent words").waitFor();
       await press("Tab");
       await page.keyboard.type("king");
       await page.getByRole("button", { name: "Closer" }).focus();
@@ -175,7 +175,7 @@ playgroundSuite("views of the playground", (setting) => {
       await page.getByLabel("Keep it as").fill("kinder");
       await page.getByRole("button", { name: "Keep", exact: true }).click();
       await page.getByLabel("Load").selectOption("kinder");
-      await page.getByLabel("apply it to every view").check();
+      await page.getByLabel("apply it to Steer, Explain and Lens").check();
       await page.getByRole("tab", { name: "Steer" }).click();
       await page.getByRole("button", { name: "Remove" }).click();
       await page.getByText("patched: kinder").waitFor();

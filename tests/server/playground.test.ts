@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { open, playgroundSuite, runsOf, START, STEERING, serveApp, textOf } from "./playground.ts";
+import { open, overflow, playgroundSuite, runsOf, START, STEERING, serveApp, textOf } from "./playground.ts";
 
 const TIMEOUT = 30_000;
 
@@ -104,11 +104,58 @@ playgroundSuite("the playground", (setting) => {
       const { page } = await open(setting.browser, `${setting.server.url}#rack=${encodeURIComponent(rack)}`);
       const notice = page.getByRole("alert").first();
       await notice.waitFor();
-      expect(await notice.textContent()).toMatch(/^Intervention 1: .*thisisnotaword/);
+      expect(await notice.textContent()).toMatch(/^Intervention 1, target.expression: .*thisisnotaword/);
       expect(await notice.locator("p").count()).toBe(2);
       await page.getByLabel("Direction").fill("great - terrible");
       await notice.waitFor({ state: "detached" });
       await textOf(page, "steered");
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "Back leads through the views; a link is checked as a load is; what is off isn't counted in errors",
+    async () => {
+      const { page, problems } = await open(setting.browser, `${setting.server.url}${START}`);
+      for (const view of ["Explain", "Lens"]) {
+        await page.getByRole("tab", { name: view }).click();
+        await page.waitForFunction(
+          (view) => location.hash.includes(`"${view}"`.toLowerCase().replaceAll('"', "%22")),
+          view,
+        );
+      }
+      await page.goBack();
+      await page.getByText("By writer").first().waitFor();
+      await page.goBack();
+      expect(await textOf(page, "default")).toBe((await runsOf(setting.model)).default);
+
+      const rack = [{ on: false }, { last: 20, op: "zz", amount: 2 }, { text: "thisisnotaword" }];
+      await page.evaluate(
+        (hash) => {
+          location.hash = hash;
+        },
+        `length=8&rack=${encodeURIComponent(JSON.stringify(rack))}`,
+      );
+      const notice = page.getByRole("alert").first();
+      await notice.waitFor();
+      expect(await notice.locator("p").first().textContent()).toMatch(/^Intervention 3, target.expression: /);
+      expect(await page.getByLabel("Last layer").nth(1).inputValue()).toBe("5");
+      await page.setViewportSize({ width: 390, height: 844 });
+      await page.getByLabel("Direction").nth(2).fill("great - terrible");
+      await page.locator(".plot .dot").waitFor();
+      expect(await overflow(page)).toBe(0);
+
+      // A line's end is a token, too; a part of a character can't be named.
+      const newline = setting.model.tokenize("\n")[0];
+      await page.goto(`${setting.server.url}#length=8&rack=[]&token=${newline}`);
+      await page.getByRole("button", { name: "Steer by it" }).click();
+      await page.locator(".reading[data-change]").waitFor();
+      const part = setting.model.tokenize("\u{1f600}")[0];
+      expect(setting.model.tokenizer.tokenText(part)).toContain("\ufffd");
+      await page.goto(`${setting.server.url}#length=8&rack=[]&token=${part}`);
+      await page.getByText("A part of a character").waitFor();
+      expect(problems.filter((problem) => !problem.includes("400"))).toEqual([]);
       await page.close();
     },
     TIMEOUT,
