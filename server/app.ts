@@ -35,7 +35,7 @@ const OURS = /^\/(v1\/.*|docs|metrics|openapi\.json)$/;
  * Bun.serve({ fetch: app.fetch });
  */
 export function createApp(services: Services) {
-  const { model, assets, ready = () => true } = services;
+  const { model, assets, ready = () => true, counted = new Metrics() } = services;
   const gate = new Gate(GATE);
   let lexicon: Promise<Lexicon> | undefined;
   const tools: Tools = {
@@ -50,7 +50,6 @@ export function createApp(services: Services) {
       return lexicon;
     },
   };
-  const counted = new Metrics();
   const app = new Hono<AppEnv>();
   app.onError(onError);
   app.notFound(notFound(() => app.routes));

@@ -24,7 +24,7 @@ const AT_ONCE = 4;
  */
 export function refuseCrowds<Connection>(
   fetch: (request: Request, connection: Connection) => Response | Promise<Response>,
-  { pool, log, origins }: Pick<Services, "pool" | "log" | "origins">,
+  { pool, log, origins, counted }: Pick<Services, "pool" | "log" | "origins" | "counted">,
 ): (request: Request, connection: Connection) => Response | Promise<Response> {
   const most = pool.stats().slots + MOST;
   const turns = new Turns(AT_ONCE);
@@ -48,6 +48,7 @@ export function refuseCrowds<Connection>(
   return (request, connection) => {
     if (HEALTH.test(request.url)) return fetch(request, connection);
     if (unanswered < most) return answer(request, connection);
+    counted?.count({ method: request.method, route: "refused", status: 429, seconds: 0, tokens: 0 });
     // One line of the log for all of a second's.
     if (refused++ === 0) {
       setTimeout(() => {

@@ -7,6 +7,7 @@ import { createApp } from "./app.ts";
 import { assets } from "./assets.ts";
 import { refuseCrowds } from "./crowd.ts";
 import { logLine } from "./middleware/log.ts";
+import { Metrics } from "./middleware/metrics.ts";
 import { command, keysOf, nameOf, type Options, patchesFile, SHIPPED, textOf } from "./options.ts";
 import { sqliteTexts } from "./patches/sqlite.ts";
 import { patchStore } from "./patches/store.ts";
@@ -39,7 +40,9 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
   const log = (entry: Readonly<Record<string, unknown>>) => {
     process.stdout.write(`${logLine(entry)}\n`);
   };
+  const counted = new Metrics();
   const app = createApp({
+    counted,
     model,
     name: nameOf(checkpoint, options),
     pool,
@@ -58,6 +61,7 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
     pool,
     log,
     origins,
+    counted,
   });
   const listener = await listen(fetch, { host, port });
   note(`${nameOf(checkpoint, options)} on ${model.device}: ${listener.url} (reference: ${listener.url}docs)`);

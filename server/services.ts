@@ -5,6 +5,7 @@ import type { Model } from "../runtime/model/model.ts";
 import type { GenerationPool } from "../runtime/model/pool.ts";
 import type { Gate } from "./gate.ts";
 import type { Account } from "./middleware/account.ts";
+import type { Metrics } from "./middleware/metrics.ts";
 import type { PatchStore } from "./patches/store.ts";
 
 export interface Services {
@@ -31,6 +32,8 @@ export interface Services {
   bodyLimit?: number;
   /** In which it must be there, in ms. Default 15 s. */
   bodyMs?: number;
+  /** Counts requests; the app has its own where nobody else counts. */
+  counted?: Metrics;
   /** Takes a line of the log: plain JSON. */
   log(entry: Readonly<Record<string, unknown>>): void;
   /** Whether it takes requests; until it is told to end, where it isn't said. */

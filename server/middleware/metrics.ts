@@ -26,7 +26,7 @@ export class Metrics {
 
   /** Labels come from routes, never from what was asked: they stay few. */
   count({ method, route, status, seconds, tokens }: Served): void {
-    const requests = labels({ method, route, status });
+    const requests = labels({ method: METHODS.includes(method) ? method : "other", route, status });
     this.#requests.set(requests, (this.#requests.get(requests) ?? 0) + 1);
     const latency = this.#latencies.get(route) ?? { buckets: BUCKETS.map(() => 0), sum: 0, count: 0 };
     BUCKETS.forEach((bound, i) => {
@@ -89,7 +89,7 @@ export function metrics(metrics: Metrics) {
     await next();
     const { account } = c.var;
     const { status } = c.res;
-    const method = METHODS.includes(c.req.method) ? c.req.method : "other";
+    const { method } = c.req;
     const route = status === 404 && routePath(c).includes("*") ? "unknown" : routePath(c);
     const count = () => {
       const seconds = (performance.now() - start) / 1000;

@@ -1,17 +1,19 @@
 import { expect, test } from "bun:test";
 import { refuseCrowds } from "../../server/crowd.ts";
+import { Metrics } from "../../server/middleware/metrics.ts";
 import type { Services } from "../../server/services.ts";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 test("a crowd is refused at once, health checks are not, and who comes later is served", async () => {
   const log: object[] = [];
+  const counted = new Metrics();
   const pool = { stats: () => ({ slots: 4 }) } as Services["pool"];
   const waiting: ((response: Response) => void)[] = [];
   const fetch = refuseCrowds<undefined>(
     ({ url }) =>
       /\/livez(\?|$)/.test(url) ? new Response("alive") : new Promise((resolve) => waiting.push(resolve)),
-    { pool, log: (entry) => log.push(entry), origins: ["https://a.test"] },
+    { pool, log: (entry) => log.push(entry), origins: ["https://a.test"], counted },
   );
   const ask = (path = "v1/completions") => fetch(new Request(`http://reflow.test/${path}`), undefined);
   const answers = Array.from({ length: 400 }, () => ask());
@@ -45,4 +47,8 @@ test("a crowd is refused at once, health checks are not, and who comes later is 
 
   await Bun.sleep(1100);
   expect(log).toEqual([expect.objectContaining({ level: "warn", status: 429, refused: 144 })]);
+  const model = { memory: { allocated: 0, peak: 0 } } as Services["model"];
+  expect(counted.text({ pool, model })).toContain(
+    'reflow_requests_total{method="GET",route="refused",status="429"} 144\n',
+  );
 });
