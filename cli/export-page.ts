@@ -11,14 +11,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
+import { SHIPPED } from "../server/options.ts";
 import { bytes } from "./format.ts";
 import { CHECKPOINT } from "./options.ts";
-
-/** The model that ships. */
-const SHIPPED = fileURLToPath(new URL("../server/model", import.meta.url));
 
 export function exportPageCommand(): Command {
   return new Command("export-page")
@@ -64,7 +61,7 @@ async function exportPage(
   }
   const page = await buildPage();
   const files = new Map<string, number>();
-  const write = (name: string, write: (path: string) => void) => {
+  const add = (name: string, write: (path: string) => void) => {
     const path = join(out, name);
     mkdirSync(dirname(path), { recursive: true });
     write(path);
@@ -74,9 +71,9 @@ async function exportPage(
     // The same page, told that there is no server.
     const text = name === "index.html" ? (await file.text()).replace(REMOTE, LOCAL) : undefined;
     const data = text ?? new Uint8Array(await file.arrayBuffer());
-    write(name, (path) => writeFileSync(path, data));
+    add(name, (path) => writeFileSync(path, data));
   }
-  const copy = (name: string, from: string) => write(`model/${name}`, (path) => copyFileSync(from, path));
+  const copy = (name: string, from: string) => add(`model/${name}`, (path) => copyFileSync(from, path));
   const weights = existsSync(join(folder, WEIGHT_FILES.int8))
     ? { file: join(folder, WEIGHT_FILES.int8), done() {} }
     : await quantized(folder);

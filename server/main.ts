@@ -3,6 +3,7 @@ import { CommanderError } from "commander";
 import { ReflowError } from "../runtime/errors.ts";
 import { resolveCheckpoint } from "../runtime/formats/checkpoint.ts";
 import { loadModel } from "../runtime/mod.ts";
+import { watchSignals } from "../trainer/signals.ts";
 import { createApp } from "./app.ts";
 import { assets } from "./assets.ts";
 import { refuseCrowds } from "./crowd.ts";
@@ -67,8 +68,6 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
   note(`${nameOf(checkpoint, options)} on ${model.device}: ${listener.url} (reference: ${listener.url}docs)`);
 
   const end = async () => {
-    // Asked again.
-    if (!ready) process.exit(1);
     ready = false;
     note("ending: what runs is finished first");
     const late = setTimeout(() => listener.abort().then(() => process.exit(1)), GRACE_MS);
@@ -78,8 +77,10 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
     model.dispose();
     process.exit(0);
   };
-  process.on("SIGTERM", end);
-  process.on("SIGINT", end);
+  watchSignals((_, isFirst) => {
+    if (!isFirst) process.exit(1);
+    void end();
+  });
 }
 
 /** As much of Deno as is needed: its types are none of Bun's. */

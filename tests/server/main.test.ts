@@ -1,8 +1,9 @@
 /** `bun run server` and `deno task server`, as they are started and ended. */
 import assert from "node:assert/strict";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Child } from "../support/child.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
@@ -10,9 +11,11 @@ import { post } from "./api.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const MAIN = join(ROOT, "server/main.ts");
-/** As in deno.json. */
-const DENO = ["run", "-A", "--unstable-no-legacy-abort", "--unstable-bundle"];
-const HOST = [process.execPath, ...("Deno" in globalThis ? DENO : [])];
+const { command } = JSON.parse(readFileSync(join(ROOT, "deno.json"), "utf8")).tasks.server as {
+  command: string;
+};
+/** What runs it; the flags are between the task's `deno` and the script. */
+const HOST = [process.execPath, ...("Deno" in globalThis ? command.split(" ").slice(1, -1) : [])];
 
 const children: Child[] = [];
 const end = () => {
@@ -46,6 +49,9 @@ test("it serves, finishes what runs when it is told to end, and ends with 0", as
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = (await reader.read()).value!;
   server.signal("SIGTERM");
+  // As through `bun run`: it is the same one.
+  await sleep(20);
+  server.signal("SIGTERM");
   for (let read = await reader.read(); !read.done; read = await reader.read()) text += read.value;
   assert.ok(text.endsWith("data: [DONE]\n\n"), text.slice(-100));
   assert.equal(text.match(/"finish_reason":"(length|stop)"/g)?.length, 4);
@@ -59,10 +65,14 @@ test("it serves, finishes what runs when it is told to end, and ends with 0", as
 test("told again, it doesn't wait", async () => {
   const { server, url } = await serve();
   const request = { prompt: "the", max_tokens: 500, stream: true, n: 16, stop: "~" };
-  const response = await fetch(`${url}v1/completions`, post(request));
-  await response.body!.getReader().read();
+  const streams = Array.from({ length: 4 }, async () => {
+    const response = await fetch(`${url}v1/completions`, post(request));
+    await response.body!.getReader().read();
+  });
+  await Promise.all(streams);
   server.signal("SIGINT");
   await server.says(/ending/);
+  await sleep(300);
   server.signal("SIGINT");
   await server.ends(1);
 });

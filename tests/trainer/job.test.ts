@@ -135,12 +135,27 @@ test("a signal to the launcher, or to a rank: all save the same step, and go on"
   await assertResumes("interrupted");
 });
 
+test(
+  "a signal that comes twice at once, as a terminal's does through bun run: it is one",
+  TIMEOUT,
+  async () => {
+    const trainer = place.start([...COMMAND, "--steps", "100000", "--out", "terminal"]);
+    await trainer.says(/step 10\//);
+    trainer.signal("SIGINT");
+    await sleep(20);
+    trainer.signal("SIGINT");
+    await trainer.ends(130);
+    assert.equal(place.checkpoints("terminal").length, 1);
+  },
+);
+
 test("a second signal ends the ranks at once", TIMEOUT, async () => {
   const trainer = place.start([...COMMAND, "--steps", "100000", "--out", "impatient"]);
   await trainer.says(/step 10\//);
   process.kill(ranksOf(trainer)[1], "SIGSTOP");
   trainer.signal("SIGINT");
   await trainer.says(/once more to leave at once/);
+  await sleep(300);
   trainer.signal("SIGINT");
   await trainer.ends(130);
   assertGone(trainer);
