@@ -141,9 +141,14 @@ test(
   async () => {
     const trainer = place.start([...COMMAND, "--steps", "100000", "--out", "terminal"]);
     await trainer.says(/step 10\//);
+    // Nothing can be saved before the second one comes.
+    const [, rank] = ranksOf(trainer);
+    process.kill(rank, "SIGSTOP");
     trainer.signal("SIGINT");
     await sleep(20);
     trainer.signal("SIGINT");
+    await sleep(100);
+    process.kill(rank, "SIGCONT");
     await trainer.ends(130);
     assert.equal(place.checkpoints("terminal").length, 1);
   },
