@@ -95,10 +95,16 @@ async function listen(fetch: Fetch, { host, port }: { host: string; port: number
   const address = (port: number) => `http://${host.includes(":") ? `[${host}]` : host}:${port}/`;
   try {
     if ("Deno" in globalThis) {
-      const handler = (request: Request, { remoteAddr }: { remoteAddr: { hostname?: string } }) =>
-        fetch(request, { address: () => remoteAddr.hostname });
+      const answering = new Set<Promise<Response>>();
+      const handler = (request: Request, { remoteAddr }: { remoteAddr: { hostname?: string } }) => {
+        const answer = Promise.resolve(fetch(request, { address: () => remoteAddr.hostname }));
+        answering.add(answer);
+        return answer.finally(() => answering.delete(answer));
+      };
       const server = Deno.serve({ hostname: host, port, onListen() {} }, handler);
-      return { url: address(server.addr.port), stop: () => server.shutdown(), abort: async () => {} };
+      // `shutdown` waits for answers that are on their way, but cuts the bodies of requests.
+      const stop = () => Promise.allSettled(answering).then(() => server.shutdown());
+      return { url: address(server.addr.port), stop, abort: async () => {} };
     }
     const server = Bun.serve({
       hostname: host,

@@ -1,8 +1,10 @@
 /** Behind a strength's slider: what it does to a token's chances, and what random directions as strong would do. */
-import { useEffect, useState } from "preact/hooks";
+import { areaY, dot, lineY, pointerX, ruleX, ruleY, text, tip } from "@observablehq/plot";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { parseExpression } from "../../runtime/interventions/expression.ts";
 import { signed } from "./bars.tsx";
 import type { ChanceBand, Changes, Engine } from "./engine.ts";
+import { useFigure } from "./figure.tsx";
 import { useResource } from "./resource.ts";
 import { changes, type Item, interventionOf, isApplied, state, update } from "./state.ts";
 import { percent } from "./steer.tsx";
@@ -50,7 +52,7 @@ export function Band({ engine, item, index, slider: { min, max } }: BandProps) {
           {now.error.help && `: ${now.error.help}`}
         </p>
       )}
-      <Plot points={points} min={min} max={max} amount={item.amount} />
+      <Curve points={points} min={min} max={max} amount={item.amount} />
       <label class="watch">
         Watch the chance of{" "}
         <input
@@ -132,54 +134,47 @@ function Reading({ band, pending }: { band?: ChanceBand; pending: boolean }) {
   );
 }
 
-const [WIDTH, HEIGHT] = [300, 64];
+/** Change of log-probability over strength. Its x axis is the slider's. What it says of the amount that is set, {@link Reading} does in words. */
+function Curve({ points, min, max, amount }: CurveProps) {
+  const place = useRef<HTMLDivElement>(null);
+  const values = points.flatMap(({ change, low, high }) => [change, low, high]);
+  const ends = [Math.floor(Math.min(-1, ...values)), Math.ceil(Math.max(1, ...values))];
+  const describe = ({ amount, change, low, high }: Point) =>
+    `${signed(amount)}: ${signed(change)} nats\nchance: ${signed(low)} to ${signed(high)}`;
+  useFigure(place, () => ({
+    margin: 6,
+    marginLeft: 0,
+    marginRight: 0,
+    // A link may say more than the slider can.
+    x: { domain: [min, max], clamp: true, axis: null },
+    y: { domain: ends, axis: null },
+    marks: [
+      ruleY([0], { className: "zero" }),
+      ruleX([0], { className: "zero" }),
+      areaY(points, { x: "amount", y1: "low", y2: "high", className: "chance" }),
+      lineY(points, { x: "amount", y: "change", className: "line" }),
+      dot(
+        points.filter((point) => point.amount === amount),
+        { x: "amount", y: "change", r: 5, className: "dot" },
+      ),
+      // Beside the middle: there the line and the band are at zero.
+      text(ends, {
+        x: 0,
+        y: (end) => end,
+        text: (end) => signed(end, 0),
+        textAnchor: "start",
+        dx: 4,
+        className: "scale",
+      }),
+      tip(points, pointerX({ x: "amount", y: "change", title: describe })),
+    ],
+  }));
+  return <div class="curve" ref={place} aria-hidden="true" />;
+}
 
-/** Change of log-probability over strength. Its x axis is the slider's. */
-function Plot({
-  points,
-  min,
-  max,
-  amount,
-}: {
+interface CurveProps {
   points: readonly Point[];
   min: number;
   max: number;
   amount: number;
-}) {
-  const values = points.flatMap(({ change, low, high }) => [change, low, high]);
-  const [bottom, top] = [Math.floor(Math.min(-1, ...values)), Math.ceil(Math.max(1, ...values))];
-  // A link may say more than the slider can.
-  const x = (amount: number) => (WIDTH * (Math.min(Math.max(amount, min), max) - min)) / (max - min);
-  const y = (value: number) => 3 + ((HEIGHT - 6) * (top - value)) / (top - bottom);
-  const path = (of: (point: Point) => number, list: readonly Point[] = points) =>
-    list.map((point) => `${x(point.amount).toFixed(1)},${y(of(point)).toFixed(1)}`).join(" L");
-  const now = points.find((point) => point.amount === amount);
-  /** The line is at neither of the other two corners. */
-  const isFalling = points.length > 1 && points[0].change > points[points.length - 1].change;
-  return (
-    <div class={isFalling ? "plot falling" : "plot"} aria-hidden="true">
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none">
-        <title>Change of log-probability by strength, and by chance</title>
-        <line class="zero" x1={0} x2={WIDTH} y1={y(0)} y2={y(0)} />
-        <line class="zero" x1={x(0)} x2={x(0)} y1={0} y2={HEIGHT} />
-        {points.length > 1 && (
-          <>
-            <path
-              class="chance"
-              d={`M${path(({ low }) => low)} L${path(({ high }) => high, points.toReversed())} Z`}
-            />
-            <path class="line" d={`M${path(({ change }) => change)}`} />
-          </>
-        )}
-      </svg>
-      <span class="scale quiet">{signed(top, 0)}</span>
-      <span class="scale low quiet">{signed(bottom, 0)}</span>
-      {now && (
-        <i
-          class="dot"
-          style={{ left: `${(100 * x(amount)) / WIDTH}%`, top: `${(100 * y(now.change)) / HEIGHT}%` }}
-        />
-      )}
-    </div>
-  );
 }

@@ -1,6 +1,10 @@
+import { dot, type PlotOptions, text } from "@observablehq/plot";
+import { select } from "d3-selection";
+import { type D3ZoomEvent, ZoomTransform, zoom, zoomTransform } from "d3-zoom";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ViewProps } from "./app.tsx";
 import type { Plane } from "./engine.ts";
+import { type Size, useFigure } from "./figure.tsx";
 import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
 import { type Frame, showToken, state, update } from "./state.ts";
@@ -43,137 +47,82 @@ export function MapView({ engine }: ViewProps) {
   );
 }
 
+/** Words at their places. Drag, wheel and fingers move and enlarge it; so do keys. */
 function Chart({ points, search }: { points: readonly Point[]; search: string }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const [size, setSize] = useState({ width: 0, height: 0 });
-  const [over, setOver] = useState<Point>();
-  const drag = useRef<{ x: number; y: number; moved: boolean } | undefined>(undefined);
-  /** Fingers and pens that are down, or the mouse. */
-  const pointers = useRef(new Map<number, { x: number; y: number }>());
+  const place = useRef<HTMLDivElement>(null);
+  const gestures = useRef(
+    zoom<HTMLDivElement, unknown>()
+      .touchable(true)
+      .scaleExtent([1 / 4, 100]),
+  ).current;
   const { token, frame } = state.value;
+  const [over, setOver] = useState<Point>();
+  const isMarked = (point: Point) => point === over || point.id === token || matches(point, search);
+  const size = useFigure(place, (size) =>
+    drawing(points, frame ?? fit(points, size), size, isMarked, search !== ""),
+  );
 
   useEffect(() => {
-    const element = canvas.current!;
-    const observer = new ResizeObserver(() => {
-      setSize({ width: element.clientWidth, height: element.clientHeight });
-    });
-    observer.observe(element);
-    return () => observer.disconnect();
+    const element = select(place.current!);
+    element.call(gestures);
+    return () => {
+      element.on(".zoom", null);
+    };
   }, []);
-
-  const view = frame ?? fit(points, size);
-  // Of colours, too: they are another's when the system turns dark.
   useEffect(() => {
-    const paint = () => draw(canvas.current!, points, view, { search, over, token });
-    paint();
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    dark.addEventListener("change", paint);
-    return () => dark.removeEventListener("change", paint);
+    if (!size) return;
+    const whole = fit(points, size);
+    gestures.on("zoom", ({ transform }: D3ZoomEvent<HTMLDivElement, unknown>) => {
+      update({ frame: frameOf(transform, whole, size) });
+    });
+    // It begins where the address, or a button, has led.
+    select(place.current!).property("__zoom", transformOf(frame ?? whole, whole, size));
   });
 
-  // Of now: several events may come before the next rendering.
-  const current = () => state.value.frame ?? view;
-  const setFrame = (next: Frame) => update({ frame: rounded(next) });
   const pan = (dx: number, dy: number) => {
-    const view = current();
-    setFrame({ ...view, x: view.x - dx / view.scale, y: view.y + dy / view.scale });
+    const element = select(place.current!);
+    const { k } = zoomTransform(place.current!);
+    gestures.translateBy(element, dx / k, dy / k);
   };
-  /** Keeps the place at (px, py) of the canvas where it is. */
-  const zoom = (factor: number, px = size.width / 2, py = size.height / 2) => {
-    const view = current();
-    const [dx, dy] = [px - size.width / 2, py - size.height / 2];
-    const all = fit(points, size).scale;
-    const scale = Math.min(Math.max(view.scale * factor, all / 4), 100 * all);
-    const at = { x: view.x + dx / view.scale, y: view.y - dy / view.scale };
-    setFrame({ x: at.x - dx / scale, y: at.y + dy / scale, scale });
-  };
-  const zoomRef = useRef(zoom);
-  zoomRef.current = zoom;
-  useEffect(() => {
-    // Not passive, which listeners of the view library's are: the page must not scroll.
-    const element = canvas.current!;
-    const wheel = (event: WheelEvent) => {
-      event.preventDefault();
-      zoomRef.current(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
-    };
-    element.addEventListener("wheel", wheel, { passive: false });
-    return () => element.removeEventListener("wheel", wheel);
-  }, []);
-
-  const nearest = ({ offsetX, offsetY }: MouseEvent): Point | undefined => {
-    let [found, least]: [Point | undefined, number] = [undefined, 14];
-    for (const point of points) {
-      const [px, py] = place(point, view, size);
-      const distance = Math.hypot(px - offsetX, py - offsetY);
-      if (distance < least) [found, least] = [point, distance];
-    }
-    return found;
-  };
-  /** Two of them hold the places of the map that they are on. */
-  const pinch = (event: PointerEvent) => {
-    const [a, b] = [...pointers.current.values()];
-    pointers.current.set(event.pointerId, { x: event.offsetX, y: event.offsetY });
-    const [c, d] = [...pointers.current.values()];
-    const factor = Math.hypot(c.x - d.x, c.y - d.y) / Math.max(1, Math.hypot(a.x - b.x, a.y - b.y));
-    zoom(factor, (c.x + d.x) / 2, (c.y + d.y) / 2);
-  };
-  const move = (event: PointerEvent) => {
-    if (pointers.current.size === 2) return pinch(event);
-    const from = drag.current;
-    if (!from) return setOver(nearest(event));
-    const [dx, dy] = [event.offsetX - from.x, event.offsetY - from.y];
-    if (!from.moved && Math.hypot(dx, dy) < 4) return;
-    drag.current = { x: event.offsetX, y: event.offsetY, moved: true };
-    pan(dx, dy);
-  };
-  const down = (event: PointerEvent) => {
-    const at = { x: event.offsetX, y: event.offsetY };
-    pointers.current.set(event.pointerId, at);
-    drag.current = { ...at, moved: pointers.current.size > 1 };
-    (event.currentTarget as Element).setPointerCapture(event.pointerId);
-  };
-  const up = (event: PointerEvent) => {
-    const point = !drag.current || drag.current.moved ? undefined : nearest(event);
-    pointers.current.delete(event.pointerId);
-    drag.current = undefined;
-    if (point) showToken(point.id);
-  };
+  const enlarge = (factor: number) => gestures.scaleBy(select(place.current!), factor);
   const key = (event: KeyboardEvent) => {
     const steps: Record<string, () => void> = {
       ArrowLeft: () => pan(40, 0),
       ArrowRight: () => pan(-40, 0),
       ArrowUp: () => pan(0, 40),
       ArrowDown: () => pan(0, -40),
-      "+": () => zoom(1.3),
-      "-": () => zoom(1 / 1.3),
+      "+": () => enlarge(1.3),
+      "-": () => enlarge(1 / 1.3),
     };
     if (!steps[event.key]) return;
     event.preventDefault();
     steps[event.key]();
   };
+  const near = ({ offsetX, offsetY }: MouseEvent): Point | undefined =>
+    size && nearest(points, frame ?? fit(points, size), size, [offsetX, offsetY]);
   return (
     <div class="map">
-      <canvas
-        ref={canvas}
+      <div
+        class="words"
+        ref={place}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: keys move it.
         tabIndex={0}
-        role="img"
+        role="application"
         aria-label="Map of the recipe space: arrows move it, + and − zoom"
         style={{ cursor: over ? "pointer" : "grab" }}
-        onPointerDown={down}
-        onPointerMove={move}
-        onPointerUp={up}
-        onPointerCancel={({ pointerId }) => {
-          pointers.current.delete(pointerId);
-          drag.current = undefined;
+        onClick={(event) => {
+          const point = near(event);
+          if (point) showToken(point.id);
         }}
+        onPointerMove={(event) => setOver(near(event))}
         onPointerLeave={() => setOver(undefined)}
         onKeyDown={key}
       />
       <div class="zoom">
-        <button type="button" aria-label="Closer" onClick={() => zoom(1.5)}>
+        <button type="button" aria-label="Closer" onClick={() => enlarge(1.5)}>
           +
         </button>
-        <button type="button" aria-label="Further" onClick={() => zoom(1 / 1.5)}>
+        <button type="button" aria-label="Further" onClick={() => enlarge(1 / 1.5)}>
           −
         </button>
         <button type="button" onClick={() => update({ frame: undefined })}>
@@ -219,61 +168,96 @@ const matches = ({ text }: Point, search: string): boolean =>
   search !== "" && text.trim().toLowerCase().startsWith(search);
 
 /** All of it, with a margin for words. */
-function fit(points: readonly Point[], { width, height }: { width: number; height: number }): Frame {
+function fit(points: readonly Point[], { width, height }: Size): Frame {
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const scale = Math.min((width - 90) / (right - left), (height - 40) / (high - low));
   return { x: (left + right) / 2, y: (low + high) / 2, scale: Math.max(scale, 1e-6) };
 }
 
-/** To what an eye can tell: it lives in the address. */
-const rounded = ({ x, y, scale }: Frame): Frame => ({
-  x: Number(x.toPrecision(5)),
-  y: Number(y.toPrecision(5)),
-  scale: Number(scale.toPrecision(5)),
-});
+/** Of a place on the whole map, in pixels, to where it is in the frame: as the gestures have it. */
+function transformOf({ x, y, scale }: Frame, whole: Frame, { width, height }: Size): ZoomTransform {
+  const k = scale / whole.scale;
+  const [dx, dy] = [(whole.x - x) * scale, (whole.y - y) * scale];
+  return new ZoomTransform(k, (width / 2) * (1 - k) + dx, (height / 2) * (1 - k) - dy);
+}
 
-const place = (
-  { x, y }: Point,
-  view: Frame,
-  { width, height }: { width: number; height: number },
-): [x: number, y: number] => [width / 2 + (x - view.x) * view.scale, height / 2 - (y - view.y) * view.scale];
+/** The other way round, to what an eye can tell: it lives in the address. */
+function frameOf({ k, x, y }: ZoomTransform, whole: Frame, { width, height }: Size): Frame {
+  const scale = k * whole.scale;
+  const frame = {
+    x: whole.x + ((width / 2) * (1 - k) - x) / scale,
+    y: whole.y - ((height / 2) * (1 - k) - y) / scale,
+    scale,
+  };
+  return { x: rounded(frame.x), y: rounded(frame.y), scale: rounded(frame.scale) };
+}
 
-function draw(
-  canvas: HTMLCanvasElement,
+const rounded = (value: number): number => Number(value.toPrecision(5));
+
+const pixels = ({ x, y }: Point, view: Frame, { width, height }: Size): [x: number, y: number] => [
+  width / 2 + (x - view.x) * view.scale,
+  height / 2 - (y - view.y) * view.scale,
+];
+
+/** The word that is meant by a place of the drawing, if one is near. */
+function nearest(
   points: readonly Point[],
   view: Frame,
-  { search, over, token }: { search: string; over?: Point; token?: number },
-): void {
-  const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];
-  canvas.width = width * ratio;
-  canvas.height = height * ratio;
-  const context = canvas.getContext("2d")!;
-  context.scale(ratio, ratio);
-  const style = getComputedStyle(canvas);
-  context.font = `12px ${style.fontFamily}`;
-  context.textBaseline = "middle";
-  const [ink, accent] = [style.color, style.accentColor];
-  const isMarked = (point: Point) => point === over || point.id === token || matches(point, search);
-  /** Words that are there already: another in their place would not be read. */
-  const taken: { x: number; y: number; width: number }[] = [];
-  const ordered = [...points.filter(isMarked), ...points.filter((point) => !isMarked(point))];
-  for (const point of ordered) {
-    const [x, y] = place(point, view, { width, height });
-    if (x < -60 || y < -20 || x > width + 60 || y > height + 20) continue;
-    const isMark = isMarked(point);
-    const text = point.text.trim();
-    const room = context.measureText(text).width + 10;
-    context.fillStyle = isMark ? accent : ink;
-    context.globalAlpha = isMark ? 1 : search === "" ? 0.75 : 0.3;
-    context.beginPath();
-    context.arc(x, y, isMark ? 4 : 1.8, 0, 2 * Math.PI);
-    context.fill();
-    const isFree = taken.every(
-      (other) => Math.abs(other.y - y) > 13 || x > other.x + other.width || x + room < other.x,
-    );
-    if (!isMark && !isFree) continue;
-    taken.push({ x, y, width: room });
-    context.fillText(text, x + 6, y);
+  size: Size,
+  [x, y]: readonly [number, number],
+): Point | undefined {
+  let [found, least]: [Point | undefined, number] = [undefined, 14];
+  for (const point of points) {
+    const [px, py] = pixels(point, view, size);
+    const distance = Math.hypot(px - x, py - y);
+    if (distance < least) [found, least] = [point, distance];
   }
+  return found;
+}
+
+/** Points, and the words of those that have room for them. */
+function drawing(
+  points: readonly Point[],
+  view: Frame,
+  size: Size,
+  isMarked: (point: Point) => boolean,
+  isDim: boolean,
+): PlotOptions {
+  const at = { x: "x", y: "y" } as const;
+  const word = { ...at, text: ({ text }: Point) => text.trim(), textAnchor: "start", dx: 6 } as const;
+  const marked = points.filter(isMarked);
+  const others = points.filter((point) => !isMarked(point));
+  // While something is sought, the rest is behind it.
+  const className = isDim ? "word dim" : "word";
+  const [dx, dy] = [size.width / 2 / view.scale, size.height / 2 / view.scale];
+  return {
+    margin: 0,
+    style: { fontSize: "12px" },
+    x: { domain: [view.x - dx, view.x + dx], axis: null },
+    y: { domain: [view.y - dy, view.y + dy], axis: null },
+    marks: [
+      dot(others, { ...at, r: 1.8, className }),
+      text(readable(marked, others, view, size), { ...word, className }),
+      dot(marked, { ...at, r: 4, className: "mark" }),
+      text(marked, { ...word, className: "mark" }),
+    ],
+  };
+}
+
+/** Those whose words cover no other's, the first ones first: those that are marked have theirs anyway. */
+function readable(marked: readonly Point[], others: readonly Point[], view: Frame, size: Size): Point[] {
+  const taken: { x: number; y: number; width: number }[] = [];
+  const take = (point: Point, isSure: boolean) => {
+    const [x, y] = pixels(point, view, size);
+    if (x < -60 || y < -20 || x > size.width + 60 || y > size.height + 20) return false;
+    const width = 7 * point.text.trim().length + 12;
+    const isFree = taken.every(
+      (other) => Math.abs(other.y - y) > 13 || x > other.x + other.width || x + width < other.x,
+    );
+    if (isSure || isFree) taken.push({ x, y, width });
+    return isFree;
+  };
+  for (const point of marked) take(point, true);
+  return others.filter((point) => take(point, false));
 }

@@ -194,6 +194,39 @@ playgroundSuite("views of the playground", (setting) => {
   );
 
   test(
+    "the mouse moves and enlarges the map, and opens words",
+    async () => {
+      const { page, problems } = await open(setting.browser, `${setting.server.url}#view="map"&find="king"`);
+      const map = page.getByLabel("Map of the recipe space");
+      const mark = map.locator(".mark circle").first();
+      await mark.waitFor();
+      const centre = async () => {
+        const { x, y, width, height } = (await mark.boundingBox())!;
+        return [x + width / 2, y + height / 2] as const;
+      };
+      const panels = () => page.getByRole("complementary").count();
+      const { mouse } = page;
+      const [x, y] = await centre();
+      await mouse.move(x, y);
+      // The place under the pointer stays.
+      await mouse.wheel(0, -200);
+      await page.waitForFunction(() => location.hash.includes("frame="));
+      expect((await centre()).map(Math.round)).toEqual([x, y].map(Math.round));
+      await mouse.down();
+      await mouse.move(x + 30, y - 20, { steps: 3 });
+      await mouse.up();
+      const [movedX, movedY] = await centre();
+      expect([Math.round(movedX - x), Math.round(movedY - y)]).toEqual([30, -20]);
+      expect(await panels()).toBe(0);
+      await mouse.click(movedX, movedY);
+      await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
     "two fingers enlarge the map, and a word that isn't on it is found in the vocabulary",
     async () => {
       const { page, problems } = await open(
@@ -210,7 +243,7 @@ playgroundSuite("views of the playground", (setting) => {
       await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
       await page.keyboard.press("Escape");
 
-      const { x, y, width, height } = (await page.locator("canvas").boundingBox())!;
+      const { x, y, width, height } = (await page.getByLabel("Map of the recipe space").boundingBox())!;
       const client = await page.context().newCDPSession(page);
       await client.send("Emulation.setTouchEmulationEnabled", { enabled: true, maxTouchPoints: 2 });
       const fingers = (apart: number) =>

@@ -143,7 +143,7 @@ playgroundSuite("the playground", (setting) => {
       expect(await page.getByLabel("Last layer").nth(1).inputValue()).toBe("5");
       await page.setViewportSize({ width: 390, height: 844 });
       await page.getByLabel("Direction").nth(2).fill("great - terrible");
-      await page.locator(".plot .dot").waitFor();
+      await page.locator(".curve .dot circle").waitFor();
       expect(await overflow(page)).toBe(0);
 
       // A line's end is a token, too; a part of a character can't be named.
