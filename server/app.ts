@@ -41,7 +41,8 @@ export function createApp(services: Services) {
   const tools: Tools = {
     ...services,
     gate,
-    lexicon() {
+    lexicon(patch) {
+      if (patch) return gate.run(() => Lexicon.of(model, { patch }));
       lexicon ??= gate.run(() => Lexicon.of(model));
       // What failed is tried again.
       lexicon.catch(() => {

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { Lexicon } from "../runtime/ledger/lexicon.ts";
 import type { Model } from "../runtime/model/model.ts";
 import type { GenerationPool } from "../runtime/model/pool.ts";
+import type { GenePatch } from "../runtime/patches/patch.ts";
 import type { Gate } from "./gate.ts";
 import type { Account } from "./middleware/account.ts";
 import type { Metrics } from "./middleware/metrics.ts";
@@ -46,8 +47,8 @@ export interface Services {
 export interface Tools extends Services {
   /** Where computations that aren't generation wait for their turn. */
   gate: Gate;
-  /** The model's tokens and signals, read when they are first asked for. */
-  lexicon(): Promise<Lexicon>;
+  /** The model's tokens and signals, read when they are first asked for; or what a patch makes of them. */
+  lexicon(patch?: GenePatch): Promise<Lexicon>;
 }
 
 /** What middleware leaves for handlers. */

@@ -6,6 +6,7 @@ import { wrong } from "../interventions/spec.ts";
 import { isFactored } from "../model/config.ts";
 import type { Model } from "../model/model.ts";
 import { largest } from "../model/sampling.ts";
+import type { PatchOptions } from "../patches/overlay.ts";
 import { principalPlane } from "./plane.ts";
 
 /** What a token is compared by: its row of R, or of E = R·B. */
@@ -37,7 +38,7 @@ interface Table {
 }
 
 /**
- * The tables of a model on the host, as it has them without patches. They take 4·V·S bytes, and as many again for V·d once an
+ * The tables of a model on the host, its own or as a patch leaves them. They take 4·V·S bytes, and as many again for V·d once an
  * embedding is asked for.
  *
  * @example
@@ -57,9 +58,9 @@ export class Lexicon {
     this.#basis = basis;
   }
 
-  /** Reads a model's tables. */
-  static async of(model: Model): Promise<Lexicon> {
-    const { recipe, basis } = await model.tables();
+  /** Reads a model's tables. @throws ReflowError as {@link Model.tables} */
+  static async of(model: Model, options?: PatchOptions): Promise<Lexicon> {
+    const { recipe, basis } = await model.tables(options);
     const rows = Math.min(model.tokenizer.vocabSize, model.config.vocab_size);
     return new Lexicon(model, tableOf(recipe.data, rows, recipe.shape[1]), basis);
   }

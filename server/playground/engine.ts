@@ -55,13 +55,13 @@ export interface Engine {
   /** Both runs side by side, of which one must be changed. */
   steer(request: SteerRequest, signal: AbortSignal): AsyncIterable<SteerEvent>;
   band(request: Changes & { prompt: string; target: string }, signal: AbortSignal): Promise<ChanceBand>;
-  token(id: number): Promise<TokenEntry>;
-  signal(id: number): Promise<SignalEntry>;
+  token(id: number, patch?: PatchChoice): Promise<TokenEntry>;
+  signal(id: number, patch?: PatchChoice): Promise<SignalEntry>;
   /** z_s of a signal at each token of a text. */
   fires(request: Changes & { text: string; signal: number }): Promise<number[]>;
   explain(request: Changes & { text: string; position: number }): Promise<Explanation>;
   lens(request: Changes & { text: string }, signal: AbortSignal): Promise<Lens>;
-  map(count: number): Promise<Plane>;
+  map(count: number, patch?: PatchChoice): Promise<Plane>;
   blastRadius(patch: PatchChoice, text: string, signal: AbortSignal): Promise<BlastRadius>;
   /** Names, sorted. */
   patches(): Promise<string[]>;

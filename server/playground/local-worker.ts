@@ -56,10 +56,6 @@ async function fetchReference(model: Model, folder: URL): Promise<Int32Array | u
 function methods(model: Model, folder: URL): LocalMethods {
   const { config, tokenizer } = model;
   let lexicon: Promise<Lexicon> | undefined;
-  const book = () => {
-    lexicon ??= Lexicon.of(model);
-    return lexicon;
-  };
   /** The last patch: it is asked for again with every token of the page's. */
   let last: { expression: string; patch: Promise<GenePatch> } | undefined;
   const patchOf = async (choice: PatchChoice | undefined): Promise<GenePatch | undefined> => {
@@ -68,6 +64,11 @@ function methods(model: Model, folder: URL): LocalMethods {
     const { expression } = choice as { expression: string };
     if (last?.expression !== expression) last = { expression, patch: model.createPatch(expression) };
     return last.patch;
+  };
+  const book = async (patch?: PatchChoice) => {
+    if (patch) return Lexicon.of(model, { patch: await patchOf(patch) });
+    lexicon ??= Lexicon.of(model);
+    return lexicon;
   };
   let heldOut: Promise<Int32Array | undefined> | undefined;
   const referenceOf = () => {
@@ -108,11 +109,12 @@ function methods(model: Model, folder: URL): LocalMethods {
     async band({ prompt, target, ...request }, signal) {
       return model.chanceBand(model.tokenize(prompt), { ...(await changesOf(request)), target, signal });
     },
-    async token(id) {
-      const neighbours = await (await book()).neighbours(id, { count: LISTED.neighbours });
-      return { ...(await book()).token(id, { count: LISTED.signals }), neighbours };
+    async token(id, patch) {
+      const lexicon = await book(patch);
+      const neighbours = await lexicon.neighbours(id, { count: LISTED.neighbours });
+      return { ...lexicon.token(id, { count: LISTED.signals }), neighbours };
     },
-    signal: async (id) => (await book()).signal(id, { count: LISTED.codebook }),
+    signal: async (id, patch) => (await book(patch)).signal(id, { count: LISTED.codebook }),
     async fires({ text, signal, ...request }) {
       const options = { ...(await changesOf(request)), namesFilter: "hook_signals" };
       const cache = await model.runWithCache(model.tokenize(text), options);
@@ -126,7 +128,7 @@ function methods(model: Model, folder: URL): LocalMethods {
     async lens({ text, ...request }, signal) {
       return model.lens(model.tokenize(text), { ...(await changesOf(request)), top: LISTED.lens, signal });
     },
-    map: async (count) => (await book()).map({ count }),
+    map: async (count, patch) => (await book(patch)).map({ count }),
     async blastRadius(patch, text, signal) {
       const ids = model.tokenize(text);
       return blastRadius(model, (await patchOf(patch))!, {

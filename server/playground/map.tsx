@@ -7,7 +7,7 @@ import type { Plane } from "./engine.ts";
 import { type Size, useFigure } from "./figure.tsx";
 import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
-import { type Frame, showToken, state, update } from "./state.ts";
+import { changes, type Frame, showToken, state, update } from "./state.ts";
 import { percent } from "./steer.tsx";
 import { TokenName } from "./tokens.tsx";
 
@@ -18,7 +18,8 @@ type Point = Plane["points"][number];
 
 /** Frequent tokens that begin a word, on the plane in which their recipes differ most. */
 export function MapView({ engine }: ViewProps) {
-  const { value, error } = useResource("map", () => engine.map(COUNT));
+  const { patch } = changes.value;
+  const { value, error } = useResource(JSON.stringify(["map", patch]), () => engine.map(COUNT, patch));
   const { find } = state.value;
   return (
     <>
@@ -36,6 +37,7 @@ export function MapView({ engine }: ViewProps) {
           <span class="quiet">
             {value.points.length} frequent words and beginnings of words; this plane holds{" "}
             {percent(value.shares[0] + value.shares[1])} of the variance of their recipes
+            {patch && ", as they are patched"}
           </span>
         )}
       </div>

@@ -34,7 +34,8 @@ export function Panel({ engine, info }: ViewProps) {
 const unitOf = ({ info }: Pick<ViewProps, "info">) => (info.signals > 0 ? "signal" : "dimension");
 
 function TokenPanel({ engine, info, id }: ViewProps & { id: number }) {
-  const { value, error } = useResource(String(id), () => engine.token(id));
+  const { patch } = changes.value;
+  const { value, error } = useResource(JSON.stringify([id, patch]), () => engine.token(id, patch));
   if (error) return <Notice error={error} />;
   if (!value) return <p class="quiet">Looking it up …</p>;
   const unit = unitOf({ info });
@@ -44,7 +45,11 @@ function TokenPanel({ engine, info, id }: ViewProps & { id: number }) {
   return (
     <>
       <h2>
-        <code>{text.replace(/\n/g, "↵") || "␣"}</code> <small class="quiet">token {value.id}</small>
+        <code>{text.replace(/\n/g, "↵") || "␣"}</code>{" "}
+        <small class="quiet">
+          token {value.id}
+          {patch && ", patched"}
+        </small>
       </h2>
       {isPart ? (
         <p class="quiet">A part of a character: it has no text of its own, and can’t be named.</p>
@@ -140,7 +145,8 @@ function Effect({ engine, item }: Pick<ViewProps, "engine"> & { item: Item }) {
 
 function SignalPanel({ engine, info, id }: ViewProps & { id: number }) {
   const { prompt } = state.value;
-  const { value, error } = useResource(String(id), () => engine.signal(id));
+  const { patch } = changes.value;
+  const { value, error } = useResource(JSON.stringify([id, patch]), () => engine.signal(id, patch));
   if (error) return <Notice error={error} />;
   if (!value) return <p class="quiet">Looking it up …</p>;
   const unit = unitOf({ info });
@@ -153,6 +159,7 @@ function SignalPanel({ engine, info, id }: ViewProps & { id: number }) {
     <>
       <h2>
         {unit} {value.signal}
+        {patch && <small class="quiet">, patched</small>}
       </h2>
       {info.signals > 0 && (
         <div class="row">

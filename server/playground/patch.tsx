@@ -3,14 +3,14 @@ import type { ViewProps } from "./app.tsx";
 import type { BlastRadius, Failure, PatchChoice } from "./engine.ts";
 import { Notice } from "./notice.tsx";
 import { useResource } from "./resource.ts";
-import { state, update } from "./state.ts";
+import { isNothing, state, update } from "./state.ts";
 import { TokenName } from "./tokens.tsx";
 
 /** Edits what tokens are made of, and shows what else that changes. */
 export function Patch({ engine, info }: ViewProps) {
   const { patch, patched, prompt } = state.value;
   const [saves, setSaves] = useState(0);
-  const isEmpty = "expression" in patch && patch.expression.trim() === "";
+  const isEmpty = isNothing(patch);
   const radius = useResource(
     isEmpty ? undefined : JSON.stringify([patch, prompt, saves]),
     (signal) => engine.blastRadius(patch, prompt, signal),
@@ -33,7 +33,7 @@ export function Patch({ engine, info }: ViewProps) {
       <div class="row settings">
         <label class="check">
           <input type="checkbox" checked={patched} onChange={() => update({ patched: !patched })} /> apply it
-          to Steer, Explain and Lens
+          in the other views
         </label>
         <Kept engine={engine} patch={patch} names={names.value ?? []} onChange={() => setSaves(saves + 1)} />
       </div>

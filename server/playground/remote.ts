@@ -6,6 +6,7 @@ import {
   LISTED,
   type PatchChoice,
   type SteerEvent,
+  type TokenEntry,
   type TokenText,
 } from "./engine.ts";
 
@@ -43,14 +44,12 @@ export const remote: Engine = {
   },
   band: ({ patch, ...request }, signal) =>
     post("v1/steer/band", { ...request, patch: patchField(patch) }, signal),
-  async token(id) {
-    const query = `by=id&top=${LISTED.signals}&k=${LISTED.neighbours}`;
-    const { tokens } = await get<{ tokens: Awaited<ReturnType<Engine["token"]>>[] }>(
-      `v1/tokens/${id}?${query}`,
-    );
+  async token(id, patch) {
+    const query = queryOf({ by: "id", top: LISTED.signals, k: LISTED.neighbours }, patch);
+    const { tokens } = await get<{ tokens: TokenEntry[] }>(`v1/tokens/${id}?${query}`);
     return tokens[0];
   },
-  signal: (id) => get(`v1/signals/${id}?k=${LISTED.codebook}`),
+  signal: (id, patch) => get(`v1/signals/${id}?${queryOf({ k: LISTED.codebook }, patch)}`),
   async fires({ text, signal, ...changes }) {
     type Hook = { shape: number[]; data: number[] };
     const names = ["hook_signals"];
@@ -67,7 +66,7 @@ export const remote: Engine = {
     post("v1/explain", { input: text, position, top: LISTED.signals, ...changesOf(changes) }),
   lens: ({ text, interventions, patch }, signal) =>
     post("v1/lens", { input: text, top: LISTED.lens, ...changesOf({ interventions, patch }) }, signal),
-  map: (count) => get(`v1/map?n=${count}`),
+  map: (count, patch) => get(`v1/map?${queryOf({ n: count }, patch)}`),
   blastRadius: (patch, text, signal) => post("v1/blast-radius", { patch: patchField(patch), text }, signal),
   async patches() {
     const { data } = await get<{ data: { name: string }[] }>("v1/patches");
@@ -87,6 +86,12 @@ interface ModelCard {
 }
 
 const patchField = (patch?: PatchChoice) => (patch && "name" in patch ? patch.name : patch);
+
+const queryOf = (query: Record<string, string | number>, patch?: PatchChoice): URLSearchParams => {
+  const parameters = new URLSearchParams(Object.entries(query).map(([key, value]) => [key, String(value)]));
+  if (patch) parameters.set("patch", "name" in patch ? patch.name : patch.expression);
+  return parameters;
+};
 
 const changesOf = ({ interventions, patch }: Changes) => ({
   interventions: interventions.length > 0 ? interventions : undefined,

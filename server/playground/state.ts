@@ -198,12 +198,16 @@ export const isApplied = ({ on, kind, text, op, other }: Item): boolean => {
   return on && says(text) && (op !== "swap" || says(other));
 };
 
+/** A patch without a statement. */
+export const isNothing = (patch: PatchChoice): boolean =>
+  "expression" in patch && patch.expression.trim() === "";
+
 /** What is done to the model, in its terms. */
 export const changes = computed(() => {
   const { rack, patch, patched } = state.value;
   return {
     interventions: rack.filter(isApplied).map(interventionOf),
-    patch: patched ? patch : undefined,
+    patch: patched && !isNothing(patch) ? patch : undefined,
   };
 });
 

@@ -37,7 +37,8 @@ const EMPTY: Runs = {
 };
 
 export function Steer({ engine, info }: ViewProps) {
-  const { prompt, seed, temperature, length, patched, patch } = state.value;
+  const { prompt, seed, temperature, length } = state.value;
+  const { patch } = changes.value;
   const runs = useRuns(engine, info);
   return (
     <>
@@ -78,7 +79,7 @@ export function Steer({ engine, info }: ViewProps) {
         <button type="button" onClick={() => update({ seed: seed + 1 })}>
           Another try
         </button>
-        {patched && (
+        {patch && (
           <button type="button" class="badge" onClick={() => update({ patched: false })}>
             patched: {"name" in patch ? patch.name : "by expression"} ✕
           </button>

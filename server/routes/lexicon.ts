@@ -1,6 +1,7 @@
 /** Tokens and signals: recipes, codebooks, neighbours, arithmetic and the map. */
 import { Hono } from "hono";
 import { ReflowError } from "../../runtime/errors.ts";
+import type { Lexicon } from "../../runtime/ledger/lexicon.ts";
 import {
   algebra,
   algebraRequest,
@@ -14,6 +15,7 @@ import {
   tokensQuery,
 } from "../schemas/lexicon.ts";
 import type { AppEnv, Tools } from "../services.ts";
+import { patchOf } from "./requests.ts";
 import { departureOf } from "./streams.ts";
 import { body, describe, query } from "./validate.ts";
 
@@ -24,22 +26,23 @@ const MOST_TOKENS = 16;
 /** Characters of it: more are more tokens, whatever they are, of any tokenizer that is worth its name. */
 const MOST_CHARACTERS = 1000;
 
-export function lexiconRoutes({ model, gate, lexicon }: Tools) {
+export function lexiconRoutes(tools: Tools) {
+  const { model, gate } = tools;
   return new Hono<AppEnv>()
     .get(
       "/v1/tokens/:text{.+}",
       describe("A text's tokens: their recipes and neighbours", {
         tag,
         description:
-          'A word has its leading space: "/v1/tokens/%20king". With `by=id` the path holds a token\'s id.',
+          'A word has its leading space: "/v1/tokens/%20king". With `by=id` the path holds a token\'s id. With `patch`, here and below, all is as a gene patch leaves it: one that is kept, by its name, or statements.',
         answer: tokens,
       }),
       query(tokensQuery),
       async (c) => {
-        const { by, k, top } = c.req.valid("query");
+        const { by, k, top, patch } = c.req.valid("query");
         const text = c.req.param("text");
         const ids = by === "id" ? [idOf(text, "token")] : idsOf(text);
-        const book = await lexicon();
+        const book = await bookOf(patch);
         const found = ids.map((id) => book.token(id, { count: top }));
         const near = await gate.run(() => Promise.all(ids.map((id) => book.neighbours(id, { count: k }))));
         return c.json({
@@ -54,7 +57,8 @@ export function lexiconRoutes({ model, gate, lexicon }: Tools) {
       query(signalQuery),
       async (c) => {
         const id = idOf(c.req.param("id"), "signal");
-        return c.json((await lexicon()).signal(id, { count: c.req.valid("query").k }));
+        const { k, patch } = c.req.valid("query");
+        return c.json((await bookOf(patch)).signal(id, { count: k }));
       },
     )
     .get(
@@ -62,8 +66,8 @@ export function lexiconRoutes({ model, gate, lexicon }: Tools) {
       describe("The tokens nearest to one, by cosine", { tag, answer: neighbours }),
       query(neighboursQuery),
       async (c) => {
-        const { token, space, k } = c.req.valid("query");
-        const book = await lexicon();
+        const { token, space, k, patch } = c.req.valid("query");
+        const book = await bookOf(patch);
         const id = book.find(token);
         const near = await gate.run(() => book.neighbours(id, { space, count: k }));
         return c.json({ token: { id, text: token }, space, neighbours: near });
@@ -78,8 +82,8 @@ export function lexiconRoutes({ model, gate, lexicon }: Tools) {
       }),
       body(algebraRequest),
       async (c) => {
-        const { expression, space, k } = c.req.valid("json");
-        const book = await lexicon();
+        const { expression, space, k, patch } = c.req.valid("json");
+        const book = await bookOf(patch);
         return c.json(await gate.run(() => book.algebra(expression, { space, count: k })));
       },
     )
@@ -92,10 +96,15 @@ export function lexiconRoutes({ model, gate, lexicon }: Tools) {
       query(mapQuery),
       async (c) => {
         const { signal } = departureOf(c);
-        const book = await lexicon();
-        return c.json(await gate.run(() => book.map({ count: c.req.valid("query").n, signal }), signal));
+        const { n, patch } = c.req.valid("query");
+        const book = await bookOf(patch);
+        return c.json(await gate.run(() => book.map({ count: n, signal }), signal));
       },
     );
+
+  async function bookOf(patch: Parameters<typeof patchOf>[1] | undefined): Promise<Lexicon> {
+    return tools.lexicon(patch === undefined ? undefined : await patchOf(tools, patch));
+  }
 
   function idsOf(text: string): number[] {
     const ids = text.length > MOST_CHARACTERS ? undefined : Array.from(model.tokenize(text));

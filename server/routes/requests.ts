@@ -77,7 +77,6 @@ interface Changes {
   reference?: string;
 }
 
-/** @throws Refusal 404 for the name of a patch that isn't here; ReflowError for one that can't be read */
 export async function changesOf(tools: Tools, changes: Changes): Promise<RunOptions> {
   const { interventions, patch, reference } = changes;
   return {
@@ -87,13 +86,15 @@ export async function changesOf(tools: Tools, changes: Changes): Promise<RunOpti
   };
 }
 
+/** @throws Refusal 404 for the name of a patch that isn't here; ReflowError for one that can't be read */
 export async function patchOf(
   { model, patches, gate }: Tools,
   patch: NonNullable<Changes["patch"]>,
 ): Promise<GenePatch> {
-  if (typeof patch !== "string") {
-    return "expression" in patch ? gate.run(() => model.createPatch(patch.expression)) : patch;
-  }
+  const create = (expression: string) => gate.run(() => model.createPatch(expression));
+  if (typeof patch !== "string") return "expression" in patch ? create(patch.expression) : patch;
+  // Names have no `=`, and statements have one.
+  if (patch.includes("=")) return create(patch);
   const found = await patches.get(patch);
   if (found) return found;
   throw new Refusal(

@@ -74,10 +74,10 @@ export const interventions = v.pipe(
 );
 const genePatch = v.pipe(patchSchema, v.metadata({ ref: "GenePatch" }));
 
-/** A named patch, one in full, or statements such as `"terrible" += 0.6 * ("great" - "terrible")`. */
+/** A named patch, one in full, or statements such as `"terrible" += 0.6 * ("great" - "terrible")`, with or without `{expression}`. */
 export const patch = v.union(
   [someText, v.strictObject({ expression: someText }), genePatch],
-  "a patch's name, {expression}, or a gene patch {model, edits}",
+  "a patch's name, statements, {expression}, or a gene patch {model, edits}",
 );
 export const inlinePatch = genePatch;
 

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { LEXICON_SPACES } from "../../runtime/ledger/lexicon.ts";
-import { count, countOf, MOST, someText, tokenText } from "./fields.ts";
+import { patch as anyPatch, count, countOf, MOST, maybe, someText, tokenText } from "./fields.ts";
 
 const SPACES = LEXICON_SPACES.join(" or ");
 const space = v.optional(v.picklist(LEXICON_SPACES, SPACES), "recipe");
@@ -8,12 +8,16 @@ const k = countOf(1, MOST.listed, 10);
 const neighbour = v.object({ ...tokenText, cosine: v.number() });
 const weight = { weight: v.number() };
 
+/** Of those that bodies may have, what fits an address: a name, or statements. */
+const patch = v.optional(someText);
+
 export const tokensQuery = v.strictObject({
   /** Whether the path holds text, or a token's id. */
   by: v.optional(v.picklist(["text", "id"], "text or id"), "text"),
   k,
   /** Signals that are listed. */
   top: countOf(1, MOST.listed, 10),
+  patch,
 });
 export const tokens = v.pipe(
   v.object({
@@ -30,7 +34,7 @@ export const tokens = v.pipe(
   v.metadata({ ref: "Tokens" }),
 );
 
-export const signalQuery = v.strictObject({ k: countOf(1, MOST.listed, 20) });
+export const signalQuery = v.strictObject({ k: countOf(1, MOST.listed, 20), patch });
 const codebook = v.array(v.object({ ...tokenText, ...weight }));
 export const signal = v.pipe(
   v.object({
@@ -44,7 +48,7 @@ export const signal = v.pipe(
   v.metadata({ ref: "Signal" }),
 );
 
-export const neighboursQuery = v.strictObject({ token: someText, space, k });
+export const neighboursQuery = v.strictObject({ token: someText, space, k, patch });
 export const neighbours = v.object({
   token: v.object(tokenText),
   space: v.string(),
@@ -56,6 +60,7 @@ export const algebraRequest = v.pipe(
     expression: someText,
     space: v.nullish(v.picklist(LEXICON_SPACES, SPACES), "recipe"),
     k: v.nullish(count(1, MOST.listed), 10),
+    patch: maybe(anyPatch),
   }),
   v.metadata({ ref: "AlgebraRequest" }),
 );
@@ -67,7 +72,7 @@ export const algebra = v.pipe(
   v.metadata({ ref: "Algebra" }),
 );
 
-export const mapQuery = v.strictObject({ n: countOf(3, 2000, 500) });
+export const mapQuery = v.strictObject({ n: countOf(3, 2000, 500), patch });
 export const map = v.pipe(
   v.object({
     points: v.array(v.object({ ...tokenText, x: v.number(), y: v.number() })),

@@ -107,6 +107,22 @@ export const readingTests: ApiTests = {
       assert.deepEqual(await text({ patch }), patched);
       assert.deepEqual(await text({ patch: { expression } }), patched);
       assert.notDeepEqual(await text({}), patched);
+      // What tokens and signals are with it: by its name, or by what it says.
+      const own = await api.ask(tokens, "/v1/tokens/%20of");
+      const edited = await api.ask(tokens, "/v1/tokens/%20of?patch=suite.royal");
+      assert.notDeepEqual(edited, own);
+      assert.deepEqual(
+        await api.ask(tokens, `/v1/tokens/%20of?patch=${encodeURIComponent(expression)}`),
+        edited,
+      );
+      const [{ signal: most }] = edited.tokens[0].recipe;
+      const book = await api.ask(signal, `/v1/signals/${most}?k=100&patch=suite.royal`);
+      assert.notDeepEqual(book, await api.ask(signal, `/v1/signals/${most}?k=100`));
+      const near = await api.ask(neighbours, "/v1/neighbours?token=%20of&patch=suite.royal");
+      assert.deepEqual(near.neighbours, edited.tokens[0].neighbours);
+      const sum = await api.ask(algebra, "/v1/algebra", { expression: "of", patch });
+      assert.deepEqual(sum.nearest, near.neighbours);
+      assert.notDeepEqual(await api.ask(map, "/v1/map?patch=suite.royal"), await api.ask(map, "/v1/map"));
       const kept = await api.ask(blastRadius, "/v1/patches/suite.royal/blast-radius", { text: prompt });
       assert.equal(kept.edited.most[0].text, " of");
       assert.ok(kept.divergence!.mean > 0);
@@ -116,6 +132,7 @@ export const readingTests: ApiTests = {
       assert.deepEqual(v.parse(deleted, gone.body), { name: "suite.royal", deleted: true });
     }
     await api.refused(404, /there is no patch "suite.royal"/, "/v1/patches/suite.royal");
+    await api.refused(404, /there is no patch/, "/v1/tokens/%20of?patch=suite.royal");
     await api.refused(404, /there is no patch/, "/v1/completions", { prompt, patch: "suite.royal" });
   },
 

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { Lexicon } from "../../runtime/ledger/lexicon.ts";
 import type { Intervention } from "../../runtime/mod.ts";
 import {
   HELD_OUT_TEXT,
@@ -175,7 +176,7 @@ playgroundSuite("views of the playground", (setting) => {
       await page.getByLabel("Keep it as").fill("kinder");
       await page.getByRole("button", { name: "Keep", exact: true }).click();
       await page.getByLabel("Load").selectOption("kinder");
-      await page.getByLabel("apply it to Steer, Explain and Lens").check();
+      await page.getByLabel("apply it in the other views").check();
       await page.getByRole("tab", { name: "Steer" }).click();
       await page.getByRole("button", { name: "Remove" }).click();
       await page.getByText("patched: kinder").waitFor();
@@ -187,6 +188,20 @@ playgroundSuite("views of the playground", (setting) => {
         (text) => document.querySelector("[data-run=steered][aria-busy=false]")?.textContent === text,
         text,
       );
+      // What it is made of now.
+      await page.getByLabel("The prompt’s tokens").getByRole("button", { name: "terrible" }).click();
+      const panel = page.getByRole("complementary");
+      await panel.getByText(", patched").waitFor();
+      const lexicon = await Lexicon.of(setting.model, { patch });
+      const [near] = await lexicon.neighbours(lexicon.find(" terrible"));
+      const neighbours = panel.getByRole("list", { name: "Neighbours" });
+      expect(await neighbours.locator(".value").first().textContent()).toBe(`+${near.cosine.toFixed(2)}`);
+      expect(await neighbours.getByRole("button").first().textContent()).toContain(near.text.trim());
+      const [own] = await (await Lexicon.of(setting.model)).neighbours(lexicon.find(" terrible"));
+      expect(own.cosine).not.toBeCloseTo(near.cosine, 2);
+      await page.keyboard.press("Escape");
+      await page.getByRole("tab", { name: "Map" }).click();
+      await page.getByText("as they are patched").waitFor();
       expect(problems).toEqual([]);
       await page.close();
     },

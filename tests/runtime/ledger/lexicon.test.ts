@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test";
 import { Lexicon } from "../../../runtime/ledger/lexicon.ts";
 import { principalPlane } from "../../../runtime/ledger/plane.ts";
+import { Model } from "../../../runtime/model/model.ts";
 import { neighbours } from "../../../runtime/model/neighbours.ts";
 import { principal } from "../../../runtime/probes/eigen.ts";
+import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { combine, dot, norm, SEA, setUp, THE, WAS } from "../interventions/support.ts";
 
 test("a token is its row of R, the largest signals first", async () => {
@@ -45,6 +47,22 @@ test("neighbours, over recipes and over what they write", async () => {
   const [nearest] = await lexicon.neighbours(SEA, { space: "embedding", count: 1 });
   const other = embed(nearest.id);
   expect(nearest.cosine).toBeCloseTo(dot(e, other) / (norm(e) * norm(other)), 4);
+});
+
+test("a patch's rows take the place of the model's own", async () => {
+  const { inner, row } = await setUp();
+  const model = new Model({ ...inner, checkpoint: "0".repeat(64) }, tinyTokenizer);
+  const patch = await model.createPatch('" sea" += 0.5 * " was"');
+  const [own, patched] = [await Lexicon.of(model), await Lexicon.of(model, { patch })];
+  const sum = combine([1, row("recipe", SEA)], [0.5, row("recipe", WAS)]);
+  const all = { count: sum.length };
+  for (const { signal, weight } of patched.token(SEA, all).recipe) expect(weight).toBeCloseTo(sum[signal], 5);
+  expect(patched.token(THE)).toEqual(own.token(THE));
+  const cosineOf = async (lexicon: Lexicon) =>
+    (await lexicon.neighbours(WAS, { count: 289 })).find(({ id }) => id === SEA)!.cosine;
+  const was = row("recipe", WAS);
+  expect(await cosineOf(patched)).toBeCloseTo(dot(sum, was) / (norm(sum) * norm(was)), 5);
+  expect(await cosineOf(own)).not.toBeCloseTo(await cosineOf(patched), 2);
 });
 
 test("arithmetic leaves the sum's own tokens out", async () => {
