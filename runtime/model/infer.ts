@@ -55,7 +55,8 @@ export function inferenceBytes(
 }
 
 /**
- * Runs one step and leaves its keys and values in the cache. Without hooks and an overlay nothing is waited for.
+ * Runs one step and leaves its keys and values in the cache. Without hooks and an overlay nothing is waited for, unless it has more
+ * rows than {@link PREFILL_ROWS}: then others have turns between blocks.
  *
  * @returns logits (N,V) for the step's last N rows, valid until the next step; undefined for N = 0
  */
@@ -91,7 +92,9 @@ export async function forward(
     backend.add(f.x, f.x, f.n);
   }
 
+  const isLong = step.ids.length > PREFILL_ROWS;
   for (let l = 0; l < config.n_layers; l++) {
+    if (isLong) await takeTurn();
     const w = weights.blocks[l];
     const [kCache, vCache] = [f.kCache[l], f.vCache[l]];
     if (hook) await hook(`blocks.${l}.hook_resid_pre`, f.x, d);
@@ -144,6 +147,7 @@ export async function forward(
   // logits (N,V) = (norm(x)·Bᵀ)·Rᵀ, or norm(x)·Eᵀ
   const N = step.logits;
   if (N === 0) return undefined;
+  if (isLong) await takeTurn();
   const lastRows = rows && { ...rows, length: N / B, positions: rows.positions.subarray(B * T - N) };
   const readoutHook = pointOf(hooks, lastRows);
   norm(backend, f.finalN, f.finalStats, f.last, weights.finalNorm);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Backend } from "../../../runtime/backend/backend.ts";
 import { isFactored, type ModelConfig, VARIANTS } from "../../../runtime/model/config.ts";
 import { type Activation, hookNames } from "../../../runtime/model/hooks.ts";
+import { PREFILL_ROWS } from "../../../runtime/model/infer.ts";
 import { type HostTensor, Model } from "../../../runtime/model/model.ts";
 import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
@@ -309,4 +310,20 @@ describe("which hooks run", () => {
     );
     expect(backend.memory().allocated).toBe(before);
   });
+});
+
+test("others have turns while many rows run", async () => {
+  const config = tinyConfig("reflow");
+  const { model, ids } = await setUp(new ReferenceBackend(), config, 1 + PREFILL_ROWS / 8, 8);
+  const fires = async (sequences: readonly Int32Array[]) => {
+    // The next turn is due.
+    await Bun.sleep(15);
+    let fired = false;
+    setImmediate(() => {
+      fired = true;
+    });
+    await model.runWithHooks(sequences, {});
+    return fired;
+  };
+  expect([await fires(ids), await fires(ids.slice(1))]).toEqual([true, false]);
 });
