@@ -141,7 +141,7 @@ function Curve({ points, min, max, amount }: CurveProps) {
   const ends = [Math.floor(Math.min(-1, ...values)), Math.ceil(Math.max(1, ...values))];
   const describe = ({ amount, change, low, high }: Point) =>
     `${signed(amount)}: ${signed(change)} nats\nchance: ${signed(low)} to ${signed(high)}`;
-  useFigure(place, () => ({
+  const drawing = () => ({
     margin: 6,
     marginLeft: 0,
     marginRight: 0,
@@ -168,7 +168,8 @@ function Curve({ points, min, max, amount }: CurveProps) {
       }),
       tip(points, pointerX({ x: "amount", y: "change", title: describe })),
     ],
-  }));
+  });
+  useFigure(place, drawing, [JSON.stringify(points), min, max, amount]);
   return <div class="curve" ref={place} aria-hidden="true" />;
 }
 

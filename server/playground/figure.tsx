@@ -8,25 +8,27 @@ export interface Size {
   height: number;
 }
 
-/** Keeps a drawing of the plot library in an element, of its size; it is drawn once that is known. Returns the size. */
+/**
+ * Keeps a drawing of the plot library in an element, of its size, once that is known.
+ *
+ * @param inputs what it is made of: it is drawn again when one of them is another
+ * @returns the size
+ */
 export function useFigure(
   place: RefObject<HTMLElement | null>,
   options: (size: Size) => PlotOptions,
+  inputs: readonly unknown[],
 ): Size | undefined {
   const [size, setSize] = useState<Size>();
   useEffect(() => {
-    const observer = new ResizeObserver(
-      ([
-        {
-          contentRect: { width, height },
-        },
-      ]) => setSize({ width, height }),
-    );
+    const observer = new ResizeObserver(([{ contentRect }]) => setSize(contentRect));
     observer.observe(place.current!);
     return () => observer.disconnect();
   }, []);
   useEffect(() => {
-    if (size) place.current!.replaceChildren(plot({ ...options(size), ...size }));
-  });
+    if (!size) return;
+    const { width, height } = size;
+    place.current!.replaceChildren(plot({ ...options(size), width, height }));
+  }, [size, ...inputs]);
   return size;
 }

@@ -52,16 +52,14 @@ export function MapView({ engine }: ViewProps) {
 /** Words at their places. Drag, wheel and fingers move and enlarge it; so do keys. */
 function Chart({ points, search }: { points: readonly Point[]; search: string }) {
   const place = useRef<HTMLDivElement>(null);
-  const gestures = useRef(
-    zoom<HTMLDivElement, unknown>()
-      .touchable(true)
-      .scaleExtent([1 / 4, 100]),
-  ).current;
+  const gestures = useRef(newZoom()).current;
   const { token, frame } = state.value;
   const [over, setOver] = useState<Point>();
   const isMarked = (point: Point) => point === over || point.id === token || matches(point, search);
-  const size = useFigure(place, (size) =>
-    drawing(points, frame ?? fit(points, size), size, isMarked, search !== ""),
+  const size = useFigure(
+    place,
+    (size) => drawing(points, frame ?? fit(points, size), size, isMarked, search !== ""),
+    [points, frame, search, token, over],
   );
 
   useEffect(() => {
@@ -168,6 +166,13 @@ function Found({
 
 const matches = ({ text }: Point, search: string): boolean =>
   search !== "" && text.trim().toLowerCase().startsWith(search);
+
+/** Hands tremble: what moves less than some pixels is a click. Touch screens may be plugged in later. */
+const newZoom = () =>
+  zoom<HTMLDivElement, unknown>()
+    .clickDistance(4)
+    .touchable(true)
+    .scaleExtent([1 / 4, 100]);
 
 /** All of it, with a margin for words. */
 function fit(points: readonly Point[], { width, height }: Size): Frame {

@@ -233,7 +233,10 @@ playgroundSuite("views of the playground", (setting) => {
       const [movedX, movedY] = await centre();
       expect([Math.round(movedX - x), Math.round(movedY - y)]).toEqual([30, -20]);
       expect(await panels()).toBe(0);
-      await mouse.click(movedX, movedY);
+      await mouse.move(movedX, movedY);
+      await mouse.down();
+      await mouse.move(movedX + 2, movedY);
+      await mouse.up();
       await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
       expect(problems).toEqual([]);
       await page.close();
