@@ -121,9 +121,12 @@ function Kept({
 function Radius({ radius, pending }: { radius: BlastRadius; pending: boolean }) {
   const { edits, edited, neighbours, divergence, analogies, bytes } = radius;
   const figures = [
-    ["edits of R", edits],
-    ["tokens edited", edited.count],
-    [`other tokens with other nearest ${neighbours.top}`, `${neighbours.moved} of ${neighbours.of}`],
+    ["edits of R", whole(edits)],
+    ["tokens edited", whole(edited.count)],
+    [
+      `other tokens with other nearest ${neighbours.top}`,
+      `${whole(neighbours.moved)} of ${whole(neighbours.of)}`,
+    ],
     ...(divergence ? [["nats of KL on the prompt, on average", divergence.mean.toPrecision(2)]] : []),
     ...(analogies
       ? [
@@ -133,7 +136,7 @@ function Radius({ radius, pending }: { radius: BlastRadius; pending: boolean }) 
           ],
         ]
       : []),
-    ["bytes as a file", bytes],
+    ["bytes as a file", whole(bytes)],
   ] as const;
   return (
     <section aria-label="Blast radius" aria-busy={pending} class="radius">
@@ -193,6 +196,8 @@ function Radius({ radius, pending }: { radius: BlastRadius; pending: boolean }) 
     </section>
   );
 }
+
+const whole = (value: number): string => value.toLocaleString("en");
 
 function Names({ tokens }: { tokens: readonly { id: number; text: string }[] }) {
   return (
