@@ -41,8 +41,9 @@ export function createApp(services: Services) {
   const tools: Tools = {
     ...services,
     gate,
-    lexicon(patch) {
-      if (patch) return gate.run(() => Lexicon.of(model, { patch }));
+    lexicon(patched) {
+      if (patched) return gate.run(() => Lexicon.of(model, patched), patched.signal);
+      // Everybody's: it is read whether or not who asked first is still there.
       lexicon ??= gate.run(() => Lexicon.of(model));
       // What failed is tried again.
       lexicon.catch(() => {

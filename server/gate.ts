@@ -36,15 +36,16 @@ export class Gate {
     }
   }
 
+  /** @throws ReflowError `busy` where too many wait */
+  refuseIfFull(): void {
+    if (this.#waiting.length < this.#queue) return;
+    const message = `${this.#waiting.length} requests are waiting already`;
+    throw new ReflowError("busy", message, "try again in a moment");
+  }
+
   async #enter(places: number, signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
-    if (this.#waiting.length >= this.#queue) {
-      throw new ReflowError(
-        "busy",
-        `${this.#waiting.length} requests are waiting already`,
-        "try again in a moment",
-      );
-    }
+    this.refuseIfFull();
     const { promise, resolve: enter, reject } = Promise.withResolvers<void>();
     const leave = () => {
       const at = this.#waiting.findIndex((each) => each.enter === enter);

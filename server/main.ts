@@ -9,8 +9,7 @@ import { assets } from "./assets.ts";
 import { refuseCrowds } from "./crowd.ts";
 import { logLine } from "./middleware/log.ts";
 import { Metrics } from "./middleware/metrics.ts";
-import { command, keysOf, nameOf, type Options, patchesFile, SHIPPED, textOf } from "./options.ts";
-import { sqliteTexts } from "./patches/sqlite.ts";
+import { command, keptIn, keysOf, nameOf, type Options, SHIPPED, textOf } from "./options.ts";
 import { patchStore } from "./patches/store.ts";
 
 /** What ends in a while has so long to do it; slow readers are cut off then. */
@@ -47,7 +46,7 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
     model,
     name: nameOf(checkpoint, options),
     pool,
-    patches: patchStore(sqliteTexts(patchesFile(options))),
+    patches: patchStore(keptIn(options)),
     reference: text === undefined ? undefined : model.tokenizer.encode(text, { allowSpecial: true }),
     keys,
     origins,
@@ -70,7 +69,12 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
   const end = async () => {
     ready = false;
     note("ending: what runs is finished first");
-    const late = setTimeout(() => listener.abort().then(() => process.exit(1)), GRACE_MS);
+    const late = setTimeout(() => {
+      void listener.abort();
+      process.exit(1);
+    }, GRACE_MS);
+    // What runs may have more to ask of the pool.
+    await counted.idle();
     await pool.drain();
     await listener.stop();
     clearTimeout(late);
@@ -95,16 +99,10 @@ async function listen(fetch: Fetch, { host, port }: { host: string; port: number
   const address = (port: number) => `http://${host.includes(":") ? `[${host}]` : host}:${port}/`;
   try {
     if ("Deno" in globalThis) {
-      const answering = new Set<Promise<Response>>();
-      const handler = (request: Request, { remoteAddr }: { remoteAddr: { hostname?: string } }) => {
-        const answer = Promise.resolve(fetch(request, { address: () => remoteAddr.hostname }));
-        answering.add(answer);
-        return answer.finally(() => answering.delete(answer));
-      };
+      const handler = (request: Request, { remoteAddr }: { remoteAddr: { hostname?: string } }) =>
+        fetch(request, { address: () => remoteAddr.hostname });
       const server = Deno.serve({ hostname: host, port, onListen() {} }, handler);
-      // `shutdown` waits for answers that are on their way, but cuts the bodies of requests.
-      const stop = () => Promise.allSettled(answering).then(() => server.shutdown());
-      return { url: address(server.addr.port), stop, abort: async () => {} };
+      return { url: address(server.addr.port), stop: () => server.shutdown(), abort: async () => {} };
     }
     const server = Bun.serve({
       hostname: host,

@@ -6,6 +6,9 @@ import { Command, InvalidArgumentError } from "commander";
 import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
 import { ReflowError } from "../runtime/errors.ts";
 import { heldOutOf } from "../runtime/formats/checkpoint.ts";
+import { originsOf } from "./middleware/cors.ts";
+import { sqliteTexts } from "./patches/sqlite.ts";
+import type { Texts } from "./patches/store.ts";
 import { listOf } from "./services.ts";
 
 export interface Options {
@@ -39,10 +42,16 @@ export function command(serve: (checkpoint: string, options: Options) => Promise
     .option("--port <n>", "0 for any that is free", count(0), 8080)
     .option("--name <text>", "what clients call the model (the folder's name)")
     .option(
-      "--key <keys...>",
-      "of clients, one of which each request then needs; also REFLOW_KEYS, with commas",
+      "--key <key>",
+      "a client's: each request then needs one; may be given again, or with commas, or as REFLOW_KEYS",
+      keys,
     )
-    .option("--cors <origins...>", "whose pages may ask: https://example.org, or *", [])
+    .option(
+      "--cors <origin>",
+      "whose pages may ask: https://example.org, or *; may be given again, or with commas",
+      origins,
+      [],
+    )
     .option("--rate <n>", "requests a minute, of each key or address (no limit)", count(1))
     .option("--slots <n>", "sequences at once (what 512 MiB hold, 64 at most)", count(1))
     .option("--queue <n>", "requests that wait for a slot (256)", count(0))
@@ -58,8 +67,13 @@ export function command(serve: (checkpoint: string, options: Options) => Promise
     .action(serve);
 }
 
-/** Of the flag and of the environment. */
-export const keysOf = ({ key = [] }: Options): string[] => [...key, ...listOf(process.env.REFLOW_KEYS)];
+/** Of the flag and of the environment. @throws ReflowError `usage` for what no header could bring along */
+export function keysOf({ key = [] }: Options): string[] {
+  const all = [...key, ...listOf(process.env.REFLOW_KEYS)];
+  if (all.every((each) => /^[\x21-\x7e]+$/.test(each))) return all;
+  const help = "use letters, digits and signs of ASCII";
+  throw new ReflowError("usage", "a key has characters that no header can bring along", help);
+}
 
 export function nameOf(checkpoint: string, { name }: Options): string {
   return name ?? (checkpoint === SHIPPED ? "nano" : basename(checkpoint.replace(/\/+$/, "")));
@@ -77,10 +91,25 @@ export function textOf(checkpoint: string, { text = heldOutOf(checkpoint) }: Opt
   }
 }
 
-/** The file's path, its folder being there. */
-export function patchesFile({ patches }: Options): string {
-  mkdirSync(dirname(join(patches)), { recursive: true });
-  return patches;
+/** What is kept in the file, which is made where it isn't there. @throws ReflowError `usage` where it can't be */
+export function keptIn({ patches }: Options): Texts {
+  try {
+    mkdirSync(dirname(join(patches)), { recursive: true });
+    return sqliteTexts(patches);
+  } catch (cause) {
+    const message = `${patches} can't be opened: ${(cause as Error).message}`;
+    throw new ReflowError("usage", message, "give --patches a file that may be written", { cause });
+  }
+}
+
+function keys(text: string, before: readonly string[] = []): string[] {
+  const given = listOf(text);
+  if (given.length === 0) throw new InvalidArgumentError("A key was expected.");
+  return [...before, ...given];
+}
+
+function origins(text: string, before: readonly string[]): string[] {
+  return [...before, ...originsOf(text)];
 }
 
 function count(least: number) {

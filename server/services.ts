@@ -33,6 +33,8 @@ export interface Services {
   bodyLimit?: number;
   /** In which it must be there, in ms. Default 15 s. */
   bodyMs?: number;
+  /** How long a stream's event may wait to be read, in ms. Default a minute. */
+  stallMs?: number;
   /** Counts requests; the app has its own where nobody else counts. */
   counted?: Metrics;
   /** Takes a line of the log: plain JSON. */
@@ -48,7 +50,7 @@ export interface Tools extends Services {
   /** Where computations that aren't generation wait for their turn. */
   gate: Gate;
   /** The model's tokens and signals, read when they are first asked for; or what a patch makes of them. */
-  lexicon(patch?: GenePatch): Promise<Lexicon>;
+  lexicon(patched?: { patch: GenePatch; signal: AbortSignal }): Promise<Lexicon>;
 }
 
 /** What middleware leaves for handlers. */

@@ -9,6 +9,7 @@ import { ReflowError } from "../runtime/errors.ts";
 import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
 import { fetchModel } from "../runtime/model/fetch.ts";
 import { createApp } from "./app.ts";
+import { originsOf } from "./middleware/cors.ts";
 import { logLine } from "./middleware/log.ts";
 import { type KvNamespace, kvTexts } from "./patches/kv.ts";
 import { patchStore } from "./patches/store.ts";
@@ -91,7 +92,7 @@ async function start(env: Env) {
     patches: patchStore(kvTexts(env.PATCHES)),
     reference: text === undefined ? undefined : model.tokenizer.encode(text, { allowSpecial: true }),
     keys: listOf(env.REFLOW_KEYS),
-    origins: listOf(env.REFLOW_CORS),
+    origins: originsOf(env.REFLOW_CORS),
     rate: rateOf(env),
     address: (c) => c.req.header("cf-connecting-ip"),
     log: (entry) => console.log(logLine(entry)),

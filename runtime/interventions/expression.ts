@@ -1,7 +1,7 @@
 /** Sums of tokens: `great - terrible`, `0.6 * (" King" - man)`. */
 import { ReflowError } from "../errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { MOST } from "./spec.ts";
+import { MOST, show } from "./spec.ts";
 
 /** A token's text, and how often it is in the sum. */
 export interface Term {
@@ -9,6 +9,8 @@ export interface Term {
   coefficient: number;
 }
 
+/** Tokens that an error tells of. */
+const LISTED = 8;
 /** So that parentheses can't nest deeper than a call stack. */
 const LONGEST = 1000;
 
@@ -171,12 +173,15 @@ export function tokenOf(
     const help = "is the tokenizer the model's own?";
     throw new ReflowError("usage", `${where}: ${JSON.stringify(text)} is token ${id} of ${rows}`, help);
   }
+  if (text.length > LONGEST) {
+    throw new ReflowError("usage", `${where}: ${show(text)} is no token`, "use words that are single tokens");
+  }
   const parts = Array.from(tokenizer.encode(text), (part) => JSON.stringify(tokenizer.tokenText(part)));
   const spaced =
     tokenizer.tokenId(` ${text}`) === undefined ? "" : `; ${JSON.stringify(` ${text}`)} is one token`;
   throw new ReflowError(
     "usage",
-    `${where}: ${JSON.stringify(text)} is ${parts.length} tokens, ${parts.join(" ")}`,
+    `${where}: ${show(text)} is ${parts.length} tokens, ${parts.slice(0, LISTED).join(" ")}${parts.length > LISTED ? " …" : ""}`,
     `use words that are single tokens${spaced}`,
   );
 }

@@ -1,6 +1,7 @@
 import { closest } from "fastest-levenshtein";
 import type { Backend, Tensor } from "../backend/backend.ts";
 import { ReflowError } from "../errors.ts";
+import { show } from "../interventions/spec.ts";
 import { isFactored, type ModelConfig } from "./config.ts";
 
 /** The rows of one forward: B sequences of T tokens. */
@@ -90,7 +91,7 @@ export function resolveHookNames(config: ModelConfig, which: HookName): string[]
   if (names.includes(which)) return [which];
   throw new ReflowError(
     "usage",
-    `no hook point ${JSON.stringify(which)} in this ${config.variant} of ${config.n_layers} layers`,
+    `no hook point ${show(which)} in this ${config.variant} of ${config.n_layers} layers`,
     `did you mean ${JSON.stringify(closest(which, names))}?`,
   );
 }

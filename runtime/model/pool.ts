@@ -17,6 +17,8 @@ export interface PoolOptions {
 /** A pool's counts: now, and since it was made. */
 export interface PoolStats {
   slots: number;
+  /** Requests that may wait for one. */
+  queue: number;
   /** Slots that are taken: by requests, or all of them by what has the model alone. */
   active: number;
   /** Requests that wait for a slot. */
@@ -76,6 +78,7 @@ export class GenerationPool {
   stats(): PoolStats {
     return {
       slots: this.#slots,
+      queue: this.#queue,
       active: this.#taken,
       queued: this.#queued,
       tokens: this.#batch.tokens + this.#tokens,
@@ -126,12 +129,21 @@ export class GenerationPool {
   /**
    * Runs what changes the model's tables, say, while no request runs: when those that came before have ended. Those that come
    * after it wait, so it must not wait for one of them.
+   *
+   * @throws the signal's reason, once it is aborted before it is its turn
    */
-  async exclusive<T>(run: () => Promise<T>): Promise<T> {
-    await new Promise<void>((begin) => {
-      this.#line.push({ slots: this.#slots, counts: false, begin });
-      this.#admit();
-    });
+  async exclusive<T>(run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    signal?.throwIfAborted();
+    const { promise, resolve: begin, reject } = Promise.withResolvers<void>();
+    const turn = { slots: this.#slots, counts: false, begin };
+    const leave = () => {
+      if (this.#leaveLine(turn)) reject(signal!.reason);
+    };
+    signal?.addEventListener("abort", leave, { once: true });
+    this.#line.push(turn);
+    this.#admit();
+    await promise;
+    signal?.removeEventListener("abort", leave);
     try {
       return await run();
     } finally {
@@ -159,12 +171,17 @@ export class GenerationPool {
   #enter(begin: () => void, stream: EventStream): void {
     const turn = { slots: 1, counts: true, begin };
     this.#line.push(turn);
-    stream.left.addEventListener("abort", () => {
-      const at = this.#line.indexOf(turn);
-      if (at >= 0) this.#line.splice(at, 1);
-      this.#admit();
-    });
+    stream.left.addEventListener("abort", () => this.#leaveLine(turn));
     this.#admit();
+  }
+
+  /** Whether it was still in it. Who came after may have their turn now. */
+  #leaveLine(turn: Turn): boolean {
+    const at = this.#line.indexOf(turn);
+    if (at < 0) return false;
+    this.#line.splice(at, 1);
+    this.#admit();
+    return true;
   }
 
   #leave(slots: number): void {

@@ -18,6 +18,9 @@ const STATEMENT = /^(?<target>"(?:[^"\\]|\\.)*"|[^\s"()*+/=-]+)\s*(?<sign>[+-])=
 /** Up to the next semicolon or line's end that isn't quoted. */
 const SEPARATED = /(?:"(?:[^"\\]|\\.)*"|[^;\n])+/gu;
 
+/** Characters of it: a patch of a thousand statements can be one of edits. */
+const LONGEST = 20_000;
+
 const HELP = 'write statements such as terrible += 0.6 * (great - terrible), with ";" between them';
 
 /**
@@ -27,10 +30,14 @@ const HELP = 'write statements such as terrible += 0.6 * (great - terrible), wit
  * @throws ReflowError `usage` saying what can't be read
  */
 export function parseStatements(expression: string): Statement[] {
+  if (expression.length > LONGEST) {
+    const help = `use ${LONGEST} at most, or give edits`;
+    throw new ReflowError("usage", `the expression has ${expression.length} characters`, help);
+  }
   const statements = (expression.match(SEPARATED) ?? []).map((text) => text.trim()).filter((text) => text);
   if (statements.length === 0) throw new ReflowError("usage", "the expression is empty", HELP);
   return statements.map((text) => {
-    const where = `\`${text}\``;
+    const where = quoted(text);
     const { target, sign, sum } = STATEMENT.exec(text)?.groups ?? {};
     if (sum === undefined) {
       const message = `${where} adds nothing to a token: += or -= was expected after the first`;
@@ -76,12 +83,12 @@ export async function createPatch(subject: Subject, expression: string): Promise
   );
   const beyond = edits.find(({ delta }) => Math.abs(delta) > MOST);
   if (beyond) {
-    const message = `\`${expression}\` changes signal ${beyond.signal} by ${beyond.delta}`;
+    const message = `${quoted(expression)} changes signal ${beyond.signal} by ${beyond.delta}`;
     throw new ReflowError("usage", message, `at most ${MOST} makes sense: use smaller numbers`);
   }
   const net = netEdits(edits);
   if (net.length > 0) return { model: checkpoint, edits: net };
-  throw new ReflowError("usage", `\`${expression}\` changes nothing`, "what it adds comes to zero");
+  throw new ReflowError("usage", `${quoted(expression)} changes nothing`, "what it adds comes to zero");
 }
 
 function tokensOf({ model, tokenizer }: Subject, texts: readonly string[]): number[] {
@@ -96,6 +103,8 @@ function tokensOf({ model, tokenizer }: Subject, texts: readonly string[]): numb
   const meant = areTokens(texts) || !areTokens(spaced) ? texts : spaced;
   return meant.map((text) => tokenOf(tokenizer, text, { where: "the expression", rows }));
 }
+
+const quoted = (text: string): string => `\`${text.length > 100 ? `${text.slice(0, 100)}…` : text}\``;
 
 /** More digits than float32 has, and no more: a file of them is half as long. */
 const shorten = (x: number): number => Number(x.toPrecision(9));

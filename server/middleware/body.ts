@@ -26,6 +26,7 @@ export function body({ bodyLimit = 2 ** 20, bodyMs = BODY_MS }: Pick<Services, "
     encodeByAccept(c);
     const { raw } = c.req;
     if (raw.body && raw.method === "POST") {
+      checkEncoding(raw.headers.get("content-encoding") ?? "identity");
       const bytes = await readBytes(raw.body, bodyLimit, bodyMs);
       if (bytes.length > 0) c.set("body", decode(bytes, raw.headers.get("content-type")));
     }
@@ -47,6 +48,13 @@ function encodeByAccept(c: Context<AppEnv>): void {
           return response;
         };
   c.json = answer as typeof c.json;
+}
+
+/** @throws Refusal 415 for a body that would have to be unpacked */
+function checkEncoding(encoding: string): void {
+  if (encoding.trim().toLowerCase() === "identity") return;
+  const what = `the body's encoding is ${JSON.stringify(encoding.slice(0, 80))}`;
+  throw new Refusal(415, "unsupported_encoding", what, "send it as it is");
 }
 
 async function readBytes(stream: ReadableStream<Uint8Array>, limit: number, ms: number): Promise<Uint8Array> {

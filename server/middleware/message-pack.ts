@@ -9,6 +9,9 @@ const TYPED_ARRAY = 0x74;
 /** Bytes of an element by that code: Int8, Uint8, Uint8Clamped, Int16, Uint16, Int32, Uint32, Float32, Float64. */
 const ELEMENT_BYTES = [1, 1, 1, 2, 2, 4, 4, 4, 8];
 
+/** msgpackr would put U+FFFD in the place of what isn't UTF-8. */
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 /** Typed arrays stay what they are. */
 export function encodeMessagePack(value: unknown): Uint8Array<ArrayBuffer> {
   return packr.pack(plain(value, undefined, (numbers) => numbers)) as Uint8Array<ArrayBuffer>;
@@ -69,10 +72,20 @@ function skip(view: DataView, at: number, depth: number): number {
     return end;
   };
 
+  const text = (bytes: number, length: number) => {
+    const end = need(bytes + length);
+    try {
+      utf8.decode(new Uint8Array(view.buffer, view.byteOffset + at + bytes, length));
+    } catch {
+      throw new Error(`the text at byte ${at} is not UTF-8`);
+    }
+    return end;
+  };
+
   if (head < 0x80 || head >= 0xe0) return at + 1;
   if (head < 0x90) return values(at + 1, head & 15, true);
   if (head < 0xa0) return values(at + 1, head & 15, false);
-  if (head < 0xc0) return need(1 + (head & 31));
+  if (head < 0xc0) return text(1, head & 31);
   if (head === 0xc1) throw new Error(`byte ${at} begins no value`);
   if (head < 0xc4) return at + 1;
   if (head < 0xc7) return need(1 + wide(head - 0xc4) + size(wide(head - 0xc4)));
@@ -80,7 +93,7 @@ function skip(view: DataView, at: number, depth: number): number {
   if (head < 0xcc) return need(head === 0xca ? 5 : 9);
   if (head < 0xd4) return need(1 + (1 << (head & 3)));
   if (head < 0xd9) return extension(at + 1, 1 << (head - 0xd4));
-  if (head < 0xdc) return need(1 + wide(head - 0xd9) + size(wide(head - 0xd9)));
+  if (head < 0xdc) return text(1 + wide(head - 0xd9), size(wide(head - 0xd9)));
   return values(at + (head & 1 ? 5 : 3), size(head & 1 ? 4 : 2), head >= 0xde);
 }
 

@@ -23,6 +23,22 @@ export class Metrics {
   #requests = new Map<string, number>();
   #latencies = new Map<string, { buckets: number[]; sum: number; count: number }>();
   #tokens = 0;
+  readonly #running = new Set<Promise<void>>();
+
+  /** A request is served until what this returns is called. */
+  begin(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#running.add(promise);
+    return () => {
+      this.#running.delete(promise);
+      resolve();
+    };
+  }
+
+  /** Waits for those that are served now, until the last byte of their answers. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#running);
+  }
 
   /** Labels come from routes, never from what was asked: they stay few. */
   count({ method, route, status, seconds, tokens }: Served): void {
@@ -54,6 +70,7 @@ export class Metrics {
     metric("slots", "gauge", "Sequences that can run at once.", [["", slots]]);
     metric("active", "gauge", "Sequences that run.", [["", active]]);
     metric("queued", "gauge", "Sequences that wait for a slot.", [["", queued]]);
+    metric("running", "gauge", "Requests that are being served.", [["", this.#running.size]]);
     metric("device_bytes", "gauge", "Memory of weights and caches.", [["", model.memory.allocated]]);
     metric("device_bytes_peak", "gauge", "The most of it so far.", [["", model.memory.peak]]);
     lines.push("# HELP reflow_request_seconds From a request's head to its answer's last byte.");
@@ -86,6 +103,7 @@ function labels(values: Labels): string {
 export function metrics(metrics: Metrics) {
   return createMiddleware<AppEnv>(async (c, next) => {
     const start = performance.now();
+    const end = metrics.begin();
     await next();
     const { account } = c.var;
     const { status } = c.res;
@@ -94,6 +112,7 @@ export function metrics(metrics: Metrics) {
     const count = () => {
       const seconds = (performance.now() - start) / 1000;
       metrics.count({ method, route, status, seconds, tokens: account.tokens });
+      end();
     };
     if (account.ended) account.ended.then(count, count);
     else count();

@@ -41,7 +41,7 @@ export function completionRoutes(tools: Tools) {
         const departure = departureOf(c);
         const run = await start(tools, request, departure.signal);
         c.var.account.tokens += run.usage.prompt_tokens;
-        if (request.stream) return stream(c, chunks(run, request, c.var.account), departure);
+        if (request.stream) return stream(c, chunks(run, request, c.var.account), departure, tools);
         return c.json(await whole(run, c.var.account));
       },
     )
@@ -90,8 +90,8 @@ async function start(tools: Tools, request: CompletionRequest, signal: AbortSign
   const { model, pool, name } = tools;
   const { n, echo, logprobs, seed = someSeed() } = request;
   const prompts = promptsOf(request.prompt).map((prompt) => idsOf(model, prompt));
-  checkCounts(request, prompts.length);
-  const changes = await changesOf(tools, request);
+  checkCounts(request, prompts.length, pool.stats());
+  const changes = await changesOf(tools, request, signal);
   const options: GenerateOptions = {
     ...samplingOf(request),
     ...changes,
@@ -126,13 +126,19 @@ function promptsOf(prompt: CompletionRequest["prompt"]): (string | number[])[] {
   return typeof prompt[0] === "number" ? [prompt as number[]] : (prompt as (string | number[])[]);
 }
 
-function checkCounts({ n, best_of = n }: CompletionRequest, prompts: number): void {
+function checkCounts(
+  { n, best_of = n }: CompletionRequest,
+  prompts: number,
+  { slots, queue }: { slots: number; queue: number },
+): void {
   const refuse = (message: string, help: string, param: string) =>
     new Refusal(400, "usage", message, help, { param });
   if (best_of !== n)
     throw refuse(`best_of is ${best_of}, n ${n}`, "leave best_of out: every choice is given", "best_of");
-  if (prompts * n > MOST.sequences) {
-    throw refuse(`${prompts} prompts times ${n} choices`, `ask for ${MOST.sequences} choices at most`, "n");
+  // What there is never room for is not to be tried again.
+  const most = Math.min(MOST.sequences, slots + queue);
+  if (prompts * n > most) {
+    throw refuse(`${prompts} prompts times ${n} choices`, `ask for ${most} choices at most`, "n");
   }
 }
 
@@ -171,17 +177,17 @@ class Offsets {
   }
 }
 
-/** OpenAI's shape. */
+/** OpenAI's shape: the token itself is among the likeliest, be it that or not. */
 function logprobsOf(model: Model, tokens: readonly Scored[], offsets: Offsets): Logprobs {
-  const top = tokens.map(({ topLogprobs }) =>
-    topLogprobs
-      ? Object.fromEntries(topLogprobs.map(({ id, logprob }) => [tokenName(model, id), logprob]))
+  const top = tokens.map(({ topLogprobs, ...token }) =>
+    topLogprobs && topLogprobs.length > 0
+      ? Object.fromEntries([...topLogprobs, token].map(({ id, logprob }) => [tokenName(model, id), logprob!]))
       : null,
   );
   return {
     tokens: tokens.map(({ id }) => tokenName(model, id)),
     token_logprobs: tokens.map(({ logprob }) => logprob ?? null),
-    top_logprobs: top.some((each) => each && Object.keys(each).length > 0) ? top : null,
+    top_logprobs: top.some((each) => each) ? top : null,
     text_offset: tokens.map(({ id }) => offsets.next(id)),
   };
 }
@@ -252,12 +258,14 @@ async function* chunks(
   counted: Account,
 ): AsyncGenerator<Completion, void, undefined> {
   const { head, pieces, usage } = run;
+  const isAsked = stream_options?.include_usage;
   for await (const { choice, token } of pieces) {
     if (token) account(run, counted);
     // Text lags behind tokens: where it does there may be nothing to say.
-    if (choice.text !== "" || choice.logprobs || choice.finish_reason) yield { ...head, choices: [choice] };
+    if (choice.text === "" && !choice.logprobs && !choice.finish_reason) continue;
+    yield { ...head, choices: [choice], ...(isAsked && { usage: null }) };
   }
-  if (stream_options?.include_usage) yield { ...head, choices: [], usage };
+  if (isAsked) yield { ...head, choices: [], usage };
 }
 
 async function whole(run: Run, counted: Account): Promise<Completion> {

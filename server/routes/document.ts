@@ -10,6 +10,29 @@ const tag = "Documents";
 
 export type Document = Awaited<ReturnType<typeof generateSpecs>>;
 
+type Operation = { requestBody?: unknown; security?: unknown[]; responses: Record<string, object> };
+
+/** What all requests of a kind may be answered with, beside what routes say of themselves. */
+function withFailures(document: Document): Document {
+  for (const [path, item] of Object.entries(document.paths ?? {})) {
+    for (const operation of Object.values(item ?? {}) as unknown as Operation[]) {
+      const also = (status: number, description: string) => {
+        operation.responses[status] ??= { ...operation.responses[500], description };
+      };
+      const isHealth = /^\/(livez|readyz)$/.test(path);
+      if (isHealth) operation.security = [];
+      if (path !== "/livez") also(503, "The server is about to end, or out of memory");
+      if (operation.requestBody || path.includes("{")) also(404, "What is named isn't there");
+      if (!operation.requestBody) continue;
+      also(408, "The body wasn't there in time");
+      also(413, "The body is too large");
+      also(415, "The body is of another type than JSON or MessagePack, or encoded");
+      also(422, "The model's numbers are not finite");
+    }
+  }
+  return document;
+}
+
 /** @param app all of the app, to which these routes are added */
 export function documentRoutes(app: Hono<AppEnv>, { keys }: Services) {
   let made: Promise<Document> | undefined;
@@ -32,7 +55,7 @@ export function documentRoutes(app: Hono<AppEnv>, { keys }: Services) {
         }),
       },
     });
-    return made;
+    return made.then(withFailures);
   };
   return new Hono<AppEnv>()
     .get(

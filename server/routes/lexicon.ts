@@ -39,12 +39,14 @@ export function lexiconRoutes(tools: Tools) {
       }),
       query(tokensQuery),
       async (c) => {
+        const { signal } = departureOf(c);
         const { by, k, top, patch } = c.req.valid("query");
         const text = c.req.param("text");
         const ids = by === "id" ? [idOf(text, "token")] : idsOf(text);
-        const book = await bookOf(patch);
+        const book = await bookOf(patch, signal);
         const found = ids.map((id) => book.token(id, { count: top }));
-        const near = await gate.run(() => Promise.all(ids.map((id) => book.neighbours(id, { count: k }))));
+        const nearest = () => Promise.all(ids.map((id) => book.neighbours(id, { count: k })));
+        const near = await gate.run(nearest, signal);
         return c.json({
           text: by === "id" ? found[0].text : text,
           tokens: found.map((token, i) => ({ ...token, neighbours: near[i] })),
@@ -57,8 +59,9 @@ export function lexiconRoutes(tools: Tools) {
       query(signalQuery),
       async (c) => {
         const id = idOf(c.req.param("id"), "signal");
+        const { signal } = departureOf(c);
         const { k, patch } = c.req.valid("query");
-        return c.json((await bookOf(patch)).signal(id, { count: k }));
+        return c.json((await bookOf(patch, signal)).signal(id, { count: k }));
       },
     )
     .get(
@@ -66,10 +69,11 @@ export function lexiconRoutes(tools: Tools) {
       describe("The tokens nearest to one, by cosine", { tag, answer: neighbours }),
       query(neighboursQuery),
       async (c) => {
+        const { signal } = departureOf(c);
         const { token, space, k, patch } = c.req.valid("query");
-        const book = await bookOf(patch);
+        const book = await bookOf(patch, signal);
         const id = book.find(token);
-        const near = await gate.run(() => book.neighbours(id, { space, count: k }));
+        const near = await gate.run(() => book.neighbours(id, { space, count: k }), signal);
         return c.json({ token: { id, text: token }, space, neighbours: near });
       },
     )
@@ -82,9 +86,10 @@ export function lexiconRoutes(tools: Tools) {
       }),
       body(algebraRequest),
       async (c) => {
+        const { signal } = departureOf(c);
         const { expression, space, k, patch } = c.req.valid("json");
-        const book = await bookOf(patch);
-        return c.json(await gate.run(() => book.algebra(expression, { space, count: k })));
+        const book = await bookOf(patch, signal);
+        return c.json(await gate.run(() => book.algebra(expression, { space, count: k }), signal));
       },
     )
     .get(
@@ -97,13 +102,18 @@ export function lexiconRoutes(tools: Tools) {
       async (c) => {
         const { signal } = departureOf(c);
         const { n, patch } = c.req.valid("query");
-        const book = await bookOf(patch);
+        const book = await bookOf(patch, signal);
         return c.json(await gate.run(() => book.map({ count: n, signal }), signal));
       },
     );
 
-  async function bookOf(patch: Parameters<typeof patchOf>[1] | undefined): Promise<Lexicon> {
-    return tools.lexicon(patch === undefined ? undefined : await patchOf(tools, patch));
+  async function bookOf(
+    patch: Parameters<typeof patchOf>[1] | undefined,
+    signal: AbortSignal,
+  ): Promise<Lexicon> {
+    return tools.lexicon(
+      patch === undefined ? undefined : { patch: await patchOf(tools, patch, signal), signal },
+    );
   }
 
   function idsOf(text: string): number[] {

@@ -12,7 +12,7 @@ import {
   previewRequest,
 } from "../schemas/patches.ts";
 import type { AppEnv, Tools } from "../services.ts";
-import { patchOf, referenceOf } from "./requests.ts";
+import { keptPatch, patchOf, referenceOf } from "./requests.ts";
 import { departureOf } from "./streams.ts";
 import { body, describe } from "./validate.ts";
 
@@ -21,13 +21,13 @@ const tag = "Gene patches";
 export function patchRoutes(tools: Tools) {
   const { model, patches, gate } = tools;
 
-  const named = async (name: string) => ({ name, ...(await patchOf(tools, name)) });
+  const named = async (name: string) => ({ name, ...(await keptPatch(tools, name)) });
   const radiusOf = async (
     patch: Parameters<typeof patchOf>[1],
     text: string | undefined,
     signal: AbortSignal,
   ) => {
-    const [edit, ids] = [await patchOf(tools, patch), referenceOf(tools, text)];
+    const [edit, ids] = [await patchOf(tools, patch, signal), referenceOf(tools, text)];
     return gate.run(() => compare(model, edit, { text: ids?.length ? ids : undefined, signal }), signal);
   };
 
@@ -45,9 +45,10 @@ export function patchRoutes(tools: Tools) {
       body(patchRequest),
       async (c) => {
         const { name, patch } = c.req.valid("json");
-        const edit = await patchOf(tools, patch);
+        const { signal } = departureOf(c);
+        const edit = await patchOf(tools, patch, signal);
         // What the model refuses is not worth keeping.
-        await gate.run(() => model.tables({ patch: edit }));
+        await gate.run(() => model.tables({ patch: edit }), signal);
         await patches.put(name, edit);
         return c.json({ name, ...edit });
       },
@@ -70,8 +71,8 @@ export function patchRoutes(tools: Tools) {
       describe("What else a patch does: to neighbours, and to predictions", { tag, answer: blastRadius }),
       body(blastRadiusRequest),
       async (c) => {
-        const name = c.req.param("name");
-        return c.json(await radiusOf(name, c.req.valid("json").text, departureOf(c).signal));
+        const patch = await keptPatch(tools, c.req.param("name"));
+        return c.json(await radiusOf(patch, c.req.valid("json").text, departureOf(c).signal));
       },
     )
     .post(

@@ -47,7 +47,7 @@ export function probeRoutes(tools: Tools) {
         }
         const departure = departureOf(c);
         const events = probe(tools, { id, text: textOf(tools, text), ...options }, departure.signal);
-        if (streams) return stream(c, events, departure);
+        if (streams) return stream(c, events, departure, tools);
         for await (const event of events) if (event.type === "result") return c.json(event.result);
         throw new RangeError("a probe without a result");
       },
@@ -72,6 +72,8 @@ async function* probe(
   { id, ...options }: { id: string; text: Int32Array; seed: number; quick: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<ProbeEvent, void, undefined> {
+  // Before the first word of a stream: later it would be an event of it.
+  gate.refuseIfFull();
   let done = 0;
   let wake = () => {};
   const onProgress = (_: string, share: number) => {
@@ -80,7 +82,7 @@ async function* probe(
   };
   const suite = () => runSuite({ model, ids: [id], ...options, onProgress, signal });
   // Probes lay other tables in the place of the model's: nobody else may look at it then.
-  const run = gate.alone(() => pool.exclusive(suite), signal);
+  const run = gate.alone(() => pool.exclusive(suite, signal), signal);
   const ended = run.then(
     () => true,
     () => true,

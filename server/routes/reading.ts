@@ -49,8 +49,9 @@ export function readingRoutes(tools: Tools) {
           const help = `ask for ${MOST_VALUES} at most: of fewer hook points, or a shorter text`;
           throw new ReflowError("usage", `these are ${values} values`, help);
         }
-        const options = { ...(await changesOf(tools, changes)), namesFilter };
-        const found = await gate.run(() => model.runWithCache(ids, options), departureOf(c).signal);
+        const { signal } = departureOf(c);
+        const options = { ...(await changesOf(tools, changes, signal)), namesFilter };
+        const found = await gate.run(() => model.runWithCache(ids, options), signal);
         return c.json({ tokens: Array.from(ids, tokenText), activations: Object.fromEntries(found) });
       },
     )
@@ -71,7 +72,7 @@ export function readingRoutes(tools: Tools) {
           );
         }
         const { signal } = departureOf(c);
-        const options = { ...(await changesOf(tools, changes)), top, positions, signal };
+        const options = { ...(await changesOf(tools, changes, signal)), top, positions, signal };
         return c.json(await gate.run(() => model.lens(ids, options), signal));
       },
     )
@@ -87,9 +88,10 @@ export function readingRoutes(tools: Tools) {
         const { model: asked, input, position, target, top, ...changes } = c.req.valid("json");
         checkModel(tools, asked);
         const ids = someIdsOf(model, input, "input");
-        const options = { ...(await changesOf(tools, changes)), position, target, top };
+        const { signal } = departureOf(c);
+        const options = { ...(await changesOf(tools, changes, signal)), position, target, top };
         const explain = () => model.explain(ids, options);
-        return c.json(await gate.run(explain, departureOf(c).signal));
+        return c.json(await gate.run(explain, signal));
       },
     )
     .post(
@@ -125,7 +127,7 @@ function namesOf(config: ModelConfig, asked: readonly string[]): string[] {
   const wanted = new Set(
     asked.flatMap((name) => {
       if (!name.includes("*")) return resolveHookNames(config, name);
-      return resolveHookNames(config, (each) => matches(each, name.split("*")));
+      return resolveHookNames(config, (each) => matches(each, name.split(/\*+/)));
     }),
   );
   return hookNames(config).filter((name) => wanted.has(name));

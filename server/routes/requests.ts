@@ -21,15 +21,17 @@ export function checkModel({ name }: Services, asked: string | undefined): void 
 /**
  * A prompt's ids; none where it is empty.
  *
- * @throws ReflowError `data` for more tokens than the context holds: of text that can't but have as many before they are counted
+ * @throws Refusal 400 `context_length_exceeded` for more tokens than the context holds: of text that can't but have as many before they are counted
  */
 export function idsOf(model: Model, prompt: string | readonly number[], where = "prompt"): Int32Array {
   const { context } = model.config;
   const tooLong = (what: string) =>
-    new ReflowError(
-      "data",
+    new Refusal(
+      400,
+      "context_length_exceeded",
       `${where} has ${what}, the context ${context} tokens`,
       "shorten it, from its beginning for example",
+      { param: where },
     );
   if (typeof prompt !== "string") {
     if (prompt.length > context) throw tooLong(`${prompt.length} tokens`);
@@ -77,11 +79,11 @@ interface Changes {
   reference?: string;
 }
 
-export async function changesOf(tools: Tools, changes: Changes): Promise<RunOptions> {
+export async function changesOf(tools: Tools, changes: Changes, signal: AbortSignal): Promise<RunOptions> {
   const { interventions, patch, reference } = changes;
   return {
     interventions,
-    patch: patch === undefined ? undefined : await patchOf(tools, patch),
+    patch: patch === undefined ? undefined : await patchOf(tools, patch, signal),
     reference: interventions && referenceOf(tools, reference),
   };
 }
@@ -90,17 +92,22 @@ export async function changesOf(tools: Tools, changes: Changes): Promise<RunOpti
 export async function patchOf(
   { model, patches, gate }: Tools,
   patch: NonNullable<Changes["patch"]>,
+  signal: AbortSignal,
 ): Promise<GenePatch> {
-  const create = (expression: string) => gate.run(() => model.createPatch(expression));
+  const create = (expression: string) => gate.run(() => model.createPatch(expression), signal);
   if (typeof patch !== "string") return "expression" in patch ? create(patch.expression) : patch;
   // Names have no `=`, and statements have one.
-  if (patch.includes("=")) return create(patch);
-  const found = await patches.get(patch);
+  return patch.includes("=") ? create(patch) : keptPatch({ patches }, patch);
+}
+
+/** @throws Refusal 404 for the name of a patch that isn't here */
+export async function keptPatch({ patches }: Pick<Tools, "patches">, name: string): Promise<GenePatch> {
+  const found = await patches.get(name);
   if (found) return found;
   throw new Refusal(
     404,
     "patch_not_found",
-    `there is no patch ${JSON.stringify(patch.slice(0, 80))}`,
+    `there is no patch ${JSON.stringify(name.slice(0, 80))}`,
     "GET /v1/patches lists them",
     {
       param: "patch",

@@ -48,7 +48,7 @@ export function steerRoutes(tools: Tools) {
         }
         const departure = departureOf(c);
         const events = await steer(tools, { ...request, seed }, departure.signal, c.var.account);
-        if (request.stream) return stream(c, events, departure);
+        if (request.stream) return stream(c, events, departure, tools);
         return c.json(await whole(events, { model: tools.name, seed }));
       },
     )
@@ -66,7 +66,7 @@ export function steerRoutes(tools: Tools) {
         checkModel(tools, asked);
         const { signal } = departureOf(c);
         const ids = someIdsOf(model, prompt, "prompt");
-        const { interventions = [], ...rest } = await changesOf(tools, changes);
+        const { interventions = [], ...rest } = await changesOf(tools, changes, signal);
         const options = { interventions, ...rest, target, seed, signal };
         return c.json(await gate.run(() => model.chanceBand(ids, options), signal));
       },
@@ -83,7 +83,7 @@ async function steer(
   const { target, logprobs, max_tokens: maxTokens, seed } = request;
   const ids = someIdsOf(model, request.prompt, "prompt");
   account.tokens += 2 * ids.length;
-  const changes = await changesOf(tools, request);
+  const changes = await changesOf(tools, request, signal);
   const plain: GenerateOptions = { ...samplingOf(request), maxTokens, seed, logprobs, signal };
   const { interventions } = changes;
   const token = target === undefined ? undefined : tokenIdOf(model, target);

@@ -1,7 +1,10 @@
 /** Server-sent events, from generators. */
 import type { Context, TypedResponse } from "hono";
 import { failureOf } from "../middleware/errors.ts";
-import type { AppEnv } from "../services.ts";
+import type { AppEnv, Services } from "../services.ts";
+
+/** Who doesn't read for so long holds an answer that nobody gets. */
+const STALL_MS = 60_000;
 
 const encoder = new TextEncoder();
 
@@ -30,19 +33,32 @@ export async function stream(
   c: Context<AppEnv>,
   events: AsyncGenerator<unknown, void, undefined>,
   { leave }: Departure,
+  { stallMs = STALL_MS }: Pick<Services, "stallMs">,
 ): Promise<Response & TypedResponse<string, 200, "text">> {
   let next = await events.next();
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
   c.var.account.ended = ended;
+  let stalled: ReturnType<typeof setTimeout> | undefined;
   const send = (controller: ReadableStreamDefaultController<Uint8Array>, data: string) =>
     controller.enqueue(encoder.encode(`data: ${data}\n\n`));
+  const giveUp = async () => {
+    clearTimeout(stalled);
+    leave();
+    end();
+    await events.return();
+  };
   const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
+        clearTimeout(stalled);
         try {
           if (!next.done) {
             send(controller, JSON.stringify(next.value));
             next = await events.next();
+            stalled = setTimeout(() => {
+              controller.error(new Error("nobody reads it"));
+              giveUp();
+            }, stallMs);
             return;
           }
           send(controller, "[DONE]");
@@ -52,11 +68,7 @@ export async function stream(
         controller.close();
         end();
       },
-      async cancel() {
-        leave();
-        end();
-        await events.return();
-      },
+      cancel: giveUp,
     },
     { highWaterMark: 0 },
   );

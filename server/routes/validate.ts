@@ -28,7 +28,7 @@ function validated<Target extends "json" | "query", S extends Schema>(
 ): Validated<Target, S> {
   const middleware = createMiddleware<AppEnv>(async (c, next) => {
     const input = target === "json" ? (c.var.body ?? {}) : c.req.query();
-    const result = v.safeParse(schema, input);
+    const result = v.safeParse(schema, input, { abortEarly: true });
     if (!result.success) throw refusalOf(schema, result.issues, input);
     c.req.addValidatedData(target, result.output as object);
     await next();
@@ -58,16 +58,32 @@ const isUnknownKey = ({ expected }: Issue): boolean => expected === "never";
 
 /** Of a name's letters, so many may be wrong in what was meant to be it. */
 const MISSPELT = 0.4;
+/** Parts of a request, of which all that is wrong is looked for: there may be something to say about each. */
+const PARTS = 2000;
 const SEE_DOCS = "/docs says what is expected";
 
+/** How many values a value holds; or `most`, where there are more. */
+function partsOf(value: unknown, most: number): number {
+  if (typeof value !== "object" || value === null) return 1;
+  let parts = 1;
+  for (const each of Object.values(value)) {
+    parts += partsOf(each, most - parts);
+    if (parts >= most) return most;
+  }
+  return parts;
+}
+
 /** What is wrong first: the field, what it is, and what was expected. */
-function refusalOf(schema: Schema, issues: readonly Issue[], input: unknown): Refusal {
+function refusalOf(schema: Schema, first: readonly Issue[], input: unknown): Refusal {
+  const isAll = partsOf(input, PARTS) < PARTS;
   // A misspelt key is also a missing one; only the first helps.
+  const issues = isAll ? (v.safeParse(schema, input).issues ?? first) : first;
   const issue = issues.find(isUnknownKey) ?? issues[0];
   const path = issue.path ?? [];
   const keys = path.map(({ key }) => key);
   // The runtime's own words, which know each op.
-  if (keys[0] === "interventions") parseInterventions((input as { interventions: unknown }).interventions);
+  if (keys[0] === "interventions" && isAll)
+    parseInterventions((input as { interventions: unknown }).interventions);
   const param = keys.reduce<string>(
     (text, key) =>
       text + (typeof key === "number" ? `[${key}]` : text && `.`) + (typeof key === "number" ? "" : key),

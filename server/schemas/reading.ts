@@ -1,17 +1,8 @@
 import * as v from "valibot";
-import {
-  changes,
-  count,
-  flag,
-  MOST,
-  maybe,
-  model,
-  prompt,
-  someText,
-  text,
-  token,
-  tokenText,
-} from "./fields.ts";
+import { changes, count, flag, MOST, maybe, model, prompt, text, token, tokenText } from "./fields.ts";
+
+const NAME = "a hook point's name, of 200 characters at most";
+const hookName = v.pipe(v.string(NAME), v.nonEmpty(NAME), v.maxLength(200, NAME));
 
 /** Text or ids that are looked at, once through. */
 const input = prompt;
@@ -23,9 +14,9 @@ export const activationsRequest = v.pipe(
     /** Hook points, with `*` for any part of a name: `blocks.*.hook_resid_post`. */
     names: v.union(
       [
-        someText,
+        hookName,
         v.pipe(
-          v.array(someText),
+          v.array(hookName),
           v.nonEmpty("a name, or several"),
           v.maxLength(MOST.listed, `${MOST.listed} names at most`),
         ),

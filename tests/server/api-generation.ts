@@ -41,6 +41,7 @@ export const generationTests: ApiTests = {
     const last = events.pop();
     assert.deepEqual(last.choices, []);
     assert.deepEqual(last.usage, whole.usage);
+    for (const { usage } of events) assert.equal(usage, null);
     assert.equal(new Set(events.map(({ id }) => id)).size, 1);
     for (const { index, text, logprobs } of whole.choices) {
       const own = events.flatMap(({ choices }) => choices).filter((choice) => choice.index === index);
@@ -98,7 +99,9 @@ export const generationTests: ApiTests = {
       const top = Object.values(top_logprobs![t + 1]!)
         .map(Math.exp)
         .sort((a, b) => b - a);
-      assert.equal(top.length, 3);
+      // The token itself, too.
+      assert.ok(top.length === 3 || top.length === 4);
+      assert.equal(top_logprobs![t + 1]![names[t + 1]], token_logprobs[t + 1]);
       for (const [i, { probability }] of cell.top.entries()) near(top[i], probability);
     }
     assert.equal(names.at(-1), last.at(-1)!.top[0].text);

@@ -210,7 +210,7 @@ export const readingTests: ApiTests = {
       [/prompt is \{/, "/v1/completions", { prompt: {} }, "prompt"],
       [/token id 999999/, "/v1/completions", { prompt: [999999] }],
       [/the context/, "/v1/completions", { prompt: "a ".repeat(20_000) }],
-      [/the context/, "/v1/completions", { prompt: Array(5000).fill(1) }],
+      [/the context/, "/v1/completions", { prompt: Array(5000).fill(1) }, "prompt"],
       [/32 prompts times 16/, "/v1/completions", { prompt: Array(32).fill(prompt), n: 16 }, "n"],
       [/strength is 1e\+38|strength is 1000000/, "/v1/completions", { prompt, interventions: push(1e38) }],
       [
@@ -225,7 +225,17 @@ export const readingTests: ApiTests = {
       [/target/, "/v1/steer", { prompt, interventions: push(1), target: "of and", stream: true }],
       [/no direction/, "/v1/steer/band", { prompt, target: " of" }],
       [/no hook point "hook_nowhere"/, "/v1/activations", { input: prompt, names: "hook_nowhere" }],
-      [/no hook point satisfies/, "/v1/activations", { input: prompt, names: `${"*".repeat(5000)}!` }],
+      [/no hook point satisfies/, "/v1/activations", { input: prompt, names: `${"*".repeat(199)}!` }],
+      [
+        /of 200 characters at most/,
+        "/v1/activations",
+        { input: prompt, names: "*".repeat(900_000) },
+        "names",
+      ],
+      [/is no token/, "/v1/explain", { input: prompt, target: "of ".repeat(300_000) }],
+      [/has 900000 characters/, "/v1/completions", { prompt, patch: { expression: "=".repeat(900_000) } }],
+      [/interventions\[0\]\.op/, "/v1/steer", { prompt, interventions: Array(90_000).fill({ op: "x" }) }],
+      [/patch is \{/, "/v1/completions", { prompt, patch: { model: "0", edits: Array(200_000).fill({}) } }],
       [/input is empty/, "/v1/lens", { input: "" }],
       [/positions\[0\] is 100/, "/v1/lens", { input: prompt, positions: [1000] }],
       [/position is 1000/, "/v1/explain", { input: prompt, position: 1000 }],
@@ -241,6 +251,8 @@ export const readingTests: ApiTests = {
     for (const [message, path, body, param] of bad) {
       const error = await api.refused(400, message, path, body);
       if (param) assert.equal(error.param, param);
+      // What was sent is not sent back.
+      assert.ok(JSON.stringify(error).length < 2000);
       assert.equal(error.type, "invalid_request_error");
     }
     await api.refused(400, /signal is 100000/, "/v1/signals/100000");

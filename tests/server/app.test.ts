@@ -109,6 +109,45 @@ test("the queue is bounded, and says when to come again", async () => {
   await pool.drain();
 });
 
+test("choices that there is never room for are not to be tried again", async () => {
+  const small = apiOf(serve({ pool: model.pool({ slots: 1, queue: 1 }) }));
+  const { status, body } = await small.post("/v1/completions", { prompt: ["a", "b"], n: 2 });
+  expect([status, body.error.param]).toEqual([400, "n"]);
+  expect(body.error.help).toBe("ask for 2 choices at most");
+});
+
+test("a stream that nobody reads is given up, and its slots with it", async () => {
+  const request = { prompt: "the", max_tokens: 40, stream: true, n: 2 };
+  const response = await serve({ stallMs: 30 }).request("/v1/completions", post(request));
+  const reader = response.body!.getReader();
+  await reader.read();
+  await Bun.sleep(150);
+  expect(reader.read()).rejects.toThrow("nobody reads it");
+  expect(services.pool.stats().active).toBe(0);
+});
+
+test("a stream of a probe begins when there is room for it", async () => {
+  const app = serve();
+  const left = new AbortController();
+  const ask = (path: string, body: object, signal?: AbortSignal) =>
+    app.request(new Request(`http://reflow.test${path}`, { ...post(body), signal }));
+  // Those that wait for it wait at the gate.
+  let leave = () => {};
+  const held = services.pool.exclusive(() => new Promise<void>((resolve) => (leave = resolve)));
+  const text = "the sea ".repeat(4000);
+  const waiting = Array.from({ length: 65 }, () =>
+    ask("/v1/probes/atlas", { text, stream: false }, left.signal),
+  );
+  await Bun.sleep(50);
+  const refused = await ask("/v1/probes/atlas", { text });
+  expect([refused.status, Number(refused.headers.get("retry-after"))]).toEqual([429, 1]);
+  left.abort();
+  for (const { status } of await Promise.all(waiting)) expect(status).toBe(499);
+  leave();
+  await held;
+  expect((await ask("/v1/completions", { prompt: "the", max_tokens: 1 })).status).toBe(200);
+});
+
 test("a server that is about to end says so, but lives", async () => {
   const api = apiOf(serve({ ready: () => false }));
   expect((await api.get("/livez")).status).toBe(200);

@@ -37,7 +37,7 @@ async function serve(args: string[] = [], env: Record<string, string> = {}, cwd?
   await writeTinyCheckpoint(`${folder}/tiny`, { context: 512 });
   writeFileSync(`${folder}/tiny/held-out.txt`, "the sea and the king ".repeat(20));
   const flags = ["--port", "0", "--threads", "1", "--device", "wasm", ...args];
-  const server = start([`${folder}/tiny`, ...flags], env, cwd);
+  const server = start([...flags, `${folder}/tiny`], env, cwd);
   await server.says(/http:\S+\//);
   return { server, url: /http:\S+\//.exec(server.stderr)![0] };
 }
@@ -45,18 +45,18 @@ async function serve(args: string[] = [], env: Record<string, string> = {}, cwd?
 /** A request that runs until it is let go of: its body isn't whole before. Returns the answer's status. */
 async function hold(url: string): Promise<() => Promise<number>> {
   const headers = { "content-type": "application/json", "transfer-encoding": "chunked" };
-  const request = httpRequest(`${url}tokenize`, { method: "POST", headers });
+  const request = httpRequest(`${url}v1/completions`, { method: "POST", headers });
   const answered = new Promise<number>((resolve, reject) => {
     request.on("response", (response) => resolve(response.resume().statusCode!));
     request.on("error", reject);
   });
   // Of a server that leaves at once.
   answered.catch(() => {});
-  await new Promise((resolve) => request.write('{"content":', resolve));
+  await new Promise((resolve) => request.write('{"prompt":', resolve));
   // What was asked later is answered: the server has it.
   for (let i = 0; i < 3; i++) await (await fetch(`${url}livez`)).text();
   return () => {
-    request.end('"the"}');
+    request.end('"the","max_tokens":2}');
     return answered;
   };
 }
@@ -138,6 +138,22 @@ test("the text beside the checkpoint is what interventions are measured on, unle
   assert.match(body.error.message, /the same at every position of the reference/);
 });
 
+test("keys and origins are given one by one, or with commas", async () => {
+  const { server, url } = await serve(["--key", "one", "--cors", "https://a.example/", "--key", "two,three"]);
+  assert.match(server.stderr, /^tiny on wasm/);
+  for (const [key, expected] of [
+    ["two", 200],
+    ["three", 200],
+    ["two,three", 401],
+  ] as const) {
+    const headers = { authorization: `Bearer ${key}`, origin: "https://a.example" };
+    const response = await fetch(`${url}v1/models`, { headers });
+    await response.body?.cancel();
+    assert.equal(response.status, expected);
+    assert.equal(response.headers.get("access-control-allow-origin"), "https://a.example");
+  }
+});
+
 test("keys from the environment guard it, its model too, and patches outlive it", async () => {
   const patches = `${temporaryFolder()}/kept/patches.sqlite`;
   const run = () => serve(["--patches", patches], { REFLOW_KEYS: "one, two" }, ROOT);
@@ -167,6 +183,10 @@ test("what can't be is said in two lines, with status 2", async () => {
     return server.stderr;
   };
   assert.match(await said(["nowhere"]), /^error: .*nowhere.*\nhelp: .*\n$/);
+  assert.match(await said(["--patches", "/"]), /^error: \/ can't be opened: .*\nhelp: .*\n$/);
+  assert.match(await said(["--cors", "example.org"]), /example.org is no origin/);
+  assert.match(await said(["--key", ""]), /A key was expected/);
+  assert.match(await said(["--key", "schl\u00fcssel"]), /no header can bring along/);
   assert.match(await said(["--port", "-1"]), /A whole number from 0 on was expected/);
   assert.match(await said(["--text", "nothing.txt"]), /^error: nothing.txt can't be read.*\nhelp: .*\n$/s);
 });

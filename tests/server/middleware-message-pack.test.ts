@@ -101,3 +101,10 @@ test("any bytes are a value or an error, and soon", () => {
     .map(([at, byte]) => whole.slice().fill(byte, at, at + 1));
   fc.assert(fc.property(damaged, tries), { numRuns: 2000 });
 });
+
+test("text that isn't UTF-8 is refused, in values and in keys", () => {
+  refused(bytes(0xa2, 0xff, 0xfe), /the text at byte 0 is not UTF-8/);
+  refused(bytes(0x81, 0xa1, 0xff, 0x01), /the text at byte 1 is not UTF-8/);
+  refused(bytes(0xd9, 0x02, 0xc3, 0x28), /is not UTF-8/);
+  expect(decodeMessagePack(bytes(0xd9, 0x02, 0xc3, 0xbc), 1)).toBe("ü");
+});

@@ -122,6 +122,12 @@ test("other bodies are refused, with what to send", async () => {
   const echo = (...args: Parameters<typeof post>) => app.request("/echo", post(...args));
   expect((await failure(echo("a=1", "application/x-www-form-urlencoded"), 415)).help).toContain(JSON_TYPE);
   expect((await failure(echo("{}", "text/plain"), 415)).message).toContain('"text/plain"');
+  const packed = appOf().request("/echo", {
+    method: "POST",
+    headers: { "content-type": JSON_TYPE, "content-encoding": "gzip" },
+    body: Bun.gzipSync("{}"),
+  });
+  expect((await failure(packed, 415)).message).toContain('"gzip"');
   expect((await failure(echo(new Uint8Array([1])), 415)).message).toContain("no Content-Type");
   for (const text of ["{", "", "nul", '{"a":1}}', "[1,]", "\u0000"].filter(Boolean)) {
     expect((await failure(echo(text, JSON_TYPE), 400)).code).toBe("malformed");

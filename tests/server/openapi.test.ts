@@ -42,6 +42,9 @@ test("every operation says what it takes, what it gives, and how it fails", () =
     const { summary, tags, responses = {}, requestBody } = operation;
     expect([route, Boolean(summary), tags?.length]).toEqual([route, true, 1]);
     expect(Object.keys(responses)).toEqual(expect.arrayContaining(["200", "400", "401", "429", "500"]));
+    const ofBodies = ["404", "408", "413", "415", "422"].every((status) => status in responses);
+    expect([route, ofBodies]).toEqual([route, requestBody !== undefined]);
+    expect([route, "503" in responses]).toEqual([route, route !== "GET /livez"]);
     const { content } = responses["200"] as OpenAPIV3_1.ResponseObject;
     for (const { schema } of Object.values(content!))
       expect([route, schema]).toEqual([route, expect.anything()]);

@@ -233,6 +233,22 @@ describe("fairness", () => {
 });
 
 describe("exclusive", () => {
+  test("who leaves the line lets in who came after", async () => {
+    const pool = (await model).pool({ slots: 2 });
+    const { events } = await begun(pool, [1], LONG);
+    const left = new AbortController();
+    const given = pool.exclusive(async () => 7, left.signal);
+    const later = all(pool.generate([2], SHORT));
+    left.abort(new Error("left"));
+    expect(given).rejects.toThrow("left");
+    await later;
+    expect(pool.stats().active).toBe(1);
+    await events.return();
+    expect(pool.exclusive(async () => 7, left.signal)).rejects.toThrow("left");
+    expect(await pool.exclusive(async () => 7, new AbortController().signal)).toBe(7);
+    await pool.drain();
+  });
+
   test("waits until nobody runs, and lets nobody in meanwhile", async () => {
     const pool = (await model).pool({ slots: 2 });
     const { events } = await begun(pool, [1], LONG);

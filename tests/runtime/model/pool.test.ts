@@ -198,6 +198,7 @@ test("counts", async () => {
   const tokens = [...events, ...beside].filter((event): event is TokenEvent => event.type === "token");
   expect(pool.stats()).toEqual({
     slots: 2,
+    queue: 256,
     active: 0,
     queued: 0,
     prefixTokensReused: 0,
