@@ -135,7 +135,13 @@ export function assets(model: string): (path: string) => Promise<Response | unde
     const found = (await built).get(path === "/" ? "index.html" : path.slice(1));
     if (!found) return undefined;
     const { file, tag } = found;
-    const headers = { "content-type": file.type, "cache-control": "no-cache", etag: `"${tag}"` };
+    const headers = {
+      "content-type": file.type,
+      // Bun would tell those who ask for the head alone that there is nothing.
+      "content-length": String(file.size),
+      "cache-control": "no-cache",
+      etag: `"${tag}"`,
+    };
     return new Response(file, { headers });
   };
 }

@@ -107,6 +107,8 @@ test("it serves the page, and what the page loads", async () => {
     return response.text();
   };
   const page = await load("");
+  const head = await fetch(url, { method: "HEAD" });
+  assert.equal(head.headers.get("content-length"), String(page.length));
   assert.match(page, /<script type="module" src="main.js">/);
   for (const name of ["style.css", "steer.css", "views.css"]) assert.match(await load(name), /\{/);
   for (const name of ["main.js", "local-worker.js", "reflow/worker.js"]) {
