@@ -100,6 +100,8 @@ function Where({ info, isLocal, isLocalOnly }: { info?: ModelInfo; isLocal: bool
 
 /** The address may have changed since the link was drawn. */
 function carryOver(event: MouseEvent, address: string): void {
+  // Another tab is the browser's to open.
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   location.href = address + location.hash;
 }

@@ -27,9 +27,9 @@ export function Band({ engine, item, index, slider: { min, max } }: BandProps) {
   });
   const others = JSON.stringify([prompt, watch, withAmount(0), item.op]);
   const isOn = prompt !== "" && isApplied(item);
-  const compute = async (amount: number, signal: AbortSignal): Promise<ChanceBand> => {
+  const compute = async (amount: number, signal: AbortSignal): Promise<ChanceBand & Point> => {
     const target = await watched(engine, watch, item);
-    return engine.band({ prompt, target, ...withAmount(amount) }, signal);
+    return { amount, ...(await engine.band({ prompt, target, ...withAmount(amount) }, signal)) };
   };
   const now = useResource(
     isOn ? JSON.stringify([others, item.amount]) : undefined,
@@ -39,7 +39,7 @@ export function Band({ engine, item, index, slider: { min, max } }: BandProps) {
   // Alone, and of no strength, it changes nothing.
   const isZero = item.op === "add" && interventions.length === 1 && !patch;
   const curve = useCurve(isOn ? others : undefined, compute, { min, max, isZero });
-  const here = now.value && !now.pending ? [{ amount: item.amount, ...now.value }] : [];
+  const here = now.value && !now.pending && now.value.amount === item.amount ? [now.value] : [];
   const points = [...curve.filter(({ amount }) => amount !== item.amount), ...here].sort(
     (a, b) => a.amount - b.amount,
   );
@@ -134,6 +134,8 @@ function Reading({ band, pending }: { band?: ChanceBand; pending: boolean }) {
   );
 }
 
+const HOVERS = matchMedia("(hover: hover)");
+
 /** Change of log-probability over strength. Its x axis is the slider's. What it says of the amount that is set, {@link Reading} does in words. */
 function Curve({ points, min, max, amount }: CurveProps) {
   const place = useRef<HTMLDivElement>(null);
@@ -166,11 +168,20 @@ function Curve({ points, min, max, amount }: CurveProps) {
         dx: 4,
         className: "scale",
       }),
-      tip(points, pointerX({ x: "amount", y: "change", title: describe })),
+      // A finger that is gone would leave it there.
+      HOVERS.matches ? tip(points, pointerX({ x: "amount", y: "change", title: describe })) : null,
     ],
   });
   useFigure(place, drawing, [JSON.stringify(points), min, max, amount]);
-  return <div class="curve" ref={place} aria-hidden="true" />;
+  // A click would fix the tip where it is.
+  return (
+    <div
+      class="curve"
+      ref={place}
+      aria-hidden="true"
+      onPointerDownCapture={(event) => event.stopPropagation()}
+    />
+  );
 }
 
 interface CurveProps {

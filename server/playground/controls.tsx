@@ -28,8 +28,8 @@ const WORDS: Record<string, string> = {
   generated: "after the prompt",
   at: "at positions",
   always: "always",
-  above: "where signal is above",
-  below: "where signal is below",
+  above: "if above",
+  below: "if below",
 };
 
 /** What an intervention is about, and where it acts. */
@@ -79,7 +79,11 @@ export function Controls({ item, index, info }: { item: Item; index: number; inf
         </label>
       )}
       {item.kind === "signal" && (
-        <button type="button" onClick={() => showSignal(Number(item.text))}>
+        <button
+          type="button"
+          disabled={!(/^\d+$/.test(item.text) && Number(item.text) < info.signals)}
+          onClick={() => showSignal(Number(item.text))}
+        >
           codebook
         </button>
       )}
@@ -146,26 +150,27 @@ export function Controls({ item, index, info }: { item: Item; index: number; inf
   );
 }
 
-function Condition({ item: { signal, threshold }, change, signals }: ConditionProps) {
+function Condition({ item: { condition, signal, threshold }, change, signals }: ConditionProps) {
   return (
     <span class="layers">
+      signal{" "}
       <input
-        class="number"
+        class="short"
         aria-label="Signal of the condition"
         type="number"
         min={0}
         max={signals - 1}
         value={signal}
-        onInput={(event) => change({ signal: event.currentTarget.valueAsNumber || 0 })}
+        onChange={(event) => change({ signal: event.currentTarget.valueAsNumber || 0 })}
       />{" "}
-      is{" "}
+      {condition === "above" ? ">" : "<"}{" "}
       <input
-        class="number"
+        class="short"
         aria-label="Threshold"
         type="number"
         step={0.1}
         value={threshold}
-        onInput={(event) => change({ threshold: event.currentTarget.valueAsNumber || 0 })}
+        onChange={(event) => change({ threshold: event.currentTarget.valueAsNumber || 0 })}
       />
     </span>
   );

@@ -34,6 +34,7 @@ export function Explain({ engine }: ViewProps) {
         {changes.patch && " The model is patched."}
       </p>
       {error && <Notice error={error} />}
+      {explanation.pending && !value && <p class="quiet">Taking it apart …</p>}
       {value && (
         <>
           <h2 class="prediction">

@@ -29,6 +29,7 @@ export function LensView({ engine }: ViewProps) {
         {changes.patch && " The model is patched."}
       </p>
       {error && <Notice error={error} />}
+      {lens.pending && !value && <p class="quiet">Looking through the layers …</p>}
       {value && <Grid lens={value} />}
     </>
   );

@@ -89,7 +89,11 @@ export function startLocal(): Engine {
     map: (count, patch) => ask("map", [count, patch && expressionOf(patch)]),
     blastRadius: (patch, text, signal) => ask("blastRadius", [expressionOf(patch), text], signal),
     patches: async () => Object.keys(kept()).sort(),
-    savePatch: async (name, expression) => keep({ ...kept(), [name]: expression }),
+    async savePatch(name, expression) {
+      // What can't be applied is not worth keeping.
+      await ask("signal", [0, { expression }]);
+      keep({ ...kept(), [name]: expression });
+    },
     async deletePatch(name) {
       const { [name]: _, ...others } = kept();
       keep(others);
@@ -106,7 +110,6 @@ const keep = (patches: Record<string, string>): void =>
 
 function expressionOf(patch: PatchChoice): PatchChoice {
   if ("expression" in patch) return patch;
-  const expression = kept()[patch.name];
-  if (expression !== undefined) return { expression };
+  if (Object.hasOwn(kept(), patch.name)) return { expression: kept()[patch.name] };
   throw new Failure(`this browser keeps no patch "${patch.name}"`, "choose one in the Patch view");
 }

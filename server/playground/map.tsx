@@ -64,7 +64,8 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
 
   useEffect(() => {
     const element = select(place.current!);
-    element.call(gestures);
+    // A word may be under it, which opens at the first click.
+    element.call(gestures).on("dblclick.zoom", null);
     return () => {
       element.on(".zoom", null);
     };
@@ -92,9 +93,11 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
       ArrowUp: () => pan(0, 40),
       ArrowDown: () => pan(0, -40),
       "+": () => enlarge(1.3),
+      "=": () => enlarge(1.3),
       "-": () => enlarge(1 / 1.3),
     };
-    if (!steps[event.key]) return;
+    // With another key they are the browser's.
+    if (event.ctrlKey || event.metaKey || event.altKey || !steps[event.key]) return;
     event.preventDefault();
     steps[event.key]();
   };
@@ -109,7 +112,7 @@ function Chart({ points, search }: { points: readonly Point[]; search: string })
         tabIndex={0}
         role="application"
         aria-label="Map of the recipe space: arrows move it, + and − zoom"
-        style={{ cursor: over ? "pointer" : "grab" }}
+        style={over && { cursor: "pointer" }}
         onClick={(event) => {
           const point = near(event);
           if (point) showToken(point.id);
@@ -171,6 +174,7 @@ const matches = ({ text }: Point, search: string): boolean =>
 const newZoom = () =>
   zoom<HTMLDivElement, unknown>()
     .clickDistance(4)
+    .duration(0)
     .touchable(true)
     .scaleExtent([1 / 4, 100]);
 
@@ -179,7 +183,8 @@ function fit(points: readonly Point[], { width, height }: Size): Frame {
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const scale = Math.min((width - 90) / (right - left), (height - 40) / (high - low));
-  return { x: (left + right) / 2, y: (low + high) / 2, scale: Math.max(scale, 1e-6) };
+  // Words are to the right of their points.
+  return { x: (left + right) / 2 + 35 / scale, y: (low + high) / 2, scale: Math.max(scale, 1e-6) };
 }
 
 /** Of a place on the whole map, in pixels, to where it is in the frame: as the gestures have it. */
@@ -234,7 +239,11 @@ function drawing(
   const at = { x: "x", y: "y" } as const;
   const word = { ...at, text: ({ text }: Point) => text.trim(), textAnchor: "start", dx: 6 } as const;
   const marked = points.filter(isMarked);
-  const others = points.filter((point) => !isMarked(point));
+  const isSeen = (point: Point) => {
+    const [x, y] = pixels(point, view, size);
+    return x > -10 && y > -10 && x < size.width + 10 && y < size.height + 10;
+  };
+  const others = points.filter((point) => !isMarked(point) && isSeen(point));
   // While something is sought, the rest is behind it.
   const className = isDim ? "word dim" : "word";
   const [dx, dy] = [size.width / 2 / view.scale, size.height / 2 / view.scale];

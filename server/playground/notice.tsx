@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import type { Failure } from "./engine.ts";
 import { enterKey } from "./remote.ts";
-import { isApplied, state } from "./state.ts";
+import { type Item, isApplied, isForPrompt, state } from "./state.ts";
 
 /** What went wrong, and what to do about it; where a server wants a key, a place to enter it. */
 export function Notice({ error, retry }: { error: Failure; retry?: () => void }) {
@@ -13,8 +13,10 @@ export function Notice({ error, retry }: { error: Failure; retry?: () => void })
     else location.reload();
   };
   const { help, code } = error;
-  // Those of the rack that are on: the others were not sent.
-  const sent = state.value.rack.flatMap((item, i) => (isApplied(item) ? [i + 1] : []));
+  // The others of the rack were not sent.
+  const { rack, view } = state.value;
+  const isSent = (item: Item) => isApplied(item) && (view === "steer" || isForPrompt(item));
+  const sent = rack.flatMap((item, i) => (isSent(item) ? [i + 1] : []));
   const message = error.message.replace(
     /^interventions\[(\d+)\](?:\.([\w.[\]]+))?/,
     (_, i, field) => `intervention ${sent[i] ?? Number(i) + 1}${field ? `, ${field}` : ""}`,

@@ -25,8 +25,10 @@ export function Panel({ engine, info }: ViewProps) {
       <button type="button" class="close" aria-label="Close" onClick={close}>
         ✕
       </button>
-      {token !== undefined && <TokenPanel engine={engine} info={info} id={token} />}
-      {token === undefined && signal !== undefined && <SignalPanel engine={engine} info={info} id={signal} />}
+      {token !== undefined && <TokenPanel key={token} engine={engine} info={info} id={token} />}
+      {token === undefined && signal !== undefined && (
+        <SignalPanel key={signal} engine={engine} info={info} id={signal} />
+      )}
     </aside>
   );
 }

@@ -86,7 +86,7 @@ function Kept({
               onInput={(event) => setName(event.currentTarget.value)}
             />
           </label>
-          <button type="submit">Keep</button>
+          <button type="submit">{names.includes(name) ? "Replace" : "Keep"}</button>
         </form>
       )}
       {(names.length > 0 || chosen) && (

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { ViewProps } from "./app.tsx";
 import { Band } from "./band.tsx";
 import { Controls } from "./controls.tsx";
@@ -21,18 +21,32 @@ export function Rack({ engine, info, failed }: ViewProps & { failed: boolean }) 
   const [touched, touch] = useState(0);
   const isBanded = (item?: Item) => item?.on && hasAmount(item) && isForPrompt(item);
   const active = isBanded(rack[touched]) ? touched : rack.findIndex(isBanded);
-  const move = (from: number, to: number) => {
+  const place = useRef<HTMLElement>(null);
+  /** The focus stays with what it was on, once that is drawn. */
+  const focus = (row: number, label: string) =>
+    requestAnimationFrame(() => {
+      const item = place.current?.querySelectorAll("li")[row] ?? place.current;
+      const [first, ...others] = item?.querySelectorAll<HTMLButtonElement>("button:enabled") ?? [];
+      [first, ...others].find((button) => button.ariaLabel === label)?.focus();
+      if (!item?.contains(document.activeElement)) first?.focus();
+    });
+  const move = (from: number, to: number, label: string) => {
     const next = [...rack];
     next.splice(to, 0, ...next.splice(from, 1));
     update({ rack: next });
     touch(to);
+    focus(to, label);
+  };
+  const remove = (at: number) => {
+    update({ rack: rack.filter((_, other) => other !== at) });
+    focus(Math.max(0, at - 1), "Remove");
   };
   const add = () => {
     update({ rack: [...rack, { ...newItem(), text: "king - queen", last: Math.min(3, info.layers - 1) }] });
     touch(rack.length);
   };
   return (
-    <section class="rack" aria-labelledby="rack">
+    <section class="rack" aria-labelledby="rack" ref={place}>
       <div class="row head">
         <h2 id="rack">Interventions</h2>
         <button type="button" onClick={add}>
@@ -46,7 +60,14 @@ export function Rack({ engine, info, failed }: ViewProps & { failed: boolean }) 
       {rack.length === 0 && <p class="quiet">None: both runs are the model’s own.</p>}
       <ol>
         {rack.map((item, i) => (
-          <li key={i} class={item.on ? "item" : "item muted"} onFocusCapture={() => touch(i)}>
+          // Not when it has the focus: the band would move what is being pressed away from the pointer.
+          <li
+            key={i}
+            class={item.on ? "item" : "item muted"}
+            onClickCapture={() => touch(i)}
+            onInput={() => touch(i)}
+            onKeyUp={() => touch(i)}
+          >
             <Controls item={item} index={i} info={info} />
             {hasAmount(item) && (
               <div class="strength">
@@ -61,22 +82,23 @@ export function Rack({ engine, info, failed }: ViewProps & { failed: boolean }) 
                 <input type="checkbox" checked={item.on} onChange={() => updateItem(i, { on: !item.on })} />{" "}
                 on
               </label>
-              <button type="button" aria-label="Move up" disabled={i === 0} onClick={() => move(i, i - 1)}>
+              <button
+                type="button"
+                aria-label="Move up"
+                disabled={i === 0}
+                onClick={() => move(i, i - 1, "Move up")}
+              >
                 ↑
               </button>
               <button
                 type="button"
                 aria-label="Move down"
                 disabled={i === rack.length - 1}
-                onClick={() => move(i, i + 1)}
+                onClick={() => move(i, i + 1, "Move down")}
               >
                 ↓
               </button>
-              <button
-                type="button"
-                aria-label="Remove"
-                onClick={() => update({ rack: rack.filter((_, other) => other !== i) })}
-              >
+              <button type="button" aria-label="Remove" onClick={() => remove(i)}>
                 ✕
               </button>
             </div>

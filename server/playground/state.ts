@@ -185,9 +185,12 @@ let layers = Infinity;
 /** A link may come from a model with more layers. */
 export function fitLayers(count: number): void {
   layers = count;
-  const fit = (layer: number) => Math.min(layer, layers - 1);
+  const fit = (layer: number) => Math.max(0, Math.min(Math.round(layer), layers - 1));
   update({
-    rack: state.value.rack.map((item) => ({ ...item, first: fit(item.first), last: fit(item.last) })),
+    rack: state.value.rack.map((item) => {
+      const first = fit(item.first);
+      return { ...item, first, last: Math.max(first, fit(item.last)) };
+    }),
   });
 }
 

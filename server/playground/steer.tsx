@@ -24,6 +24,8 @@ interface Run {
 }
 
 interface Runs extends Record<RunName, Run> {
+  /** What they continue: another may be in the making. */
+  prompt: string;
   running: boolean;
   /** They came to their end. */
   ended?: boolean;
@@ -31,13 +33,14 @@ interface Runs extends Record<RunName, Run> {
 }
 
 const EMPTY: Runs = {
+  prompt: "",
   default: { tokens: [], rest: "" },
   steered: { tokens: [], rest: "" },
   running: false,
 };
 
 export function Steer({ engine, info }: ViewProps) {
-  const { prompt, seed, temperature, length } = state.value;
+  const { seed, temperature, length } = state.value;
   const { patch } = changes.value;
   const runs = useRuns(engine, info);
   return (
@@ -87,8 +90,8 @@ export function Steer({ engine, info }: ViewProps) {
       </div>
       {runs.error && <Notice error={runs.error} />}
       <div class="outputs">
-        <Output name="default" title="Default" prompt={prompt} run={runs.default} runs={runs} />
-        <Output name="steered" title="Steered" prompt={prompt} run={runs.steered} runs={runs} />
+        <Output name="default" title="Default" run={runs.default} runs={runs} />
+        <Output name="steered" title="Steered" run={runs.steered} runs={runs} />
       </div>
       <p class="legend quiet">
         The stronger a token’s tint, the less the model expected it. Click a token to see what it is made of.
@@ -144,6 +147,7 @@ function useRuns(engine: Engine, info: ModelInfo): Runs {
   const pause = useRef(0);
   useEffect(() => {
     if (prompt === "") return set(EMPTY);
+    set((last) => ({ ...last, running: true, ended: false, error: undefined }));
     const controller = new AbortController();
     const { signal } = controller;
     const timer = setTimeout(async () => {
@@ -152,9 +156,9 @@ function useRuns(engine: Engine, info: ModelInfo): Runs {
         steered: { tokens: [], rest: "" },
       };
       let frame = 0;
-      const show = (last: Omit<Runs, RunName>) => {
+      const show = (last: Omit<Runs, RunName | "prompt">) => {
         cancelAnimationFrame(frame);
-        if (!signal.aborted) set({ ...found, ...last });
+        if (!signal.aborted) set({ prompt, ...found, ...last });
       };
       try {
         for await (const event of engine.steer(request, signal)) {
@@ -177,7 +181,7 @@ function useRuns(engine: Engine, info: ModelInfo): Runs {
   return runs;
 }
 
-function Output({ name, title, prompt, run, runs: { running, ended } }: OutputProps) {
+function Output({ name, title, run, runs: { prompt, running, ended } }: OutputProps) {
   return (
     <section class={`output ${name}`} aria-label={title}>
       <h2>{title}</h2>
@@ -197,7 +201,6 @@ function Output({ name, title, prompt, run, runs: { running, ended } }: OutputPr
 interface OutputProps {
   name: RunName;
   title: string;
-  prompt: string;
   run: Run;
   runs: Runs;
 }
@@ -213,4 +216,8 @@ const shown = ({ id, text, logprob }: Token): Shown => ({
   title: `probability ${percent(Math.exp(logprob))}`,
 });
 
-export const percent = (x: number): string => `${(100 * x).toFixed(x < 0.001 ? 3 : x < 0.1 ? 1 : 0)} %`;
+export function percent(x: number): string {
+  // Of what is so rare a share says nothing.
+  if (x > 0 && x < 1e-5) return `1 in ${Number((1 / x).toPrecision(2)).toLocaleString("en")}`;
+  return `${(100 * x).toFixed(x < 0.001 ? 3 : x < 0.1 ? 1 : 0)} %`;
+}

@@ -56,7 +56,7 @@ export function Tokens({
   );
 }
 
-/** A token's text where spaces at its ends would not be seen. */
+/** A token's text, with a sign for a line's end. */
 export const visible = (text: string): string => text.replace(/\n/g, "↵\n");
 
 /** A token in a list. */

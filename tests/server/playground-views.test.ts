@@ -209,6 +209,44 @@ playgroundSuite("views of the playground", (setting) => {
   );
 
   test(
+    "the rack: what is pressed stays under the pointer, keys keep their place, numbers may be negative",
+    async () => {
+      const texts = ["happy - sad", "king - queen", "great - terrible"];
+      const rack = encodeURIComponent(JSON.stringify(texts.map((text) => ({ text }))));
+      const { page, problems } = await open(setting.browser, `${setting.server.url}${START}&rack=${rack}`);
+      const directions = page.getByLabel("Direction");
+      const listed = () =>
+        directions.evaluateAll((all) => all.map((each) => (each as HTMLInputElement).value));
+      await page.locator(".curve .dot circle").waitFor();
+      const [a, b, c] = texts;
+      await page.getByRole("button", { name: "Move up" }).nth(2).focus();
+      for (const expected of [
+        [a, c, b],
+        [c, a, b],
+      ]) {
+        await page.keyboard.press("Enter");
+        await page.waitForFunction(() => document.activeElement?.closest("li"));
+        await page.waitForTimeout(100);
+        expect(await listed()).toEqual(expected);
+      }
+      // The band is in the first: a press in another moves nothing before it is over.
+      await page.getByRole("button", { name: "Remove" }).nth(2).click({ delay: 80 });
+      await page.waitForFunction(() => document.querySelectorAll(".rack li").length === 2);
+      expect(await listed()).toEqual([c, a]);
+      const isRemove = () => document.activeElement?.getAttribute("aria-label") === "Remove";
+      await page.waitForFunction(isRemove);
+      await page.getByLabel("Condition").first().selectOption("if below");
+      await page.getByLabel("Threshold").fill("");
+      await page.getByLabel("Threshold").pressSequentially("-0.5");
+      await page.keyboard.press("Tab");
+      await page.waitForFunction(() => decodeURIComponent(location.hash).includes('"threshold":-0.5'));
+      expect(problems).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
     "the mouse moves and enlarges the map, and opens words",
     async () => {
       const { page, problems } = await open(setting.browser, `${setting.server.url}#view="map"&find="king"`);
