@@ -39,7 +39,7 @@ export function Controls({ item, index, info }: { item: Item; index: number; inf
   const hooks = info.signals > 0 ? [...BLOCK_HOOKS, ...OTHER_HOOKS] : [...BLOCK_HOOKS, OTHER_HOOKS[0]];
   const layers = Array.from({ length: info.layers }, (_, layer) => layer);
   return (
-    <div class="controls">
+    <fieldset class="controls" aria-label={`Intervention ${index + 1}`}>
       <Choice
         label="What to do"
         value={item.op}
@@ -146,7 +146,7 @@ export function Controls({ item, index, info }: { item: Item; index: number; inf
         />
       )}
       {item.condition !== "always" && <Condition item={item} change={change} signals={info.signals} />}
-    </div>
+    </fieldset>
   );
 }
 

@@ -1,4 +1,5 @@
 /** Beside every view: what a token is made of, or which tokens a signal is in. */
+import { useEffect, useRef } from "preact/hooks";
 import type { ViewProps } from "./app.tsx";
 import { Bars } from "./bars.tsx";
 import type { Intervention } from "./engine.ts";
@@ -20,8 +21,18 @@ import { TokenName, Tokens } from "./tokens.tsx";
 export function Panel({ engine, info }: ViewProps) {
   const { token, signal } = state.value;
   const close = () => update({ token: undefined, signal: undefined });
+  const place = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const panel = place.current!;
+    const opener = document.activeElement as HTMLElement | null;
+    return () => {
+      const { activeElement } = document;
+      // Who was in it goes back to where it was opened.
+      if (activeElement === document.body || panel.contains(activeElement)) opener?.focus();
+    };
+  }, []);
   return (
-    <aside class="panel" aria-label={token === undefined ? "Signal" : "Token"}>
+    <aside ref={place} class="panel" aria-label={token === undefined ? "Signal" : "Token"}>
       <button type="button" class="close" aria-label="Close" onClick={close}>
         ✕
       </button>

@@ -39,6 +39,13 @@ playgroundSuite("views of the playground", (setting) => {
       await press("Tab", "Tab", "ArrowRight", "Enter");
       await page.waitForFunction(() => location.hash.includes("position=1"));
       expect(await focused()).toBe(" food");
+      await page.getByRole("list", { name: "By signal" }).getByRole("button").first().focus();
+      await press("Enter");
+      await page.getByRole("button", { name: "Close" }).focus();
+      const opener = await page.getByRole("complementary").getByRole("heading", { level: 2 }).textContent();
+      await press("Enter");
+      await page.getByRole("complementary").waitFor({ state: "detached" });
+      expect(opener).toContain((await focused())!);
       await page.getByRole("tab", { name: "Explain" }).focus();
       await press("ArrowRight");
       const likeliest = page.getByRole("list", { name: "Likeliest" });
