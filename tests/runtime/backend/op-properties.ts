@@ -352,6 +352,8 @@ export const OP_PROPERTIES: Record<Op, OpProperty[]> = {
       }),
       ({ n, norm, ...options }, random) => ({
         tensors: adamwTensors(n, norm, random),
+        // m's two terms of about 0.1 may cancel, and then their own rounding, some 1e-8, is what is left.
+        floor: 0.002,
         run: (b, t) => b.adamw(t.param, t.grad, t.m, t.v, t.norm, { ...ADAM, ...options }),
       }),
     ),
