@@ -3,18 +3,17 @@ import type { Backend } from "../../runtime/backend/backend.ts";
 import { createWasmBackend } from "../../runtime/backend/wasm/mod.ts";
 import { createWebgpuBackend } from "../../runtime/backend/webgpu/mod.ts";
 import { opSuite } from "../runtime/backend/op-suite.ts";
-import { type OracleOptions, oracleSuite } from "../runtime/model/oracle-suite.ts";
+import { oracleSuite } from "../runtime/model/oracle-suite.ts";
 import { type Result, run } from "./shims/test.ts";
 
 const assets = new URL("/reflow/", location.href);
-const DEVICES: Record<string, { make: () => Promise<Backend>; runs: number } & OracleOptions> = {
-  wasm: { make: () => createWasmBackend({ threads: 2, assets }), runs: 5, lossTolerance: 1e-5 },
-  // The kernels of the others are the same, and they run outside of a browser; here a step takes half a second.
-  webgpu: { make: () => createWebgpuBackend(), runs: 1, lossTolerance: 1e-4, cases: ["reflow", "gpt2"] },
+const DEVICES: Record<string, { make: () => Promise<Backend>; lossTolerance: number; runs: number }> = {
+  wasm: { make: () => createWasmBackend({ threads: 2, assets }), lossTolerance: 1e-5, runs: 5 },
+  webgpu: { make: () => createWebgpuBackend(), lossTolerance: 1e-4, runs: 1 },
 };
 
 const name = location.search.slice(1);
-const { make, runs, ...options } = DEVICES[name];
+const { make, lossTolerance, runs } = DEVICES[name];
 let device = "";
 async function makeAndTell(): Promise<Backend> {
   const backend = await make();
@@ -22,7 +21,7 @@ async function makeAndTell(): Promise<Backend> {
   return backend;
 }
 opSuite(name, makeAndTell, { runs });
-oracleSuite(name, makeAndTell, options);
+oracleSuite(name, makeAndTell, { lossTolerance });
 
 /** What the test that opened this page awaits. */
 export interface Report {

@@ -122,7 +122,7 @@ test("a stream that nobody reads is given up, and its slots with it", async () =
   const reader = response.body!.getReader();
   await reader.read();
   await Bun.sleep(150);
-  expect(reader.read()).rejects.toThrow("nobody reads it");
+  await expect(reader.read()).rejects.toThrow("nobody reads it");
   expect(services.pool.stats().active).toBe(0);
 });
 

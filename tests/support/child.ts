@@ -41,11 +41,10 @@ export class Child {
     });
   }
 
-  /** Waits for its end, which must come with this status or signal, or one of these. */
-  async ends(...statuses: (number | NodeJS.Signals)[]): Promise<void> {
+  /** Waits for its end, which must come with this status or signal. */
+  async ends(status: number | NodeJS.Signals): Promise<void> {
     const found = await this.#ended;
-    const message = `${found} is none of ${statuses}:\n${this.stderr}\n${this.stdout}`;
-    assert.ok(statuses.includes(found), message);
+    assert.equal(found, status, `${this.stderr}\n${this.stdout}`);
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -352,8 +352,6 @@ export const OP_PROPERTIES: Record<Op, OpProperty[]> = {
       }),
       ({ n, norm, ...options }, random) => ({
         tensors: adamwTensors(n, norm, random),
-        // m's two terms of about 0.1 may cancel, and then their own rounding, some 1e-8, is what is left.
-        floor: 0.002,
         run: (b, t) => b.adamw(t.param, t.grad, t.m, t.v, t.norm, { ...ADAM, ...options }),
       }),
     ),
@@ -375,10 +373,18 @@ export const OP_PROPERTIES: Record<Op, OpProperty[]> = {
 
 const ADAM = { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8 };
 
+/** Of either sign. */
+const awayFromZero = (random: Random, n: number, least: number) =>
+  f32([n], () => {
+    const x = random.normal();
+    return x + (x < 0 ? -least : least);
+  });
+
 const adamwTensors = (n: number, norm: number, random: Random) => ({
-  param: normal(random, [n]),
+  // Larger than what is added to them: of terms that cancel, only their own rounding would be left.
+  param: awayFromZero(random, n, 0.5),
   grad: normal(random, [n]),
-  m: normal(random, [n], 0.1),
+  m: awayFromZero(random, n, 0.6),
   v: f32([n], () => 0.01 + random.uniform()),
   norm: f32([1], () => norm),
 });

@@ -240,11 +240,11 @@ describe("exclusive", () => {
     const given = pool.exclusive(async () => 7, left.signal);
     const later = all(pool.generate([2], SHORT));
     left.abort(new Error("left"));
-    expect(given).rejects.toThrow("left");
+    await expect(given).rejects.toThrow("left");
     await later;
     expect(pool.stats().active).toBe(1);
     await events.return();
-    expect(pool.exclusive(async () => 7, left.signal)).rejects.toThrow("left");
+    await expect(pool.exclusive(async () => 7, left.signal)).rejects.toThrow("left");
     expect(await pool.exclusive(async () => 7, new AbortController().signal)).toBe(7);
     await pool.drain();
   });
