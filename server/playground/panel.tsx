@@ -1,5 +1,5 @@
 /** Beside every view: what a token is made of, or which tokens a signal is in. */
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { ViewProps } from "./app.tsx";
 import { Bars } from "./bars.tsx";
 import type { Intervention } from "./engine.ts";
@@ -22,13 +22,16 @@ export function Panel({ engine, info }: ViewProps) {
   const { token, signal } = state.value;
   const close = () => update({ token: undefined, signal: undefined });
   const place = useRef<HTMLElement>(null);
-  useEffect(() => {
+  // At once: a moment later what has the focus may be in the panel.
+  useLayoutEffect(() => {
     const panel = place.current!;
     const opener = document.activeElement as HTMLElement | null;
     return () => {
       const { activeElement } = document;
-      // Who was in it goes back to where it was opened.
-      if (activeElement === document.body || panel.contains(activeElement)) opener?.focus();
+      if (activeElement !== document.body && !panel.contains(activeElement)) return;
+      // Who was in it goes back to where it was opened, or to the view's tab: lists are drawn anew.
+      const isThere = opener?.isConnected && opener !== document.body;
+      (isThere ? opener : document.querySelector<HTMLElement>("[role=tab][aria-selected=true]"))?.focus();
     };
   }, []);
   return (

@@ -39,7 +39,11 @@ playgroundSuite("views of the playground", (setting) => {
       await press("Tab", "Tab", "ArrowRight", "Enter");
       await page.waitForFunction(() => location.hash.includes("position=1"));
       expect(await focused()).toBe(" food");
-      await page.getByRole("list", { name: "By signal" }).getByRole("button").first().focus();
+      const tokens = setting.model.tokenize(PROMPT);
+      const [most] = (await setting.model.explain(tokens, { position: 1, interventions })).signals;
+      const first = page.getByRole("list", { name: "By signal" }).getByRole("button").first();
+      // The list before it stays until this one is there.
+      await first.filter({ hasText: new RegExp(`^${most.signal}$`) }).focus();
       await press("Enter");
       await page.getByRole("button", { name: "Close" }).focus();
       const opener = await page.getByRole("complementary").getByRole("heading", { level: 2 }).textContent();
@@ -49,7 +53,7 @@ playgroundSuite("views of the playground", (setting) => {
       await page.getByRole("tab", { name: "Explain" }).focus();
       await press("ArrowRight");
       const likeliest = page.getByRole("list", { name: "Likeliest" });
-      const { cells } = await setting.model.lens(setting.model.tokenize(PROMPT), { interventions });
+      const { cells } = await setting.model.lens(tokens, { interventions });
       const tokensOf = (layer: number, position: number) =>
         cells[layer][position].top.map(({ text }) => text.trim()).join(" ");
       const listed = async () => (await likeliest.getByRole("button").allTextContents()).join(" ");
@@ -69,7 +73,13 @@ playgroundSuite("views of the playground", (setting) => {
       await page.getByRole("status").getByRole("button", { name: "king", exact: true }).focus();
       await press("Enter");
       await page.getByRole("complementary").getByText("Nearest neighbours").waitFor();
+      // From another view there is no way back to the word: the tab has the focus.
+      await page.getByRole("button", { name: "Steer by it" }).focus();
+      await press("Enter");
+      await page.getByRole("heading", { name: "Interventions" }).waitFor();
       await press("Escape");
+      await page.getByRole("complementary").waitFor({ state: "detached" });
+      expect(await focused()).toBe("Steer");
       expect(problems).toEqual([]);
       await page.close();
     },
