@@ -12,14 +12,20 @@ export interface Texts {
   delete(name: string): Promise<void>;
 }
 
+/** A patch, and the statements that made it: none where it came as edits. */
+export interface KeptPatch {
+  patch: GenePatch;
+  expression?: string;
+}
+
 /** Every function that takes a name throws ReflowError `usage` for one that no patch can have. */
 export interface PatchStore {
   /** Every name, sorted. */
   list(): Promise<string[]>;
   /** Undefined where there is none of this name. */
-  get(name: string): Promise<GenePatch | undefined>;
+  get(name: string): Promise<KeptPatch | undefined>;
   /** Replaces what has the name. */
-  put(name: string, patch: GenePatch): Promise<void>;
+  put(name: string, kept: KeptPatch): Promise<void>;
   /** Whether there was one. */
   delete(name: string): Promise<boolean>;
 }
@@ -33,15 +39,17 @@ export function patchStore(texts: Texts): PatchStore {
     list: async () => (await texts.names()).sort(),
     async get(name) {
       const text = await get(name);
-      return text === undefined ? undefined : parsePatch(JSON.parse(text), name);
+      if (text === undefined) return undefined;
+      const { expression, ...patch } = JSON.parse(text);
+      return { expression, patch: parsePatch(patch, name) };
     },
-    async put(name, patch) {
+    async put(name, { expression, patch }) {
       const isNew = (await get(name)) === undefined;
       if (isNew && (await texts.names()).length >= MOST_PATCHES) {
         const help = "forget some: DELETE /v1/patches/NAME";
         throw new ReflowError("usage", `${MOST_PATCHES} patches are kept already`, help);
       }
-      await texts.put(name, JSON.stringify(patch));
+      await texts.put(name, JSON.stringify({ expression, ...patch }));
     },
     async delete(name) {
       if ((await get(name)) === undefined) return false;

@@ -65,6 +65,8 @@ export interface Engine {
   blastRadius(patch: PatchChoice, text: string, signal: AbortSignal): Promise<BlastRadius>;
   /** Names, sorted. */
   patches(): Promise<string[]>;
+  /** Undefined of a patch that was kept as edits. */
+  expressionOf(name: string): Promise<string | undefined>;
   savePatch(name: string, expression: string): Promise<void>;
   deletePatch(name: string): Promise<void>;
 }

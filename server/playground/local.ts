@@ -2,7 +2,7 @@
 import { type Changes, type Engine, Failure, type PatchChoice } from "./engine.ts";
 
 /** What the worker does. */
-export type LocalMethods = Omit<Engine, "patches" | "savePatch" | "deletePatch">;
+export type LocalMethods = Omit<Engine, "patches" | "expressionOf" | "savePatch" | "deletePatch">;
 
 /** To the worker: a call, with the page's address, or the end of one. */
 export type Call =
@@ -89,6 +89,7 @@ export function startLocal(): Engine {
     map: (count, patch) => ask("map", [count, patch && expressionOf(patch)]),
     blastRadius: (patch, text, signal) => ask("blastRadius", [expressionOf(patch), text], signal),
     patches: async () => Object.keys(kept()).sort(),
+    expressionOf: async (name) => expressionOf({ name }).expression,
     async savePatch(name, expression) {
       // What can't be applied is not worth keeping.
       await ask("signal", [0, { expression }]);
@@ -108,7 +109,7 @@ const kept = (): Record<string, string> => JSON.parse(localStorage.getItem(PATCH
 const keep = (patches: Record<string, string>): void =>
   localStorage.setItem(PATCHES, JSON.stringify(patches));
 
-function expressionOf(patch: PatchChoice): PatchChoice {
+function expressionOf(patch: PatchChoice): { expression: string } {
   if ("expression" in patch) return patch;
   if (Object.hasOwn(kept(), patch.name)) return { expression: kept()[patch.name] };
   throw new Failure(`this browser keeps no patch "${patch.name}"`, "choose one in the Patch view");

@@ -16,6 +16,9 @@ export function Patch({ engine, info }: ViewProps) {
     (signal) => engine.blastRadius(patch, prompt, signal),
     { pause: 500 },
   );
+  const name = "name" in patch ? patch.name : undefined;
+  const kept = useResource(name, async () => ({ name, expression: await engine.expressionOf(name!) }));
+  const keptExpression = kept.value?.name === name ? kept.value?.expression : undefined;
   const names = useResource(String(saves), () => engine.patches());
   if (info.signals === 0)
     return <p class="quiet">This model’s embedding is not factored: it has no recipes.</p>;
@@ -26,8 +29,8 @@ export function Patch({ engine, info }: ViewProps) {
         id="patch"
         rows={2}
         spellcheck={false}
-        value={"expression" in patch ? patch.expression : ""}
-        placeholder={"name" in patch ? `“${patch.name}”: type to write another` : undefined}
+        value={"expression" in patch ? patch.expression : keptExpression}
+        placeholder={name && `“${name}” was kept as edits: type to write another`}
         onInput={(event) => update({ patch: { expression: event.currentTarget.value } })}
       />
       <div class="row settings">
@@ -96,7 +99,10 @@ function Kept({
             value={chosen}
             onChange={(event) => {
               const { value } = event.currentTarget;
-              if (value !== "") update({ patch: { name: value } });
+              if (value === "") return;
+              update({ patch: { name: value } });
+              // What is changed in it takes its place, unless it is given another name.
+              setName(value);
             }}
           >
             <option value="">…</option>

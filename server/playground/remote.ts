@@ -72,6 +72,9 @@ export const remote: Engine = {
     const { data } = await get<{ data: { name: string }[] }>("v1/patches");
     return data.map(({ name }) => name);
   },
+  async expressionOf(name) {
+    return (await get<{ expression?: string }>(`v1/patches/${encodeURIComponent(name)}`)).expression;
+  },
   savePatch: (name, expression) => post("v1/patches", { name, patch: { expression } }),
   async deletePatch(name) {
     await send(`v1/patches/${encodeURIComponent(name)}`, { method: "DELETE" });

@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import { blastRadius as compare } from "../../runtime/patches/blast-radius.ts";
 import { Refusal } from "../middleware/errors.ts";
+import type { KeptPatch } from "../patches/store.ts";
 import {
   blastRadius,
   blastRadiusRequest,
@@ -12,7 +13,7 @@ import {
   previewRequest,
 } from "../schemas/patches.ts";
 import type { AppEnv, Tools } from "../services.ts";
-import { keptPatch, patchOf, referenceOf } from "./requests.ts";
+import { keptPatch, patchOf, referenceOf, withExpression } from "./requests.ts";
 import { departureOf } from "./streams.ts";
 import { body, describe } from "./validate.ts";
 
@@ -21,7 +22,7 @@ const tag = "Gene patches";
 export function patchRoutes(tools: Tools) {
   const { model, patches, gate } = tools;
 
-  const named = async (name: string) => ({ name, ...(await keptPatch(tools, name)) });
+  const named = (name: string, { expression, patch }: KeptPatch) => ({ name, expression, ...patch });
   const radiusOf = async (
     patch: Parameters<typeof patchOf>[1],
     text: string | undefined,
@@ -46,16 +47,17 @@ export function patchRoutes(tools: Tools) {
       async (c) => {
         const { name, patch } = c.req.valid("json");
         const { signal } = departureOf(c);
-        const edit = await patchOf(tools, patch, signal);
+        const kept = await withExpression(tools, patch, signal);
         // What the model refuses is not worth keeping.
-        await gate.run(() => model.tables({ patch: edit }), signal);
-        await patches.put(name, edit);
-        return c.json({ name, ...edit });
+        await gate.run(() => model.tables({ patch: kept.patch }), signal);
+        await patches.put(name, kept);
+        return c.json(named(name, kept));
       },
     )
-    .get("/v1/patches/:name", describe("A patch", { tag, answer: namedPatch }), async (c) =>
-      c.json(await named(c.req.param("name"))),
-    )
+    .get("/v1/patches/:name", describe("A patch", { tag, answer: namedPatch }), async (c) => {
+      const name = c.req.param("name");
+      return c.json(named(name, await keptPatch(tools, name)));
+    })
     .delete("/v1/patches/:name", describe("Forget a patch", { tag, answer: deleted }), async (c) => {
       const name = c.req.param("name");
       if (await patches.delete(name)) return c.json({ name, deleted: true as const });
@@ -71,7 +73,7 @@ export function patchRoutes(tools: Tools) {
       describe("What else a patch does: to neighbours, and to predictions", { tag, answer: blastRadius }),
       body(blastRadiusRequest),
       async (c) => {
-        const patch = await keptPatch(tools, c.req.param("name"));
+        const { patch } = await keptPatch(tools, c.req.param("name"));
         return c.json(await radiusOf(patch, c.req.valid("json").text, departureOf(c).signal));
       },
     )

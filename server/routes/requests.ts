@@ -7,6 +7,7 @@ import type { GenerateOptions } from "../../runtime/model/generate.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { GenePatch } from "../../runtime/patches/patch.ts";
 import { Refusal } from "../middleware/errors.ts";
+import type { KeptPatch } from "../patches/store.ts";
 import type { Services, Tools } from "../services.ts";
 
 /** @throws Refusal 404 for the name of a model that isn't here */
@@ -88,20 +89,31 @@ export async function changesOf(tools: Tools, changes: Changes, signal: AbortSig
   };
 }
 
-/** @throws Refusal 404 for the name of a patch that isn't here; ReflowError for one that can't be read */
-export async function patchOf(
+/** @throws what {@link withExpression} does */
+export const patchOf = async (...request: Parameters<typeof withExpression>): Promise<GenePatch> =>
+  (await withExpression(...request)).patch;
+
+/**
+ * A request's patch, with its statements where it has them.
+ *
+ * @throws Refusal 404 for the name of a patch that isn't here; ReflowError for one that can't be read
+ */
+export async function withExpression(
   { model, patches, gate }: Tools,
   patch: NonNullable<Changes["patch"]>,
   signal: AbortSignal,
-): Promise<GenePatch> {
-  const create = (expression: string) => gate.run(() => model.createPatch(expression), signal);
-  if (typeof patch !== "string") return "expression" in patch ? create(patch.expression) : patch;
+): Promise<KeptPatch> {
+  const create = async (expression: string) => ({
+    expression,
+    patch: await gate.run(() => model.createPatch(expression), signal),
+  });
+  if (typeof patch !== "string") return "expression" in patch ? create(patch.expression) : { patch };
   // Names have no `=`, and statements have one.
   return patch.includes("=") ? create(patch) : keptPatch({ patches }, patch);
 }
 
 /** @throws Refusal 404 for the name of a patch that isn't here */
-export async function keptPatch({ patches }: Pick<Tools, "patches">, name: string): Promise<GenePatch> {
+export async function keptPatch({ patches }: Pick<Tools, "patches">, name: string): Promise<KeptPatch> {
   const found = await patches.get(name);
   if (found) return found;
   throw new Refusal(

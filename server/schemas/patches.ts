@@ -6,7 +6,12 @@ export const patchRequest = v.pipe(
   v.metadata({ ref: "PatchRequest" }),
 );
 export const namedPatch = v.pipe(
-  v.object({ name: v.string(), ...inlinePatch.entries }),
+  v.object({
+    name: v.string(),
+    /** The statements that made it; none where it came as edits. */
+    expression: v.optional(v.string()),
+    ...inlinePatch.entries,
+  }),
   v.metadata({ ref: "NamedPatch" }),
 );
 export const patchList = v.object({

@@ -98,7 +98,12 @@ export const readingTests: ApiTests = {
       const { data } = await api.ask(patchList, "/v1/patches");
       assert.ok(data.some(({ name }) => name === "suite.royal"));
       assert.deepEqual(await api.ask(namedPatch, "/v1/patches/suite.royal"), made);
-      const { name: _, ...patch } = made;
+      const { name, expression: said, ...patch } = made;
+      assert.deepEqual([name, said], ["suite.royal", expression]);
+      // Of edits alone nobody knows what they were meant to say.
+      const edits = await api.ask(namedPatch, "/v1/patches", { name, patch });
+      assert.deepEqual(edits, { name, ...patch });
+      assert.deepEqual(await api.ask(namedPatch, "/v1/patches", { name, patch: expression }), made);
       const text = async (more: object) => {
         const request = { prompt, max_tokens: 4, seed: 4, logprobs: 1, ...more };
         return (await api.ask(completion, "/v1/completions", request)).choices[0].logprobs;

@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { patchStore, type Texts } from "../../server/patches/store.ts";
 
 const MODEL = "ab".repeat(32);
-const patchOf = (delta: number) => ({ model: MODEL, edits: [{ token: 1, signal: 2, delta }] });
+const patchOf = (delta: number, expression?: string) => ({
+  expression,
+  patch: { model: MODEL, edits: [{ token: 1, signal: 2, delta }] },
+});
 
 /** What no store takes as a name: paths out of it, other names in disguise, and what breaks lines or logs. */
 const HOSTILE = [
@@ -31,8 +34,9 @@ export const patchSuite: Record<string, (texts: Texts) => Promise<void>> = {
     assert.equal(await store.get("kinder"), undefined);
     await store.put("kinder", patchOf(0.5));
     await store.put("Zoo-1.2_b", patchOf(-0.1));
-    await store.put("kinder", patchOf(0.25));
-    assert.deepEqual(await store.get("kinder"), patchOf(0.25));
+    await store.put("kinder", patchOf(0.25, '"a" += 0.25 * "b"'));
+    assert.deepEqual(await store.get("kinder"), patchOf(0.25, '"a" += 0.25 * "b"'));
+    assert.deepEqual(await store.get("Zoo-1.2_b"), patchOf(-0.1));
     assert.deepEqual(await store.list(), ["Zoo-1.2_b", "kinder"]);
     assert.equal(await store.delete("kinder"), true);
     assert.equal(await store.delete("kinder"), false);

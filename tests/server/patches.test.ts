@@ -8,6 +8,10 @@ import { temporaryFolder } from "../support/temporary.ts";
 import { patchSuite } from "./patches-suite.ts";
 
 const folder = temporaryFolder();
+const kept = {
+  expression: undefined,
+  patch: { model: "cd".repeat(32), edits: [{ token: 1, signal: 2, delta: 0.4 }] },
+};
 const stores = { memory: memoryTexts, sqlite: () => sqliteTexts(join(folder, "suite.sqlite")) };
 for (const [store, open] of Object.entries(stores)) {
   for (const [name, check] of Object.entries(patchSuite)) test(`${store}: ${name}`, () => check(open()));
@@ -15,25 +19,23 @@ for (const [store, open] of Object.entries(stores)) {
 
 test("there is an end to how many are kept; what is there can be replaced", async () => {
   const store = patchStore(memoryTexts());
-  const patch = { model: "cd".repeat(32), edits: [{ token: 1, signal: 2, delta: 0.4 }] };
-  for (let i = 0; i < 1000; i++) await store.put(`p${i}`, patch);
-  await assert.rejects(store.put("more", patch), /1000 patches are kept already/);
-  await store.put("p7", patch);
+  for (let i = 0; i < 1000; i++) await store.put(`p${i}`, kept);
+  await assert.rejects(store.put("more", kept), /1000 patches are kept already/);
+  await store.put("p7", kept);
   await store.delete("p8");
-  await store.put("more", patch);
+  await store.put("more", kept);
 });
 
 test("sqlite: patches outlive a restart, and two servers share them", async () => {
   const file = join(folder, "restart.sqlite");
-  const patch = { model: "cd".repeat(32), edits: [{ token: 1, signal: 2, delta: 0.4 }] };
   {
     using texts = sqliteTexts(file);
-    await patchStore(texts).put("kept", patch);
+    await patchStore(texts).put("kept", kept);
   }
   using one = sqliteTexts(file);
   using two = sqliteTexts(file);
-  assert.deepEqual(await patchStore(one).get("kept"), patch);
-  await patchStore(two).put("another", patch);
+  assert.deepEqual(await patchStore(one).get("kept"), kept);
+  await patchStore(two).put("another", kept);
   assert.deepEqual(await patchStore(one).list(), ["another", "kept"]);
 });
 

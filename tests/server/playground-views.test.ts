@@ -192,6 +192,14 @@ playgroundSuite("views of the playground", (setting) => {
       expect(await page.getByLabel("Blast radius").textContent()).toMatch(/256edits of R1tokens edited/);
       await page.getByLabel("Keep it as").fill("kinder");
       await page.getByRole("button", { name: "Keep", exact: true }).click();
+      const statements = page.getByLabel(/^Gene patch/);
+      const kept = await statements.inputValue();
+      await statements.fill("");
+      await page.getByLabel("Load").selectOption("kinder");
+      await page.waitForFunction((kept) => document.querySelector("textarea")!.value === kept, kept);
+      // What is loaded can be changed, and takes its own place.
+      await statements.fill(`${kept} `);
+      await page.getByRole("button", { name: "Replace" }).waitFor();
       await page.getByLabel("Load").selectOption("kinder");
       await page.getByLabel("apply it in the other views").check();
       await page.getByRole("tab", { name: "Steer" }).click();
