@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { getMimeType } from "hono/utils/mime";
 import { ReflowError } from "../runtime/errors.ts";
 import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
+import { licensesOf } from "./licenses.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const page = join(here, "playground");
@@ -18,7 +19,7 @@ const EXTERNAL = ["node:*", "bun:*", "webgpu"];
 export type PageFiles = Map<string, Blob>;
 
 /**
- * Builds the page: its scripts, and the runtime's worker and kernels in `reflow/`. The model that a page fetches for itself, in
+ * Builds the page: its scripts, the runtime's worker and kernels in `reflow/`, and `licenses.txt`. The model that a page fetches for itself, in
  * `model/`, is not among them.
  *
  * @throws ReflowError `usage` where the kernels aren't built
@@ -35,9 +36,12 @@ export async function buildPage(): Promise<PageFiles> {
     ...["index.html", ...STYLES].map((name) => [name, join(page, name)]),
     ...names.map((name) => [`reflow/${name}`, join(kernels, name)]),
   ];
+  const bundled = [...scripts.flat(), ...threads.map(([name, file]) => [`reflow/${name}`, file] as const)];
+  const isMap = ([name]: Named) => name.endsWith(".map");
+  const licenses = licensesOf(await Promise.all(bundled.filter(isMap).map(([, map]) => map.text())));
   return new Map<string, Blob>([
-    ...scripts.flat(),
-    ...threads.map(([name, file]) => [`reflow/${name}`, file] as const),
+    ...bundled.filter((file) => !isMap(file)),
+    ["licenses.txt", new Blob([licenses], { type: getMimeType("licenses.txt") })],
     ...(await Promise.all(files.map(async ([name, path]) => [name, await open(path)] as const))),
   ]);
 }
@@ -50,6 +54,7 @@ async function bundleInBun(entrypoint: string): Promise<Named[]> {
     target: "browser",
     splitting: true,
     minify: true,
+    sourcemap: "external",
     external: EXTERNAL,
     define: { "process.env.NODE_ENV": '"production"' },
   });
@@ -66,6 +71,7 @@ declare const Deno: {
     platform: "browser";
     codeSplitting: true;
     minify: true;
+    sourcemap: "external";
     external: string[];
   }): Promise<{
     errors: { text: string }[];
@@ -82,6 +88,7 @@ async function bundleInDeno(entrypoint: string): Promise<Named[]> {
     platform: "browser",
     codeSplitting: true,
     minify: true,
+    sourcemap: "external",
     external: EXTERNAL,
   });
   if (!outputFiles) {

@@ -9,7 +9,7 @@ import { Panel } from "./panel.tsx";
 import { Patch } from "./patch.tsx";
 import { hasKey } from "./remote.ts";
 import { useResource } from "./resource.ts";
-import { fitLayers, state, update, VIEWS, type View } from "./state.ts";
+import { fitLayers, hash, state, update, VIEWS, type View } from "./state.ts";
 import { Steer } from "./steer.tsx";
 
 export interface ViewProps {
@@ -90,7 +90,7 @@ function Where({ info, isLocal, isLocalOnly }: { info?: ModelInfo; isLocal: bool
       {isLocalOnly ? (
         <span class="badge">runs in this browser</span>
       ) : (
-        <a class="badge" href={other + location.hash} onClick={(event) => carryOver(event, other)}>
+        <a class="badge" href={other + hash()} onClick={(event) => carryOver(event, other)}>
           {isLocal ? "in this browser: use the server" : "on the server: use this browser"}
         </a>
       )}
@@ -103,7 +103,7 @@ function carryOver(event: MouseEvent, address: string): void {
   // Another tab is the browser's to open.
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  location.href = address + location.hash;
+  location.href = address + hash();
 }
 
 function Tabs() {

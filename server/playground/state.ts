@@ -168,6 +168,9 @@ function print(state: State): string {
 
 export const state = signal(parse(location.hash));
 
+/** What the address is about to say: it comes after the state. */
+export const hash = (): string => `#${print(state.value)}`;
+
 export const update = (change: Partial<State>): void => {
   state.value = { ...state.value, ...change };
 };

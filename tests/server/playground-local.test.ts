@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { assets } from "../../server/assets.ts";
+import { assets, buildPage } from "../../server/assets.ts";
+import { licensesOf } from "../../server/licenses.ts";
 import { open, playgroundSuite, runsOf, SHIPPED, START, textOf } from "./playground.ts";
 
 describe("the page's files", () => {
@@ -17,6 +18,25 @@ describe("the page's files", () => {
       expect(await files(path)).toBeUndefined();
     }
   });
+
+  test("come with the licenses of what is in them, without source maps", async () => {
+    const page = await buildPage();
+    const licenses = (await page.get("licenses.txt")!.text()).split(/^-{80}\n\n/m);
+    const name = (text: string) => text.slice(0, text.indexOf(" "));
+    // Ours, the view library, the plot library and what that has of its own; the server's packages aren't in the page.
+    expect(licenses.map(name)).toEqual(
+      expect.arrayContaining(["reflow", "preact", "@observablehq/plot", "d3-scale"]),
+    );
+    expect(licenses.map(name)).not.toContain("hono");
+    for (const license of licenses) expect(license).toMatch(/Copyright[\s\S]*(as is|AS IS)/);
+    expect([...page.keys()].filter((name) => name.endsWith(".map"))).toEqual([]);
+  });
+
+  test("a package in another's folder is not that other one", () => {
+    const map = (...sources: string[]) => JSON.stringify({ sources });
+    const nested = "../../node_modules/d3-array/node_modules/nobody/index.js";
+    expect(() => licensesOf([map("a.ts"), map("node_modules/preact/src/a.js", nested)])).toThrow(/nobody/);
+  });
 });
 
 playgroundSuite("the model in the page", (setting) => {
@@ -27,9 +47,9 @@ playgroundSuite("the model in the page", (setting) => {
       // Since the address was entered.
       return { ...visited, firstToken: await visited.page.evaluate(() => performance.now()) };
     };
-    // A machine may be busy with something else: the best of three, none of which has a cache.
+    // A machine may be busy with something else: the best of five, none of which has a cache.
     let best = await visit();
-    for (let more = 2; more > 0 && best.firstToken >= 2000; more--) {
+    for (let more = 4; more > 0 && best.firstToken >= 2000; more--) {
       const next = await visit();
       if (next.firstToken < best.firstToken) best = next;
     }

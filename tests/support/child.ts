@@ -41,10 +41,10 @@ export class Child {
     });
   }
 
-  /** Waits for its end, which must come with this status or signal. */
-  async ends(status: number | NodeJS.Signals): Promise<void> {
+  /** Waits for its end, which must come with one of these statuses or signals. */
+  async ends(...statuses: (number | NodeJS.Signals)[]): Promise<void> {
     const found = await this.#ended;
-    assert.equal(found, status, `${this.stderr}\n${this.stdout}`);
+    assert.ok(statuses.includes(found), `${found}, not ${statuses}:\n${this.stderr}\n${this.stdout}`);
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -71,9 +71,11 @@ for (const { name, skip, launcher, flags } of MPIS) {
     await job.says(/step 50\//);
     const killed = performance.now();
     process.kill(processOf(1, place.folder), "SIGKILL");
-    await job.ends(name === "MPICH" ? 9 : 137);
+    // Of MPICH it is the status that mpiexec sees first: the killed rank's, or that of the other, if it was about to read the
+    // killed one's memory. UCX aborts it then.
+    await job.ends(...(name === "MPICH" ? [9, 6] : [137]));
     assert.ok(performance.now() - killed < 10_000);
-    assert.match(job.stdout + job.stderr, /signal 9/);
+    assert.match(job.stdout + job.stderr, /signal 9|process_vm_readv.*No such process/);
     await place.run([...LONG, ...MPI, "--out", run, "--resume"], 0, mpirun);
     assertSame(place.newest(run), place.newest("uninterrupted"), run);
     assert.deepEqual(losses(run), losses("uninterrupted"));
