@@ -245,14 +245,15 @@ playgroundSuite("views of the playground", (setting) => {
       await page.locator(".curve .dot circle").waitFor();
       const [a, b, c] = texts;
       await page.getByRole("button", { name: "Move up" }).nth(2).focus();
-      for (const expected of [
-        [a, c, b],
-        [c, a, b],
-      ]) {
+      const focusedRow = (row: number) =>
+        document.activeElement?.closest("li") === document.querySelectorAll(".rack li")[row];
+      for (const [row, expected] of [
+        [1, [a, c, b]],
+        [0, [c, a, b]],
+      ] as const) {
         await page.keyboard.press("Enter");
-        await page.waitForFunction(() => document.activeElement?.closest("li"));
-        await page.waitForTimeout(100);
-        expect(await listed()).toEqual(expected);
+        await page.waitForFunction(focusedRow, row);
+        expect(await listed()).toEqual([...expected]);
       }
       // The band is in the first: a press in another moves nothing before it is over.
       await page.getByRole("button", { name: "Remove" }).nth(2).click({ delay: 80 });
@@ -337,8 +338,9 @@ playgroundSuite("views of the playground", (setting) => {
       await touch("touchStart", 20);
       const scales: number[] = [];
       for (const apart of [30, 60]) {
+        const before = page.url();
         await touch("touchMove", apart);
-        await page.waitForTimeout(400);
+        await page.waitForURL((url) => url.hash.includes("frame=") && url.href !== before);
         const frame = new URLSearchParams(new URL(page.url()).hash.slice(1)).get("frame");
         scales.push(JSON.parse(frame!).scale);
       }
