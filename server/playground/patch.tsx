@@ -54,7 +54,8 @@ function Kept({
   names,
   onChange,
 }: Pick<ViewProps, "engine"> & { patch: PatchChoice; names: string[]; onChange: () => void }) {
-  const [name, setName] = useState("");
+  const chosen = "name" in patch ? patch.name : "";
+  const [name, setName] = useState(chosen);
   const [error, setError] = useState<Failure>();
   const attempt = async (action: () => Promise<void>) => {
     try {
@@ -69,7 +70,6 @@ function Kept({
     event.preventDefault();
     if ("expression" in patch) attempt(() => engine.savePatch(name, patch.expression));
   };
-  const chosen = "name" in patch ? patch.name : "";
   const forget = async () => {
     await engine.deletePatch(chosen);
     update({ patch: { expression: "" }, patched: false });

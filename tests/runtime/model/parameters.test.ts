@@ -99,9 +99,11 @@ describe("initialize", () => {
   });
 
   test("a 1024 × 1024 basis takes seconds at most", () => {
-    const start = performance.now();
+    // Of this process: a machine may be busy with others.
+    const start = process.cpuUsage();
     fresh({ d_model: 1024, n_signals: 1024, n_layers: 1, d_ff: 1, vocab_size: 1 });
-    expect(performance.now() - start).toBeLessThan(5000);
+    const { user, system } = process.cpuUsage(start);
+    expect((user + system) / 1e6).toBeLessThan(5);
   });
 });
 
