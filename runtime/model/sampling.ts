@@ -79,12 +79,11 @@ export class Sampler {
       );
     }
     if (temperature === 0) return best;
-    this.#weigh(scores[best]);
-    return this.#draw(random, best);
+    return this.#draw(random.uniform() * this.#weigh(scores[best]), best);
   }
 
-  /** Weights of what may be drawn, zeros elsewhere. */
-  #weigh(most: number): void {
+  /** Weights of what may be drawn, zeros elsewhere; and their sum. */
+  #weigh(most: number): number {
     const { temperature, topK, topP, minP } = this.#options;
     const [scores, weights] = [this.#scores, this.#weights];
     const lastOfK = topK > 0 && topK < scores.length ? lastOfLargest(scores, topK) : undefined;
@@ -94,6 +93,7 @@ export class Sampler {
       weights[id] = out ? 0 : Math.exp((scores[id] - most) / temperature);
       total += weights[id];
     }
+    if (topP === 1 && minP === 0) return total;
     let lastOfP: number | undefined;
     if (topP < 1) {
       // Tokens of less weight than this add up to less than 1 − p.
@@ -101,18 +101,22 @@ export class Sampler {
       const ids = idsWhere(weights, floor);
       lastOfP = prefixEnd(scores, ids, topP * total, weights);
     }
+    total = 0;
     for (let id = 0; id < scores.length; id++) {
       const out = lastOfP !== undefined && before(scores, lastOfP, id);
       if (out || weights[id] < minP) weights[id] = 0;
+      total += weights[id];
     }
+    return total;
   }
 
-  /** By the order of ids, so that the rounding of a logit hardly ever changes what is drawn. */
-  #draw(random: Random, best: number): number {
+  /**
+   * By the order of ids, so that the rounding of a logit hardly ever changes what is drawn.
+   *
+   * @param rest uniform in [0, the weights' sum)
+   */
+  #draw(rest: number, best: number): number {
     const weights = this.#weights;
-    let total = 0;
-    for (let id = 0; id < weights.length; id++) total += weights[id];
-    let rest = random.uniform() * total;
     for (let id = 0; id < weights.length; id++) {
       rest -= weights[id];
       if (rest < 0) return id;

@@ -27,11 +27,14 @@ export function Panel({ engine, info }: ViewProps) {
     const panel = place.current!;
     const opener = document.activeElement as HTMLElement | null;
     return () => {
-      const { activeElement } = document;
-      if (activeElement !== document.body && !panel.contains(activeElement)) return;
-      // Who was in it goes back to where it was opened, or to the view's tab: lists are drawn anew.
-      const isThere = opener?.isConnected && opener !== document.body;
-      (isThere ? opener : document.querySelector<HTMLElement>("[role=tab][aria-selected=true]"))?.focus();
+      const { activeElement, body } = document;
+      const wasInside = panel.contains(activeElement);
+      // Who was in it goes back to where it was opened; to the view's tab where that is gone, as lists are drawn anew.
+      if (opener?.isConnected && opener !== body) {
+        if (wasInside || activeElement === body) opener.focus();
+      } else if (wasInside) {
+        document.querySelector<HTMLElement>("[role=tab][aria-selected=true]")?.focus();
+      }
     };
   }, []);
   return (
