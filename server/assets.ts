@@ -30,13 +30,17 @@ export async function buildPage(): Promise<PageFiles> {
     throw new ReflowError("usage", "the WASM kernels are not built", "run `bun run prepare-kernels`");
   }
   const bundle = "Bun" in globalThis ? bundleInBun : bundleInDeno;
-  const scripts = await Promise.all(["main.tsx", "local-worker.ts"].map((name) => bundle(join(page, name))));
+  // One after the other: two of Deno's that find no bundler fetch it both, into each other's files.
+  const scripts = [
+    ...(await bundle(join(page, "main.tsx"))),
+    ...(await bundle(join(page, "local-worker.ts"))),
+  ];
   const threads = await bundle(join(here, "../runtime/backend/wasm/worker.ts"));
   const files = [
     ...["index.html", ...STYLES].map((name) => [name, join(page, name)]),
     ...names.map((name) => [`reflow/${name}`, join(kernels, name)]),
   ];
-  const bundled = [...scripts.flat(), ...threads.map(([name, file]) => [`reflow/${name}`, file] as const)];
+  const bundled = [...scripts, ...threads.map(([name, file]) => [`reflow/${name}`, file] as const)];
   const isMap = ([name]: Named) => name.endsWith(".map");
   const licenses = licensesOf(await Promise.all(bundled.filter(isMap).map(([, map]) => map.text())));
   return new Map<string, Blob>([
