@@ -1,9 +1,9 @@
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
-import type { ModelConfig } from "../runtime/model/config.ts";
-import { hookNames, resolveHookNames } from "../runtime/model/hooks.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import type { ModelConfig } from "../runtime/config/config.ts";
 import type { HostTensor } from "../runtime/model/model.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
+import { hookNames, resolveHookNames } from "../runtime/transformer/hooks.ts";
 import { spread } from "./format.ts";
 import { checkTarget } from "./logits.ts";
 import { CHECKPOINT, count, withDevice } from "./options.ts";

@@ -1,7 +1,7 @@
 import { Command } from "commander";
+import type { DeviceName } from "../runtime/backend/contract/device-name.ts";
 import type { BackendOptions } from "../runtime/backend/create.ts";
-import type { DeviceName } from "../runtime/backend/device-name.ts";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import { format, type Row } from "./bench/measure.ts";
 import type { Entry } from "./bench/rows.ts";
 import { withDevice } from "./options.ts";

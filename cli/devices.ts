@@ -67,7 +67,7 @@ interface Gpu {
 }
 
 async function describeGpus(): Promise<{ gpus: Gpu[]; problem?: string }> {
-  const { listAdapters } = await import("../runtime/backend/webgpu/provider.ts");
+  const { listAdapters } = await import("../runtime/backend/webgpu/device/adapters.ts");
   const gpus: Gpu[] = [];
   try {
     for (const [index, { name, pci }] of (await listAdapters()).entries()) {
@@ -87,7 +87,7 @@ async function describeGpus(): Promise<{ gpus: Gpu[]; problem?: string }> {
 }
 
 async function describeAdapter(index: number): Promise<Partial<Gpu>> {
-  const { requestAdapter } = await import("../runtime/backend/webgpu/provider.ts");
+  const { requestAdapter } = await import("../runtime/backend/webgpu/device/adapters.ts");
   const { info, features, limits } = await requestAdapter(index);
   return {
     vendor: info.vendor,
@@ -101,7 +101,7 @@ async function describeAdapter(index: number): Promise<Partial<Gpu>> {
 
 async function tierOf(adapter: number, precision: "f32" | "f16") {
   const { createWebgpuBackend } = await import("../runtime/backend/webgpu/mod.ts");
-  const { describeTier } = await import("../runtime/backend/webgpu/tier.ts");
+  const { describeTier } = await import("../runtime/backend/webgpu/device/tier.ts");
   const backend = await createWebgpuBackend({ adapter, precision });
   const { tier, reasons } = backend;
   backend.dispose();

@@ -1,9 +1,9 @@
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
-import type { ExplainOptions, Explanation, SignalShare } from "../runtime/ledger/explain.ts";
+import type { ExplainOptions, Explanation, SignalShare } from "../runtime/analysis/explain.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { note } from "../runtime/host/command.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
-import { note } from "../trainer/command.ts";
 import { columnsOf, fold, printable, tokenLabel } from "./format.ts";
 import { type InterventionFlags, readInterventions, withInterventions } from "./interventions.ts";
 import { CHECKPOINT, count, withDevice, withPatch } from "./options.ts";

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import { SHIPPED } from "../server/options.ts";
 import { bytes } from "./format.ts";
 import { CHECKPOINT } from "./options.ts";

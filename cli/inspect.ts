@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import {
   type ModelConfig,
   PRESETS,
@@ -10,7 +10,7 @@ import {
   resolveConfig,
   VARIANTS,
   type Variant,
-} from "../runtime/model/config.ts";
+} from "../runtime/config/config.ts";
 import { bytes, columnsOf, number, spread, wrap } from "./format.ts";
 import { CHECKPOINT, count, oneOf } from "./options.ts";
 
@@ -129,8 +129,8 @@ type Memory = Awaited<ReturnType<typeof memoryOf>>;
 /** All in bytes, by the lists that the runtime allocates from. */
 async function memoryOf(config: ModelConfig, { batch, length }: { batch: number; length: number }) {
   const { TENSOR_BYTES } = await import("../runtime/backend/wasm/heap.ts");
-  const { inferenceBytes } = await import("../runtime/model/infer.ts");
-  const { activationBytes, trainingBytes } = await import("../runtime/model/train.ts");
+  const { inferenceBytes } = await import("../runtime/transformer/inference.ts");
+  const { activationBytes, trainingBytes } = await import("../runtime/transformer/trainable-model.ts");
   const inference = (weights: (typeof TYPES)[number]) => {
     const needed = inferenceBytes(config, weights, { batch, length });
     return { ...needed, fitsWasm: needed.total <= TENSOR_BYTES };

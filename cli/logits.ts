@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
 import { spread } from "./format.ts";
 import { CHECKPOINT, withDevice } from "./options.ts";
@@ -35,7 +35,7 @@ async function logits(
 ): Promise<void> {
   const { discard, replaceDurably, temporary } = await import("../runtime/formats/disk.ts");
   const { createTensorFile } = await import("../runtime/formats/tensor-file.ts");
-  const { checkIds } = await import("../runtime/model/infer.ts");
+  const { checkIds } = await import("../runtime/transformer/inference.ts");
   const { loadModel } = await import("../runtime/model/load.ts");
   const { asData } = await import("../trainer/data/files.ts");
   const sequences = parseIds(

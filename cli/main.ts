@@ -1,6 +1,6 @@
 /** `bun run cli`: looks at models, runs them, measures them, and prepares data. */
 import { Command } from "commander";
-import { runCommand } from "../trainer/command.ts";
+import { runCommand } from "../runtime/host/command.ts";
 import { activationsCommand } from "./activations.ts";
 import { benchCommand } from "./bench.ts";
 import { dataCommand } from "./data.ts";

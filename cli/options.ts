@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { closest } from "fastest-levenshtein";
-import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
-import { ReflowError } from "../runtime/errors.ts";
+import { type DeviceName, isDeviceName } from "../runtime/backend/contract/device-name.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { number } from "../runtime/host/command.ts";
 import { type GenePatch, parsePatch } from "../runtime/patches/patch.ts";
-import { number } from "../trainer/command.ts";
 import { asData } from "../trainer/data/files.ts";
 
 /** What every command that takes a checkpoint says of it. */

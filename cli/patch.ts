@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
+import type { BlastRadius, TokenText } from "../runtime/analysis/blast-radius.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { note } from "../runtime/host/command.ts";
 import type { Model } from "../runtime/model/model.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
-import type { BlastRadius, TokenText } from "../runtime/patches/blast-radius.ts";
 import {
   composePatches,
   encodePatch,
@@ -11,7 +12,6 @@ import {
   invertPatch,
   parsePatch,
 } from "../runtime/patches/patch.ts";
-import { note } from "../trainer/command.ts";
 import { asData } from "../trainer/data/files.ts";
 import { bytes, columnsOf, fold, number, printable, tokenLabel } from "./format.ts";
 import { checkTarget } from "./logits.ts";
@@ -77,8 +77,8 @@ async function makePatch(path: string, flags: PatchFlags): Promise<void> {
     "../runtime/formats/disk.ts"
   );
   const { loadModel } = await import("../runtime/model/load.ts");
-  const { blastRadius } = await import("../runtime/patches/blast-radius.ts");
-  const { readAnalogies } = await import("../runtime/probes/words.ts");
+  const { blastRadius } = await import("../runtime/analysis/blast-radius.ts");
+  const { readAnalogies } = await import("../runtime/text/word-sets.ts");
   if (flags.expression === undefined && flags.edits === undefined && !flags.patch) {
     throw new ReflowError("usage", "what is to be edited?", "give --expression, --edits or --patch");
   }

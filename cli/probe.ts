@@ -2,14 +2,14 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Presets, SingleBar } from "cli-progress";
 import { Argument, Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
-import { parameterCount } from "../runtime/model/config.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { parameterCount } from "../runtime/config/config.ts";
+import { PROBE_IDS } from "../runtime/experiments/framework/experiment.ts";
+import type { SuiteModel } from "../runtime/experiments/suite.ts";
+import { note, number } from "../runtime/host/command.ts";
 import type { Model } from "../runtime/model/model.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
-import { PROBE_IDS } from "../runtime/probes/probe.ts";
-import type { SuiteModel } from "../runtime/probes/suite.ts";
-import type { EvaluationSets } from "../runtime/probes/words.ts";
-import { note, number } from "../trainer/command.ts";
+import type { EvaluationSets } from "../runtime/text/word-sets.ts";
 import { asData } from "../trainer/data/files.ts";
 import { encode, textFiles } from "./eval.ts";
 import { CHECKPOINT, oneOf, withDevice } from "./options.ts";
@@ -90,7 +90,7 @@ async function probe(path: string | undefined, ids: string[] = [], flags: ProbeF
 }
 
 async function runProbes(folder: string, ids: readonly string[], flags: ProbeFlags): Promise<Results> {
-  const { runSuite } = await import("../runtime/probes/suite.ts");
+  const { runSuite } = await import("../runtime/experiments/suite.ts");
   const { withBar } = await import("../trainer/display.ts");
   const { readDocuments } = await import("../trainer/data/documents.ts");
   const { seed, quick, device, precision, threads, text } = flags;

@@ -1,8 +1,13 @@
 import { Command } from "commander";
-import type { FinishEvent, GenerateEvent, GenerateOptions, TokenEvent } from "../runtime/model/generate.ts";
+import type {
+  FinishEvent,
+  GenerateEvent,
+  GenerateOptions,
+  TokenEvent,
+} from "../runtime/generation/generate.ts";
+import { note, number } from "../runtime/host/command.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
-import { note, number } from "../trainer/command.ts";
 import { columnsOf, printable, tokenLabel, wrap } from "./format.ts";
 import { CHECKPOINT, count, oneOf, withDevice, withPatch } from "./options.ts";
 

@@ -1,9 +1,9 @@
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
-import type { FinishEvent, GenerateOptions } from "../runtime/model/generate.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import type { FinishEvent, GenerateOptions } from "../runtime/generation/generate.ts";
+import { note, number } from "../runtime/host/command.ts";
 import type { Model } from "../runtime/model/model.ts";
 import type { LoadModelOptions } from "../runtime/model/read.ts";
-import { note, number } from "../trainer/command.ts";
 import { columnsOf, fold, printable, sideBySide, tokenLabel } from "./format.ts";
 import {
   type InterventionFlags,

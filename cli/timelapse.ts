@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import { asData } from "../trainer/data/files.ts";
 import { readLines } from "../trainer/metrics.ts";
 import { WATCH_FILE, type WatchLine } from "../trainer/watch.ts";

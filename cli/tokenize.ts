@@ -1,9 +1,9 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { note } from "../runtime/host/command.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
-import { note } from "../trainer/command.ts";
 import { number, tokenLabel } from "./format.ts";
 
 interface TokenizeOptions {

@@ -13,14 +13,36 @@ import { fetchModel } from "./model/fetch.ts";
 import type { Model } from "./model/model.ts";
 import type { LoadModelOptions } from "./model/read.ts";
 
-export { type ErrorCode, ReflowError } from "./errors.ts";
-export type { ChanceBand, ChanceBandOptions } from "./interventions/chance-band.ts";
+export { type BlastRadius, type BlastRadiusOptions, blastRadius } from "./analysis/blast-radius.ts";
+export type { ChanceBand, ChanceBandOptions } from "./analysis/chance-band.ts";
+export type { EvaluateOptions, Evaluation } from "./analysis/evaluate.ts";
+export type { ExplainOptions, Explanation } from "./analysis/explain.ts";
+export type { Lens, LensCell, LensOptions } from "./analysis/logit-lens.ts";
+export type { ScoreOptions, TokenScore } from "./analysis/score-tokens.ts";
+export { type ErrorCode, ReflowError } from "./common/errors.ts";
+export { type ModelConfig, PRESETS, parameterCount, resolveConfig, VARIANTS } from "./config/config.ts";
+export type {
+  FinishEvent,
+  GenerateEvent,
+  GenerateOptions,
+  Prompt,
+  TokenEvent,
+} from "./generation/generate.ts";
+export { GenerationPool, type PoolOptions, type PoolStats } from "./generation/pool.ts";
+export type { SamplingOptions } from "./generation/sampling.ts";
+export type { SteerEvent, SteerOptions } from "./generation/steer.ts";
 export type { SteeringOptions } from "./interventions/compile.ts";
-export { parseExpression, type Term } from "./interventions/expression.ts";
-export type { RunOptions } from "./interventions/run.ts";
+export type { RunOptions } from "./interventions/prepare-run.ts";
 export { type Intervention, parseInterventions, type Target } from "./interventions/spec.ts";
-export type { SteerEvent, SteerOptions } from "./interventions/steer.ts";
-export type { ExplainOptions, Explanation } from "./ledger/explain.ts";
+export {
+  type HostTensor,
+  type Ids,
+  Model,
+  type RunWithCacheOptions,
+  type RunWithHooksOptions,
+} from "./model/model.ts";
+export type { LoadModelOptions } from "./model/read.ts";
+export { composePatches, type Edit, type GenePatch, invertPatch, parsePatch } from "./patches/patch.ts";
 export {
   LEXICON_SPACES,
   Lexicon,
@@ -29,26 +51,10 @@ export {
   type LexiconToken,
   type MapPoint,
   type Neighbour,
-} from "./ledger/lexicon.ts";
-export { type ModelConfig, PRESETS, parameterCount, resolveConfig, VARIANTS } from "./model/config.ts";
-export type { EvaluateOptions, Evaluation } from "./model/evaluate.ts";
-export type { FinishEvent, GenerateEvent, GenerateOptions, Prompt, TokenEvent } from "./model/generate.ts";
-export { type Activation, type Hook, type HookFunction, hookNames } from "./model/hooks.ts";
-export type { Lens, LensCell, LensOptions } from "./model/lens.ts";
-export {
-  type HostTensor,
-  type Ids,
-  Model,
-  type RunWithCacheOptions,
-  type RunWithHooksOptions,
-} from "./model/model.ts";
-export { GenerationPool, type PoolOptions, type PoolStats } from "./model/pool.ts";
-export type { LoadModelOptions } from "./model/read.ts";
-export type { SamplingOptions } from "./model/sampling.ts";
-export type { ScoreOptions, TokenScore } from "./model/score.ts";
-export { type BlastRadius, type BlastRadiusOptions, blastRadius } from "./patches/blast-radius.ts";
-export { composePatches, type Edit, type GenePatch, invertPatch, parsePatch } from "./patches/patch.ts";
+} from "./signals/lexicon.ts";
+export { parseExpression, type Term } from "./text/expression.ts";
 export { Tokenizer } from "./text/tokenizer.ts";
+export { type Activation, type Hook, type HookFunction, hookNames } from "./transformer/hooks.ts";
 
 /**
  * Loads a checkpoint's folder, or a run's newest checkpoint, onto a device of its own.

@@ -1,7 +1,7 @@
 /** The HTTP app, the same on Bun, Deno and Workers. */
 import { Hono } from "hono";
 import { etag } from "hono/etag";
-import { Lexicon } from "../runtime/ledger/lexicon.ts";
+import { Lexicon } from "../runtime/signals/lexicon.ts";
 import { Gate } from "./gate.ts";
 import { body } from "./middleware/body.ts";
 import { cors } from "./middleware/cors.ts";

@@ -3,7 +3,7 @@ import { existsSync, openAsBlob, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { getMimeType } from "hono/utils/mime";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
 import { licensesOf } from "./licenses.ts";
 

@@ -1,4 +1,4 @@
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 
 /** Lets a few computations run at once, and some more wait, in their order: each holds memory of its own while it runs. */
 export class Gate {

@@ -1,9 +1,9 @@
 /** `bun run server` and `deno task server`: one entry, since only how they listen differs. */
 import { CommanderError } from "commander";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import { resolveCheckpoint } from "../runtime/formats/checkpoint.ts";
+import { watchSignals } from "../runtime/host/signals.ts";
 import { loadModel } from "../runtime/mod.ts";
-import { watchSignals } from "../trainer/signals.ts";
 import { createApp } from "./app.ts";
 import { assets } from "./assets.ts";
 import { refuseCrowds } from "./crowd.ts";

@@ -1,9 +1,9 @@
 /** What an entry gives the app: everything that differs between Bun, Deno and Workers. */
 import type { Context } from "hono";
-import type { Lexicon } from "../runtime/ledger/lexicon.ts";
+import type { GenerationPool } from "../runtime/generation/pool.ts";
 import type { Model } from "../runtime/model/model.ts";
-import type { GenerationPool } from "../runtime/model/pool.ts";
 import type { GenePatch } from "../runtime/patches/patch.ts";
+import type { Lexicon } from "../runtime/signals/lexicon.ts";
 import type { Gate } from "./gate.ts";
 import type { Account } from "./middleware/account.ts";
 import type { Metrics } from "./middleware/metrics.ts";

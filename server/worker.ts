@@ -5,7 +5,7 @@
  * for each other nor share timers, which batching needs, and each isolate would load a model of its own.
  */
 import kernels from "../kernels-as/build/relaxed-plain.wasm";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
 import { fetchModel } from "../runtime/model/fetch.ts";
 import { createApp } from "./app.ts";

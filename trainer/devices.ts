@@ -1,7 +1,7 @@
 /** Which device each rank of a job computes on, and on how many threads. */
 import { availableParallelism } from "node:os";
-import type { DeviceName } from "../runtime/backend/device-name.ts";
-import { mayHaveGpu } from "../runtime/backend/webgpu/host.ts";
+import type { DeviceName } from "../runtime/backend/contract/device-name.ts";
+import { mayHaveGpu } from "../runtime/backend/webgpu/device/drivers.ts";
 
 /** Vulkan's and Direct3D's drivers without a GPU: slower than our own kernels. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render/i;
@@ -9,7 +9,7 @@ const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render/i;
 /** N of each `webgpu:N` that is a GPU. */
 async function listGpus(): Promise<number[]> {
   if (!(await mayHaveGpu())) return [];
-  const { listAdapters } = await import("../runtime/backend/webgpu/provider.ts");
+  const { listAdapters } = await import("../runtime/backend/webgpu/device/adapters.ts");
   // Without a driver there is none, and a run on the CPU is as good as where there is no GPU.
   const adapters = await listAdapters().catch(() => []);
   return adapters.flatMap(({ name }, index) => (SOFTWARE.test(name) ? [] : [index]));

@@ -2,8 +2,8 @@
  * Local steps: each rank updates weights of its own, and only every H steps do they meet, for one outer step. H times
  * less is sent. DiLoCo, Douillard et al. 2023 (arXiv 2311.08105), algorithm 1.
  */
-import type { Backend } from "../runtime/backend/backend.ts";
-import type { Parameters } from "../runtime/model/parameters.ts";
+import type { Backend } from "../runtime/backend/contract/backend.ts";
+import type { Parameters } from "../runtime/transformer/parameters.ts";
 import type { Collective } from "./collective/collective.ts";
 import { agreedStop, type Coupling, Exchange, Flat, type Report, stopNumber } from "./distributed.ts";
 import type { Stop } from "./stop.ts";

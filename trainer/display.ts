@@ -1,5 +1,5 @@
 import { Presets, SingleBar } from "cli-progress";
-import { note } from "./command.ts";
+import { note } from "../runtime/host/command.ts";
 
 /** What the bar shows beside its own figures. */
 export interface Shown {

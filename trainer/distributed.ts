@@ -1,7 +1,7 @@
 /** What ranks tell each other, over the one operation that a {@link Collective} has. */
 import { createHash } from "node:crypto";
-import type { Backend, Tensor } from "../runtime/backend/backend.ts";
-import { ReflowError } from "../runtime/errors.ts";
+import type { Backend, Tensor } from "../runtime/backend/contract/backend.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import type { Collective } from "./collective/collective.ts";
 import type { Stop } from "./stop.ts";
 

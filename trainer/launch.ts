@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { EXIT_CODES, watchSignals } from "../runtime/host/signals.ts";
 import { type Failure, JobMemory } from "./collective/job-memory.ts";
-import { EXIT_CODES, watchSignals } from "./signals.ts";
 
 /** What runs a script of ours. */
 export const HOST = [process.execPath, ...("Deno" in globalThis ? ["run", "-A"] : [])];

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { flopsPerToken } from "../runtime/config/config.ts";
 import {
   type Checkpoint,
   latestCheckpoint,
@@ -7,10 +8,9 @@ import {
   pruneCheckpoints,
   stepFolder,
 } from "../runtime/formats/checkpoint.ts";
-import { flopsPerToken } from "../runtime/model/config.ts";
+import { EXIT_CODES, watchSignals } from "../runtime/host/signals.ts";
 import { Display } from "./display.ts";
 import { Metrics } from "./metrics.ts";
-import { EXIT_CODES, watchSignals } from "./signals.ts";
 import { Interrupted, isSignal, type Pause, type Stop } from "./stop.ts";
 import type { Training } from "./training.ts";
 import { Watch, type Watched } from "./watch.ts";

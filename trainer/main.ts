@@ -1,7 +1,7 @@
 /** `bun run trainer`: trains a model, on a small real corpus where nothing else is said. */
 import { Command, Option } from "commander";
-import { PRESETS, VARIANTS } from "../runtime/model/config.ts";
-import { number, numberOr, runCommand } from "./command.ts";
+import { PRESETS, VARIANTS } from "../runtime/config/config.ts";
+import { number, numberOr, runCommand } from "../runtime/host/command.ts";
 import { ORDERS } from "./data/sampler.ts";
 import { SCHEDULES } from "./schedule.ts";
 import { readFlags } from "./settings.ts";

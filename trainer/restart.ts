@@ -1,5 +1,5 @@
-import type { Backend } from "../runtime/backend/backend.ts";
-import { ReflowError } from "../runtime/errors.ts";
+import type { Backend } from "../runtime/backend/contract/backend.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 
 export interface RestartOptions {
   create: () => Promise<Backend>;

@@ -1,15 +1,15 @@
 import { readFileSync } from "node:fs";
 import { closest } from "fastest-levenshtein";
 import * as v from "valibot";
-import { type DeviceName, isDeviceName } from "../runtime/backend/device-name.ts";
-import { ReflowError } from "../runtime/errors.ts";
+import { type DeviceName, isDeviceName } from "../runtime/backend/contract/device-name.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import {
   type ModelConfig,
   type PartialConfig,
   PRESETS,
   resolveConfig,
   VARIANTS,
-} from "../runtime/model/config.ts";
+} from "../runtime/config/config.ts";
 import { ORDERS } from "./data/sampler.ts";
 import { SCHEDULES } from "./schedule.ts";
 

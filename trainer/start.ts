@@ -1,4 +1,4 @@
-import { ReflowError } from "../runtime/errors.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
 import { ALONE, type Collective } from "./collective/collective.ts";
 import { findLauncher } from "./collective/mpi/launcher.ts";
 import { assignDevices, countRanks, threadsOf } from "./devices.ts";

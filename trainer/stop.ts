@@ -1,4 +1,4 @@
-import type { Signal } from "./signals.ts";
+import type { Signal } from "../runtime/host/signals.ts";
 
 /** Why a run ends before its last step. */
 export type Stop = Signal | "minutes";

@@ -1,7 +1,7 @@
+import { isFactored, parameterCount } from "../runtime/config/config.ts";
 import { openCheckpoint } from "../runtime/formats/checkpoint.ts";
-import { isFactored, parameterCount } from "../runtime/model/config.ts";
+import { neighbours } from "../runtime/math/neighbours.ts";
 import { loadModel } from "../runtime/model/load.ts";
-import { neighbours } from "../runtime/model/neighbours.ts";
 import type { Baselines } from "./baselines.ts";
 import type { Data } from "./data/load.ts";
 import type { Settings } from "./settings.ts";

@@ -1,12 +1,12 @@
-import type { Backend, Tensor } from "../runtime/backend/backend.ts";
-import { ReflowError } from "../runtime/errors.ts";
+import type { Backend, Tensor } from "../runtime/backend/contract/backend.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { parameterSpecs } from "../runtime/config/config.ts";
 import { type Checkpoint, type CheckpointFiles, writeCheckpoint } from "../runtime/formats/checkpoint.ts";
 import type { TensorEntry } from "../runtime/formats/safetensors.ts";
 import type { TensorFile, TensorFileWriter } from "../runtime/formats/tensor-file.ts";
-import { parameterSpecs } from "../runtime/model/config.ts";
-import { AdamW } from "../runtime/model/optimizer.ts";
-import { allocateParameters, initialize, type Parameters } from "../runtime/model/parameters.ts";
-import { TrainableModel } from "../runtime/model/train.ts";
+import { AdamW } from "../runtime/transformer/optimizer.ts";
+import { allocateParameters, initialize, type Parameters } from "../runtime/transformer/parameters.ts";
+import { TrainableModel } from "../runtime/transformer/trainable-model.ts";
 import { ALONE, type Collective } from "./collective/collective.ts";
 import type { Data } from "./data/load.ts";
 import { countWindows, readBatch, readWindow, Sampler } from "./data/sampler.ts";

@@ -1,7 +1,7 @@
 /** `--watch king,queen`: how some tokens come by their recipes and neighbours, in a run's `watch.jsonl`. */
-import type { Tensor } from "../runtime/backend/backend.ts";
-import { ReflowError } from "../runtime/errors.ts";
-import { neighbours } from "../runtime/model/neighbours.ts";
+import type { Tensor } from "../runtime/backend/contract/backend.ts";
+import { ReflowError } from "../runtime/common/errors.ts";
+import { neighbours } from "../runtime/math/neighbours.ts";
 import type { Tokenizer } from "../runtime/text/tokenizer.ts";
 import { StepLog } from "./metrics.ts";
 import type { Training } from "./training.ts";

@@ -1,9 +1,9 @@
-import type { Backend, Tensor } from "../../runtime/backend/backend.ts";
-import { type ModelConfig, parameterSpecs } from "../../runtime/model/config.ts";
-import { forward } from "../../runtime/model/infer.ts";
-import type { Parameters } from "../../runtime/model/parameters.ts";
-import { RunState } from "../../runtime/model/state.ts";
-import { prepareWeights } from "../../runtime/model/weights.ts";
+import type { Backend, Tensor } from "../../runtime/backend/contract/backend.ts";
+import { type ModelConfig, parameterSpecs } from "../../runtime/config/config.ts";
+import { forward } from "../../runtime/transformer/inference.ts";
+import type { Parameters } from "../../runtime/transformer/parameters.ts";
+import { RunState } from "../../runtime/transformer/run-state.ts";
+import { prepareWeights } from "../../runtime/transformer/weights.ts";
 import { type Figure, race, row, timed } from "./measure.ts";
 import { type Kind, modelOf, type Subject } from "./subject.ts";
 

@@ -1,4 +1,4 @@
-import type { Backend, Tensor } from "../../runtime/backend/backend.ts";
+import type { Backend, Tensor } from "../../runtime/backend/contract/backend.ts";
 import { type Figure, pseudo, race, row, timed } from "./measure.ts";
 import type { Kind, Subject } from "./subject.ts";
 

@@ -1,4 +1,4 @@
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { benchAllReduce, LENGTHS, WORLDS } from "./all-reduce.ts";
 import { benchDecode, benchReading } from "./decode.ts";
 import { benchGemm, SIZES, TRANSPOSITIONS } from "./gemm.ts";

@@ -1,12 +1,12 @@
-import type { Backend } from "../../runtime/backend/backend.ts";
+import type { Backend } from "../../runtime/backend/contract/backend.ts";
+import type { DeviceName } from "../../runtime/backend/contract/device-name.ts";
 import { type BackendOptions, createBackend } from "../../runtime/backend/create.ts";
-import type { DeviceName } from "../../runtime/backend/device-name.ts";
 import * as wasm from "../../runtime/backend/wasm/measure.ts";
 import { WasmBackend } from "../../runtime/backend/wasm/mod.ts";
+import type { Tier } from "../../runtime/backend/webgpu/device/tier.ts";
 import * as webgpu from "../../runtime/backend/webgpu/measure.ts";
 import type { WebgpuBackend } from "../../runtime/backend/webgpu/mod.ts";
-import type { Tier } from "../../runtime/backend/webgpu/tier.ts";
-import { type ModelConfig, PRESETS, resolveConfig } from "../../runtime/model/config.ts";
+import { type ModelConfig, PRESETS, resolveConfig } from "../../runtime/config/config.ts";
 import type { Clock, Pace, Turn } from "./measure.ts";
 
 /** What decides how much work a row can be: a fallback adapter is a CPU in disguise, a thousand times slower than a GPU. */

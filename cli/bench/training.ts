@@ -1,10 +1,10 @@
-import type { Backend } from "../../runtime/backend/backend.ts";
+import type { Backend } from "../../runtime/backend/contract/backend.ts";
 import { TENSOR_BYTES } from "../../runtime/backend/wasm/heap.ts";
-import { ReflowError } from "../../runtime/errors.ts";
-import { flopsPerToken, type ModelConfig } from "../../runtime/model/config.ts";
-import { AdamW } from "../../runtime/model/optimizer.ts";
-import { freeParameters, initialize } from "../../runtime/model/parameters.ts";
-import { TrainableModel, trainingBytes } from "../../runtime/model/train.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import { flopsPerToken, type ModelConfig } from "../../runtime/config/config.ts";
+import { AdamW } from "../../runtime/transformer/optimizer.ts";
+import { freeParameters, initialize } from "../../runtime/transformer/parameters.ts";
+import { TrainableModel, trainingBytes } from "../../runtime/transformer/trainable-model.ts";
 import { bytes } from "../format.ts";
 import { type Figure, race, row, timed } from "./measure.ts";
 import { type Kind, modelOf, type Subject } from "./subject.ts";

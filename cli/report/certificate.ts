@@ -1,7 +1,7 @@
 /** The certificate: all claims at a glance, and what the controls are for. */
-import type { Certificate } from "../../runtime/probes/certificate.ts";
-import { CLAIMS, type ClaimId } from "../../runtime/probes/claims.ts";
-import type { Claim } from "../../runtime/probes/probe.ts";
+import type { Certificate } from "../../runtime/experiments/certificate.ts";
+import { CLAIMS, type ClaimId } from "../../runtime/experiments/framework/claims.ts";
+import type { Claim } from "../../runtime/experiments/framework/experiment.ts";
 import { chanceText, Strip, verdict } from "./claims.ts";
 import { type Markup, markup, typeset } from "./html.ts";
 import { pText, short } from "./numbers.ts";

@@ -1,6 +1,6 @@
 /** Claims: what was seen, what chance gives, and whether that is enough. */
-import { CLAIMS } from "../../runtime/probes/claims.ts";
-import type { Claim } from "../../runtime/probes/probe.ts";
+import { CLAIMS } from "../../runtime/experiments/framework/claims.ts";
+import type { Claim } from "../../runtime/experiments/framework/experiment.ts";
 import { at } from "./charts/frame.ts";
 import { type Markup, markup, typeset } from "./html.ts";
 import { grouped, pText, short } from "./numbers.ts";

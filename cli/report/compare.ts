@@ -1,7 +1,7 @@
 /** Two runs of the suite side by side. */
-import { CLAIMS, type ClaimId } from "../../runtime/probes/claims.ts";
-import type { Figure } from "../../runtime/probes/figure.ts";
-import { type Claim, PROBE_IDS, type ProbeResult } from "../../runtime/probes/probe.ts";
+import { CLAIMS, type ClaimId } from "../../runtime/experiments/framework/claims.ts";
+import { type Claim, PROBE_IDS, type ProbeResult } from "../../runtime/experiments/framework/experiment.ts";
+import type { Figure } from "../../runtime/experiments/framework/figure.ts";
 import { claimCell, controls } from "./certificate.ts";
 import { chanceText, Strip, verdict } from "./claims.ts";
 import { renderFigure } from "./figure.ts";

@@ -1,5 +1,5 @@
 /** Figures as a reader sees them: a title, how to read it, the drawing, and the numbers in a table. */
-import type { Figure, Table } from "../../runtime/probes/figure.ts";
+import type { Figure, Table } from "../../runtime/experiments/framework/figure.ts";
 import { drawBars } from "./charts/bars.ts";
 import { axisTitle, type Chart } from "./charts/frame.ts";
 import { drawHeatmap } from "./charts/heatmap.ts";

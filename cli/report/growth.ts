@@ -1,5 +1,5 @@
 /** How watched tokens came by their recipes, as a page to be read. */
-import type { Figure, Heatmap, Lines, Table } from "../../runtime/probes/figure.ts";
+import type { Figure, Heatmap, Lines, Table } from "../../runtime/experiments/framework/figure.ts";
 import type { WatchLine } from "../../trainer/watch.ts";
 import { renderFigure } from "./figure.ts";
 import { type Markup, markup } from "./html.ts";

@@ -1,6 +1,6 @@
 /** What a reader has to know of each experiment: how it is done, what chance means in it, and what the source reported. */
-import type { ClaimKind } from "../../runtime/probes/claims.ts";
-import type { ProbeId } from "../../runtime/probes/probe.ts";
+import type { ClaimKind } from "../../runtime/experiments/framework/claims.ts";
+import type { ProbeId } from "../../runtime/experiments/framework/experiment.ts";
 
 export const PROSE: Readonly<Record<ProbeId, { how: string; source?: string }>> = {
   atlas: {

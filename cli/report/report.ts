@@ -1,6 +1,6 @@
 /** A run of the suite as a page to be read. */
-import type { Certificate } from "../../runtime/probes/certificate.ts";
-import type { ProbeFindings, ProbeResult } from "../../runtime/probes/probe.ts";
+import type { Certificate } from "../../runtime/experiments/certificate.ts";
+import type { ProbeFindings, ProbeResult } from "../../runtime/experiments/framework/experiment.ts";
 import { certificateTable, controls, summary } from "./certificate.ts";
 import { claimItem } from "./claims.ts";
 import { renderFigures } from "./figure.ts";

@@ -1,9 +1,9 @@
 /** `results.json`: what a run of the suite found, and about which model. */
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { ReflowError } from "../../runtime/errors.ts";
-import type { ModelConfig } from "../../runtime/model/config.ts";
-import type { SuiteResults } from "../../runtime/probes/suite.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import type { ModelConfig } from "../../runtime/config/config.ts";
+import type { SuiteResults } from "../../runtime/experiments/suite.ts";
 import { asData } from "../../trainer/data/files.ts";
 
 const FORMAT = "reflow-probe-results";

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { discard, diskError, replaceDurably, temporary, writeDurably } from "../../runtime/formats/disk.ts";
 
 /** Before anything is computed for `--out`. @throws ReflowError `usage` where no folder can be */

@@ -1,9 +1,9 @@
-import { ReflowError } from "../errors.ts";
-import type { Backend } from "./backend.ts";
-import { type DeviceName, isDeviceName } from "./device-name.ts";
+import { ReflowError } from "../common/errors.ts";
+import type { Backend } from "./contract/backend.ts";
+import { type DeviceName, isDeviceName } from "./contract/device-name.ts";
 import { createWasmBackend, type WasmOptions } from "./wasm/mod.ts";
-import { mayHaveGpu } from "./webgpu/host.ts";
-import type { Precision } from "./webgpu/tier.ts";
+import { mayHaveGpu } from "./webgpu/device/drivers.ts";
+import type { Precision } from "./webgpu/device/tier.ts";
 
 export interface BackendOptions extends Pick<WasmOptions, "threads" | "assets" | "module"> {
   /** Of the WebGPU backend's products: `f16` is faster where the GPU has it. Default `f32`. */
@@ -33,7 +33,7 @@ export async function createBackend(name: DeviceName, options: BackendOptions = 
 async function hasGpu(): Promise<boolean> {
   if (!(await mayHaveGpu())) return false;
   try {
-    const { requestAdapter } = await import("./webgpu/provider.ts");
+    const { requestAdapter } = await import("./webgpu/device/adapters.ts");
     return !(await requestAdapter()).info.isFallbackAdapter;
   } catch {
     return false;

@@ -1,5 +1,5 @@
-import { ReflowError } from "../errors.ts";
-import { type ModelConfig, parameterSpecs } from "../model/config.ts";
+import { ReflowError } from "../common/errors.ts";
+import { type ModelConfig, parameterSpecs } from "../config/config.ts";
 import { groupsOf } from "./int8.ts";
 import type { SafetensorsDType, TensorEntry } from "./safetensors.ts";
 import type { TensorReader } from "./tensor-reader.ts";

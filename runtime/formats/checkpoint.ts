@@ -6,8 +6,8 @@
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { ReflowError } from "../errors.ts";
-import { type ModelConfig, parseConfig } from "../model/config.ts";
+import { ReflowError } from "../common/errors.ts";
+import { type ModelConfig, parseConfig } from "../config/config.ts";
 import { checkTensors, HELD_OUT, WEIGHT_FILES, type Weights } from "./checkpoint-tensors.ts";
 import {
   codeOf,

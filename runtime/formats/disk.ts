@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 
 /** A file as `manifest.json` lists it. */
 export interface FileRecord {

@@ -1,4 +1,4 @@
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 
 /** Values of a row that share a scale. */
 export const INT8_GROUP = 32;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { linkSync, mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import { codeOf, discard, diskError, readTextIfAny } from "./disk.ts";
 
 interface Holder {

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import { type FileRecord, hashFile, readTextIfAny, replaceDurably, temporary, writeDurably } from "./disk.ts";
 
 const schema = v.object({

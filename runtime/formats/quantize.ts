@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { ReflowError } from "../errors.ts";
-import { parameterSpecs } from "../model/config.ts";
+import { ReflowError } from "../common/errors.ts";
+import { parameterSpecs } from "../config/config.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { int8Entries, WEIGHT_FILES } from "./checkpoint-tensors.ts";
 import { discard, diskError, removeTemporaries, replaceDurably, temporary } from "./disk.ts";

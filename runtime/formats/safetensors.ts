@@ -4,7 +4,7 @@
  *
  * @see https://huggingface.co/docs/safetensors
  */
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 
 const ARRAYS = {
   F32: Float32Array,

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, fsyncSync, openSync, readSync } from "node:fs";
-import type { HostArray } from "../backend/backend.ts";
-import { ReflowError } from "../errors.ts";
+import type { HostArray } from "../backend/contract/backend.ts";
+import { ReflowError } from "../common/errors.ts";
 import { diskError, type FileRecord, openToRead, writeFully } from "./disk.ts";
 import {
   arrayOf,

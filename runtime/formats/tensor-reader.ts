@@ -1,5 +1,5 @@
-import type { HostArray } from "../backend/backend.ts";
-import { ReflowError } from "../errors.ts";
+import type { HostArray } from "../backend/contract/backend.ts";
+import { ReflowError } from "../common/errors.ts";
 import { bf16ToF32, f16ToF32 } from "./f16.ts";
 import { arrayOf, elementsOf, type SafetensorsHeader, type TensorInfo } from "./safetensors.ts";
 

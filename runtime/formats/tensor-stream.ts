@@ -1,5 +1,5 @@
-import type { HostArray } from "../backend/backend.ts";
-import { ReflowError } from "../errors.ts";
+import type { HostArray } from "../backend/contract/backend.ts";
+import { ReflowError } from "../common/errors.ts";
 import { headerLength, parseHeader, type SafetensorsHeader } from "./safetensors.ts";
 import { type Into, TensorReader } from "./tensor-reader.ts";
 

@@ -1,8 +1,8 @@
 /** What interventions do to a row x of activations. */
-import { ReflowError } from "../errors.ts";
-import { Random } from "../model/random.ts";
+import { ReflowError } from "../common/errors.ts";
+import { componentOf, type Direction, difference, lengthOf, move, sparseDot } from "../math/direction.ts";
+import { Random } from "../math/random.ts";
 import { type Components, momentsOf } from "./reference.ts";
-import { componentOf, type Direction, difference, lengthOf, move, sparseDot } from "./sparse.ts";
 import type { Intervention } from "./spec.ts";
 
 /** Changes a row in place. */

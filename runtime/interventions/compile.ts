@@ -1,13 +1,13 @@
 /** Interventions to hooks of a model. */
-import type { Backend } from "../backend/backend.ts";
-import { ReflowError } from "../errors.ts";
-import type { HookRows, HookSet } from "../model/hooks.ts";
-import { checkIds } from "../model/infer.ts";
+import type { Backend } from "../backend/contract/backend.ts";
+import { ReflowError } from "../common/errors.ts";
+import { type Direction, lengthOf } from "../math/direction.ts";
+import type { HookRows, HookSet } from "../transformer/hooks.ts";
+import { checkIds } from "../transformer/inference.ts";
 import { type Change, changeOf, isIdle, needsReference } from "./apply.ts";
 import { directionOf, type Subject, signalReader } from "./directions.ts";
 import { pointsOf } from "./points.ts";
 import { measure, type Probe } from "./reference.ts";
-import { type Direction, lengthOf } from "./sparse.ts";
 import { type Intervention, parseInterventions, wrong } from "./spec.ts";
 
 export interface SteeringOptions {

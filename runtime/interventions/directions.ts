@@ -1,11 +1,11 @@
 /** Targets to directions in the space of a hook point. */
-import { ReflowError } from "../errors.ts";
-import { gatherRows } from "../model/host-tables.ts";
-import type { InferenceModel } from "../model/infer.ts";
+import { ReflowError } from "../common/errors.ts";
+import { type Direction, directionAlong, dot } from "../math/direction.ts";
+import { parseExpression, type Term, tokenOf } from "../text/expression.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { parseExpression, type Term, tokenOf } from "./expression.ts";
+import { gatherRows } from "../transformer/embedding-tables.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
 import type { Space } from "./points.ts";
-import { type Direction, directionAlong, dot } from "./sparse.ts";
 import { show, type Target, wrong } from "./spec.ts";
 
 /** A model that is to be changed. */

@@ -1,8 +1,8 @@
 /** Which hook points an intervention is for. */
 import { closest } from "fastest-levenshtein";
-import { ReflowError } from "../errors.ts";
-import { isFactored, type ModelConfig } from "../model/config.ts";
-import { hookNames, READOUT_HOOKS } from "../model/hooks.ts";
+import { ReflowError } from "../common/errors.ts";
+import { isFactored, type ModelConfig } from "../config/config.ts";
+import { hookNames, READOUT_HOOKS } from "../transformer/hooks.ts";
 import { type Place, show, wrong } from "./spec.ts";
 
 /**

@@ -1,10 +1,10 @@
 /** What components are on a reference text: the standard deviations, means and samples that interventions are measured by. */
-import type { Tensor } from "../backend/backend.ts";
-import { type HookSet, READOUT_HOOKS } from "../model/hooks.ts";
-import { type InferenceModel, PREFILL_ROWS, prefill } from "../model/infer.ts";
-import { RunState } from "../model/state.ts";
-import type { Overlay } from "../patches/overlay.ts";
-import { componentOf, type Direction } from "./sparse.ts";
+import type { Tensor } from "../backend/contract/backend.ts";
+import { componentOf, type Direction } from "../math/direction.ts";
+import type { Overlay } from "../patches/apply.ts";
+import { type HookSet, READOUT_HOOKS } from "../transformer/hooks.ts";
+import { type InferenceModel, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
+import { RunState } from "../transformer/run-state.ts";
 
 /** A direction at a hook point. */
 export interface Probe {

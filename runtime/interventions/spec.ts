@@ -1,7 +1,7 @@
 /** What an intervention is, as people and other programs write it. What it does to a model: `compile.ts`. */
 import { closest } from "fastest-levenshtein";
 import * as v from "valibot";
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 
 /**
  * A direction. A `token` is a token's own text; in an `expression` a word stands for its token with a leading space, and

@@ -1,8 +1,8 @@
 /** Checkpoints from the web to a device: what a page loads, which has no disk. */
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
+import { parseConfig } from "../config/config.ts";
 import { checkTensors, WEIGHT_FILES, type Weights } from "../formats/checkpoint-tensors.ts";
 import { openTensorStream, type TensorStream } from "../formats/tensor-stream.ts";
-import { parseConfig } from "./config.ts";
 import type { Model } from "./model.ts";
 import { type LoadModelOptions, startModel } from "./read.ts";
 

@@ -1,23 +1,29 @@
-import type { MatmulOptions } from "../backend/backend.ts";
-import { ReflowError } from "../errors.ts";
-import { type ChanceBand, type ChanceBandOptions, chanceBand } from "../interventions/chance-band.ts";
+import { type ChanceBand, type ChanceBandOptions, chanceBand } from "../analysis/chance-band.ts";
+import {
+  divergence,
+  type EvaluateOptions,
+  type Evaluation,
+  evaluate,
+  logprobsOf,
+} from "../analysis/evaluate.ts";
+import { type ExplainOptions, type Explanation, explain } from "../analysis/explain.ts";
+import { type Lens, type LensOptions, lens } from "../analysis/logit-lens.ts";
+import { type ScoreOptions, scoreTokens, type TokenScore } from "../analysis/score-tokens.ts";
+import type { MatmulOptions } from "../backend/contract/backend.ts";
+import { ReflowError } from "../common/errors.ts";
+import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "../generation/generate.ts";
+import { GenerationPool, type PoolOptions } from "../generation/pool.ts";
+import { type SteerEvent, type SteerOptions, steer } from "../generation/steer.ts";
 import type { Subject } from "../interventions/directions.ts";
-import type { RunOptions } from "../interventions/run.ts";
-import { type SteerEvent, type SteerOptions, steer } from "../interventions/steer.ts";
-import { type ExplainOptions, type Explanation, explain } from "../ledger/explain.ts";
+import type { RunOptions } from "../interventions/prepare-run.ts";
+import { forwardAll, type HostTensor, type Ids, runHooked } from "../interventions/run-batch.ts";
+import { applyPatch, type PatchOptions } from "../patches/apply.ts";
 import { createPatch } from "../patches/expression.ts";
-import { applyPatch, type PatchOptions } from "../patches/overlay.ts";
 import type { GenePatch } from "../patches/patch.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { divergence, type EvaluateOptions, type Evaluation, evaluate, logprobsOf } from "./evaluate.ts";
-import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
-import { forwardAll, type HostTensor, type Ids, runHooked } from "./hooked.ts";
-import { type Hook, type HookName, type HookSet, hostHooks, resolveHookNames } from "./hooks.ts";
-import { multiply, readTables, type TokenTables, withTable } from "./host-tables.ts";
-import type { InferenceModel } from "./infer.ts";
-import { type Lens, type LensOptions, lens } from "./lens.ts";
-import { GenerationPool, type PoolOptions } from "./pool.ts";
-import { type ScoreOptions, scoreTokens, type TokenScore } from "./score.ts";
+import { multiply, readTables, type TokenTables, withTable } from "../transformer/embedding-tables.ts";
+import { type Hook, type HookName, type HookSet, hostHooks, resolveHookNames } from "../transformer/hooks.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
 
 export type { HostTensor, Ids };
 

@@ -1,15 +1,15 @@
 /** Checkpoints onto a device, wherever they come from. */
-import type { Backend, HostArray, Tensor } from "../backend/backend.ts";
+import type { Backend, HostArray, Tensor } from "../backend/contract/backend.ts";
+import type { DeviceName } from "../backend/contract/device-name.ts";
 import { type BackendOptions, createBackend } from "../backend/create.ts";
-import type { DeviceName } from "../backend/device-name.ts";
+import { type ModelConfig, parameterSpecs } from "../config/config.ts";
 import type { Weights } from "../formats/checkpoint-tensors.ts";
 import { groupsOf, quantizeRows } from "../formats/int8.ts";
 import type { TensorReader } from "../formats/tensor-reader.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
-import { type ModelConfig, parameterSpecs } from "./config.ts";
+import type { Parameters } from "../transformer/parameters.ts";
+import { prepareWeights } from "../transformer/weights.ts";
 import { Model } from "./model.ts";
-import type { Parameters } from "./parameters.ts";
-import { prepareWeights } from "./weights.ts";
 
 export interface ReadModelOptions {
   /**

@@ -1,10 +1,10 @@
 /** Gene patches from sums of recipes. */
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import type { Subject } from "../interventions/directions.ts";
-import { parseExpression, type Term, tokenOf } from "../interventions/expression.ts";
 import { MOST } from "../interventions/spec.ts";
-import { gatherRows } from "../model/host-tables.ts";
-import { patchable } from "./overlay.ts";
+import { parseExpression, type Term, tokenOf } from "../text/expression.ts";
+import { gatherRows } from "../transformer/embedding-tables.ts";
+import { patchable } from "./apply.ts";
 import { type Edit, type GenePatch, netEdits } from "./patch.ts";
 
 /** What is added to a token's recipe. */

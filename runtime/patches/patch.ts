@@ -1,6 +1,6 @@
 /** Gene patches: sparse edits of R, as files hold them. What they do to a model: `overlay.ts`. */
 import * as v from "valibot";
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import { finite, show, whole, wrong } from "../interventions/spec.ts";
 
 /** R[token, signal] += delta */

@@ -1,4 +1,4 @@
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { toTokenizerJson } from "./tokenizer-json.ts";
 

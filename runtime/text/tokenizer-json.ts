@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import { ALPHABET, isByteLevel } from "./byte-level.ts";
 
 /** The one special token: it stands between documents. */

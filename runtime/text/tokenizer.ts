@@ -1,7 +1,7 @@
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import { ALPHABET, BYTE_ORDER, fromByteLevel, toByteLevel } from "./byte-level.ts";
-import { Heap } from "./heap.ts";
 import { pretokenEnd } from "./pretokenize.ts";
+import { Heap } from "./priority-queue.ts";
 import {
   END_OF_TEXT,
   parseVocabulary,

@@ -1,7 +1,7 @@
-import { ReflowError } from "../errors.ts";
+import { ReflowError } from "../common/errors.ts";
 import { ALPHABET, BYTE_ORDER } from "./byte-level.ts";
-import { Heap } from "./heap.ts";
 import { pretokenEnd } from "./pretokenize.ts";
+import { Heap } from "./priority-queue.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { END_OF_TEXT, MAX_MERGES, type Merge } from "./tokenizer-json.ts";
 import { WordTable } from "./word-table.ts";

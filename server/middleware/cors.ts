@@ -1,5 +1,5 @@
 import { cors as honoCors } from "hono/cors";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { listOf, type Services } from "../services.ts";
 
 /** Lets pages of these origins ask; of any with `*`. Before {@link keys}: a preflight has none. */

@@ -3,7 +3,7 @@ import type { Context, ErrorHandler, NotFoundHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { RouterRoute } from "hono/types";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { type ErrorCode, ReflowError } from "../../runtime/errors.ts";
+import { type ErrorCode, ReflowError } from "../../runtime/common/errors.ts";
 import type { AppEnv } from "../services.ts";
 
 /** A request that is refused, whatever the model: its status, and what to do about it. */

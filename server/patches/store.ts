@@ -1,5 +1,5 @@
 /** Named gene patches, kept across restarts. */
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { show } from "../../runtime/interventions/spec.ts";
 import { type GenePatch, parsePatch } from "../../runtime/patches/patch.ts";
 

@@ -1,7 +1,7 @@
 /** Behind a strength's slider: what it does to a token's chances, and what random directions as strong would do. */
 import { areaY, dot, lineY, pointerX, ruleX, ruleY, text, tip } from "@observablehq/plot";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { parseExpression } from "../../runtime/interventions/expression.ts";
+import { parseExpression } from "../../runtime/text/expression.ts";
 import { signed } from "./bars.tsx";
 import type { ChanceBand, Changes, Engine } from "./engine.ts";
 import { useFigure } from "./figure.tsx";

@@ -1,10 +1,11 @@
 /** What the page asks of a model, wherever that runs: on this server (`remote.ts`) or in the browser (`local.ts`). */
-import type { ChanceBand } from "../../runtime/interventions/chance-band.ts";
+
+import type { BlastRadius } from "../../runtime/analysis/blast-radius.ts";
+import type { ChanceBand } from "../../runtime/analysis/chance-band.ts";
+import type { Explanation } from "../../runtime/analysis/explain.ts";
+import type { Lens } from "../../runtime/analysis/logit-lens.ts";
 import type { Intervention } from "../../runtime/interventions/spec.ts";
-import type { Explanation } from "../../runtime/ledger/explain.ts";
-import type { Lexicon, LexiconEntry, MapPoint, Neighbour } from "../../runtime/ledger/lexicon.ts";
-import type { Lens } from "../../runtime/model/lens.ts";
-import type { BlastRadius } from "../../runtime/patches/blast-radius.ts";
+import type { Lexicon, LexiconEntry, MapPoint, Neighbour } from "../../runtime/signals/lexicon.ts";
 
 /** A patch by its expression, or by the name it was kept under. */
 export type PatchChoice = { expression: string } | { name: string };

@@ -1,11 +1,12 @@
 /** The runtime in a web worker of the page: the engine's methods, called by messages. */
-import { ReflowError } from "../../runtime/errors.ts";
+
+import { blastRadius } from "../../runtime/analysis/blast-radius.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import { parameterCount } from "../../runtime/config/config.ts";
 import { HELD_OUT } from "../../runtime/formats/checkpoint-tensors.ts";
 import { needsReference } from "../../runtime/interventions/apply.ts";
-import { Lexicon } from "../../runtime/ledger/lexicon.ts";
 import { type GenePatch, loadModel, type Model } from "../../runtime/mod.ts";
-import { parameterCount } from "../../runtime/model/config.ts";
-import { blastRadius } from "../../runtime/patches/blast-radius.ts";
+import { Lexicon } from "../../runtime/signals/lexicon.ts";
 import { type Changes, type Engine, LISTED, type PatchChoice } from "./engine.ts";
 import type { Answer, Call, LocalMethods } from "./local.ts";
 

@@ -1,7 +1,7 @@
 /** `POST /v1/completions` and the models, as OpenAI's clients know them. */
 import { Hono } from "hono";
-import { parameterCount } from "../../runtime/model/config.ts";
-import type { FinishEvent, GenerateEvent, GenerateOptions } from "../../runtime/model/generate.ts";
+import { parameterCount } from "../../runtime/config/config.ts";
+import type { FinishEvent, GenerateEvent, GenerateOptions } from "../../runtime/generation/generate.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { Account } from "../middleware/account.ts";
 import { Refusal } from "../middleware/errors.ts";

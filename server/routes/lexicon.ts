@@ -1,7 +1,7 @@
 /** Tokens and signals: recipes, codebooks, neighbours, arithmetic and the map. */
 import { Hono } from "hono";
-import { ReflowError } from "../../runtime/errors.ts";
-import type { Lexicon } from "../../runtime/ledger/lexicon.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import type { Lexicon } from "../../runtime/signals/lexicon.ts";
 import {
   algebra,
   algebraRequest,

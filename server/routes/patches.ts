@@ -1,6 +1,6 @@
 /** Named gene patches, and what else they do. */
 import { Hono } from "hono";
-import { blastRadius as compare } from "../../runtime/patches/blast-radius.ts";
+import { blastRadius as compare } from "../../runtime/analysis/blast-radius.ts";
 import { Refusal } from "../middleware/errors.ts";
 import type { KeptPatch } from "../patches/store.ts";
 import {

@@ -1,8 +1,8 @@
 /** The suite's experiments. */
 import { Hono } from "hono";
-import { ReflowError } from "../../runtime/errors.ts";
-import type { ProbeResult } from "../../runtime/probes/probe.ts";
-import { PROBES, runSuite } from "../../runtime/probes/suite.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import type { ProbeResult } from "../../runtime/experiments/framework/experiment.ts";
+import { PROBES, runSuite } from "../../runtime/experiments/suite.ts";
 import { Refusal } from "../middleware/errors.ts";
 import { probeList, probeRequest, probeResult } from "../schemas/probes.ts";
 import type { AppEnv, Tools } from "../services.ts";

@@ -1,8 +1,8 @@
 /** What goes on inside: activations, the lens, the ledger; and text to ids and back. */
 import { Hono } from "hono";
-import { ReflowError } from "../../runtime/errors.ts";
-import type { ModelConfig } from "../../runtime/model/config.ts";
-import { hookNames, resolveHookNames } from "../../runtime/model/hooks.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import type { ModelConfig } from "../../runtime/config/config.ts";
+import { hookNames, resolveHookNames } from "../../runtime/transformer/hooks.ts";
 import {
   activations,
   activationsRequest,

@@ -1,11 +1,11 @@
 /** Requests in the runtime's terms. */
-import { ReflowError } from "../../runtime/errors.ts";
-import { tokenOf } from "../../runtime/interventions/expression.ts";
-import type { RunOptions } from "../../runtime/interventions/run.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import type { GenerateOptions } from "../../runtime/generation/generate.ts";
+import type { RunOptions } from "../../runtime/interventions/prepare-run.ts";
 import { wrong } from "../../runtime/interventions/spec.ts";
-import type { GenerateOptions } from "../../runtime/model/generate.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { GenePatch } from "../../runtime/patches/patch.ts";
+import { tokenOf } from "../../runtime/text/expression.ts";
 import { Refusal } from "../middleware/errors.ts";
 import type { KeptPatch } from "../patches/store.ts";
 import type { Services, Tools } from "../services.ts";

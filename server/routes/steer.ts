@@ -1,7 +1,7 @@
 /** A model beside itself: as it is, and steered. */
 import { Hono } from "hono";
-import { ReflowError } from "../../runtime/errors.ts";
-import type { GenerateEvent, GenerateOptions } from "../../runtime/model/generate.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import type { GenerateEvent, GenerateOptions } from "../../runtime/generation/generate.ts";
 import type { Account } from "../middleware/account.ts";
 import {
   band,

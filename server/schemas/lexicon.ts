@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { LEXICON_SPACES } from "../../runtime/ledger/lexicon.ts";
+import { LEXICON_SPACES } from "../../runtime/signals/lexicon.ts";
 import { patch as anyPatch, count, countOf, MOST, maybe, someText, tokenText } from "./fields.ts";
 
 const SPACES = LEXICON_SPACES.join(" or ");

@@ -1,5 +1,5 @@
 // Runs in a page: trains and samples on the device that the address names (`?wasm`, `?webgpu`), and shows it.
-import type { DeviceName } from "../../runtime/backend/device-name.ts";
+import type { DeviceName } from "../../runtime/backend/contract/device-name.ts";
 import { type Trial, tryDevice } from "./trial.ts";
 
 const show = (id: string, text: string) => {

@@ -1,5 +1,5 @@
 // Runs in a page: the suites that every host runs, on the device that the address names (`?wasm`, `?webgpu`).
-import type { Backend } from "../../runtime/backend/backend.ts";
+import type { Backend } from "../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../runtime/backend/wasm/mod.ts";
 import { createWebgpuBackend } from "../../runtime/backend/webgpu/mod.ts";
 import { opSuite } from "../runtime/backend/op-suite.ts";

@@ -1,9 +1,9 @@
 import { createBackend } from "../../runtime/backend/create.ts";
 import { type LoadModelOptions, loadModel, Model } from "../../runtime/mod.ts";
-import { AdamW } from "../../runtime/model/optimizer.ts";
-import { initialize } from "../../runtime/model/parameters.ts";
-import { TrainableModel } from "../../runtime/model/train.ts";
-import { prepareWeights } from "../../runtime/model/weights.ts";
+import { AdamW } from "../../runtime/transformer/optimizer.ts";
+import { initialize } from "../../runtime/transformer/parameters.ts";
+import { TrainableModel } from "../../runtime/transformer/trainable-model.ts";
+import { prepareWeights } from "../../runtime/transformer/weights.ts";
 
 const TEXT = "the people of the sea went to the king, and the queen was great. ";
 const [STEPS, BATCH, LENGTH] = [10, 2, 24];

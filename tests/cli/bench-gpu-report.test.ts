@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { requestAdapter } from "../../runtime/backend/webgpu/provider.ts";
+import { requestAdapter } from "../../runtime/backend/webgpu/device/adapters.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { noAdapter } from "../support/webgpu.ts";
 import { type Result, refusal, textOf } from "./support.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Explanation } from "../../runtime/analysis/explain.ts";
 import type { Intervention } from "../../runtime/interventions/spec.ts";
-import type { Explanation } from "../../runtime/ledger/explain.ts";
 import { loadModel } from "../../runtime/mod.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";

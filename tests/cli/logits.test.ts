@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parameterSpecs } from "../../runtime/config/config.ts";
 import { readSafetensors, type TensorData, writeSafetensors } from "../../runtime/formats/safetensors.ts";
-import { parameterSpecs } from "../../runtime/model/config.ts";
 import { ORACLE_CASES, readOracle } from "../runtime/model/oracle-suite.ts";
 import { assertClose } from "../support/compare.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { BlastRadius } from "../../runtime/analysis/blast-radius.ts";
 import { loadModel } from "../../runtime/mod.ts";
-import type { BlastRadius } from "../../runtime/patches/blast-radius.ts";
 import { type GenePatch, invertPatch } from "../../runtime/patches/patch.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { tinyTokenizer, writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";

@@ -5,7 +5,7 @@ import { renderFigure } from "../../cli/report/figure.ts";
 import { pText, short } from "../../cli/report/numbers.ts";
 import { extent, linear, logarithmic } from "../../cli/report/scale.ts";
 import { table } from "../../cli/report/table.ts";
-import type { Figure } from "../../runtime/probes/figure.ts";
+import type { Figure } from "../../runtime/experiments/framework/figure.ts";
 import { FIGURES, HOSTILE, RESULTS, WIDE_HEATMAP } from "./report-fixture.ts";
 import { numbersOf, parse, svgs } from "./report-support.ts";
 

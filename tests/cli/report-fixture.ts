@@ -1,9 +1,9 @@
 /** Results made by hand: every kind of figure, claims that hold and claims that don't, and text that tries to get out. */
 import type { Results } from "../../cli/report/results.ts";
-import { PRESETS, resolveConfig } from "../../runtime/model/config.ts";
-import { CLAIMS, type ClaimId } from "../../runtime/probes/claims.ts";
-import { type Figure, histogram } from "../../runtime/probes/figure.ts";
-import type { Claim, ProbeId, ProbeResult } from "../../runtime/probes/probe.ts";
+import { PRESETS, resolveConfig } from "../../runtime/config/config.ts";
+import { CLAIMS, type ClaimId } from "../../runtime/experiments/framework/claims.ts";
+import type { Claim, ProbeId, ProbeResult } from "../../runtime/experiments/framework/experiment.ts";
+import { type Figure, histogram } from "../../runtime/experiments/framework/figure.ts";
 
 export const HOSTILE = `</text></td><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;]]>--><!-- \u202e\0\ud800`;
 

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
 import { Hono } from "hono";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { body } from "../../server/middleware/body.ts";
 import { cors } from "../../server/middleware/cors.ts";
 import { notFound, onError, Refusal } from "../../server/middleware/errors.ts";

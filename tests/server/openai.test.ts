@@ -1,8 +1,8 @@
 /** OpenAI's own client, against a server that listens. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import OpenAI from "openai";
+import type { GenerationPool } from "../../runtime/generation/pool.ts";
 import type { Model } from "../../runtime/model/model.ts";
-import type { GenerationPool } from "../../runtime/model/pool.ts";
 import { createApp } from "../../server/app.ts";
 import { servicesOf, tinyModel } from "./services.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { Lexicon } from "../../runtime/ledger/lexicon.ts";
 import type { Intervention } from "../../runtime/mod.ts";
+import { Lexicon } from "../../runtime/signals/lexicon.ts";
 import {
   HELD_OUT_TEXT,
   interventions,

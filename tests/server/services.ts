@@ -1,5 +1,5 @@
+import type { PartialConfig } from "../../runtime/config/config.ts";
 import { loadModel } from "../../runtime/mod.ts";
-import type { PartialConfig } from "../../runtime/model/config.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import { memoryTexts, patchStore } from "../../server/patches/store.ts";
 import type { Services } from "../../server/services.ts";

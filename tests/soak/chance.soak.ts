@@ -4,13 +4,13 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { createBackend } from "../../runtime/backend/create.ts";
+import { resolveConfig } from "../../runtime/config/config.ts";
+import { runSuite } from "../../runtime/experiments/suite.ts";
 import { HELD_OUT } from "../../runtime/formats/checkpoint-tensors.ts";
 import { loadModel } from "../../runtime/mod.ts";
-import { resolveConfig } from "../../runtime/model/config.ts";
 import { Model } from "../../runtime/model/model.ts";
-import { initialize } from "../../runtime/model/parameters.ts";
-import { prepareWeights } from "../../runtime/model/weights.ts";
-import { runSuite } from "../../runtime/probes/suite.ts";
+import { initialize } from "../../runtime/transformer/parameters.ts";
+import { prepareWeights } from "../../runtime/transformer/weights.ts";
 
 const MODELS = 20;
 const shipped = fileURLToPath(new URL("../../server/model", import.meta.url));

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { GenerationPool } from "../../runtime/generation/pool.ts";
 import { loadModel } from "../../runtime/mod.ts";
 import type { Model } from "../../runtime/model/model.ts";
-import type { GenerationPool } from "../../runtime/model/pool.ts";
 
 const TIMEOUT = { timeout: 3_600_000 };
 const MODEL = join(import.meta.dirname, "../../server/model");

@@ -1,4 +1,4 @@
-import type { Backend, DType, HostArray, Tensor } from "../../runtime/backend/backend.ts";
+import type { Backend, DType, HostArray, Tensor } from "../../runtime/backend/contract/backend.ts";
 import * as attention from "./reference/attention.ts";
 import * as elementwise from "./reference/elementwise.ts";
 import * as loss from "./reference/loss.ts";

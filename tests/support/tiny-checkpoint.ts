@@ -1,9 +1,9 @@
+import { type ModelConfig, type PartialConfig, resolveConfig } from "../../runtime/config/config.ts";
 import { writeCheckpoint } from "../../runtime/formats/checkpoint.ts";
 import { f32Entries } from "../../runtime/formats/checkpoint-tensors.ts";
-import { type ModelConfig, type PartialConfig, resolveConfig } from "../../runtime/model/config.ts";
-import { initialize } from "../../runtime/model/parameters.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { trainBpe } from "../../runtime/text/train-bpe.ts";
+import { initialize } from "../../runtime/transformer/parameters.ts";
 import { ReferenceBackend } from "./reference-backend.ts";
 
 const TEXT = "the king and the queen of the people went to the sea, and the sea was great. ";

@@ -1,4 +1,4 @@
-import type { Backend } from "../../runtime/backend/backend.ts";
+import type { Backend } from "../../runtime/backend/contract/backend.ts";
 import type { Build } from "../../runtime/backend/wasm/kernels.ts";
 import { createWasmBackend } from "../../runtime/backend/wasm/mod.ts";
 

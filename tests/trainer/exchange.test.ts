@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { bf16ToF32 } from "../../runtime/formats/f16.ts";
 import type { Collective } from "../../trainer/collective/collective.ts";
 import { f32ToBf16 } from "../../trainer/collective/mpi/bf16.ts";

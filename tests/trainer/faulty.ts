@@ -3,7 +3,7 @@
  * is not finite, or loses the device.
  */
 import { WasmBackend } from "../../runtime/backend/wasm/mod.ts";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 
 const { FAULT, FAULT_STEP, FAULT_RANK, REFLOW_RANK = "0" } = process.env;
 const { crossEntropy } = WasmBackend.prototype;

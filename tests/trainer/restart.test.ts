@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Backend } from "../../runtime/backend/backend.ts";
-import { ReflowError } from "../../runtime/errors.ts";
+import type { Backend } from "../../runtime/backend/contract/backend.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { withBackend } from "../../trainer/restart.ts";
 import { assertSame, COMMON, timeless, Workplace } from "./child.ts";
 

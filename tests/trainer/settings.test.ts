@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { ReflowError } from "../../runtime/errors.ts";
-import { PRESETS } from "../../runtime/model/config.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import { PRESETS } from "../../runtime/config/config.ts";
 import { type Flags, readFlags, resolveSettings, resumeSettings } from "../../trainer/settings.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "reflow-settings-"));

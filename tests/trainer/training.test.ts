@@ -3,9 +3,9 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { Tensor } from "../../runtime/backend/backend.ts";
+import type { Tensor } from "../../runtime/backend/contract/backend.ts";
 import { createWasmBackend, type WasmBackend } from "../../runtime/backend/wasm/mod.ts";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Data } from "../../trainer/data/load.ts";
 import type { TokenSource } from "../../trainer/data/shards.ts";
 import { returnToCheckpoint, runTraining } from "../../trainer/loop.ts";

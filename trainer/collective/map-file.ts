@@ -1,4 +1,4 @@
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 
 /**
  * A file as memory that all processes share which map it.

@@ -1,7 +1,7 @@
 import { writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { bf16ToF32 } from "../../runtime/formats/f16.ts";
 import type { Collective } from "./collective.ts";
 import { f32ToBf16 } from "./mpi/bf16.ts";

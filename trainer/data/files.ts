@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 
 /** Where downloads and tokenized corpora are kept: `$REFLOW_CACHE`, `$XDG_CACHE_HOME/reflow` or `~/.cache/reflow`. */
 export function cacheDirectory(): string {

@@ -1,6 +1,6 @@
 import { readdirSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { defaultCorpus } from "./default-corpus.ts";
 import { documentFiles } from "./documents.ts";

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { type DocumentPart, readDocuments } from "./documents.ts";
 import { asData, hashFile, sha256, writeFolder } from "./files.ts";

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { parseTarGzip } from "nanotar";
 import registryUrl, { defaultUrl } from "registry-url";
 import * as v from "valibot";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { cacheDirectory, sha256, writeFolder } from "./files.ts";
 
 /** A package of data files, pinned. */

@@ -1,4 +1,4 @@
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import type { TokenSource } from "./shards.ts";
 
 export const ORDERS = ["shuffled", "sequential"] as const;

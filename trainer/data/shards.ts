@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, readSync } from "node:fs";
 import { basename } from "node:path";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { asData, openFile } from "./files.ts";
 
 export type TokenType = "uint16" | "uint32";

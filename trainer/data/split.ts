@@ -1,4 +1,4 @@
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { cutBefore, type DocumentPart } from "./documents.ts";
 
 /**

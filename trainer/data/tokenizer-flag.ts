@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { ReflowError } from "../../runtime/errors.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
 import { gpt2Tokenizer } from "../../runtime/text/gpt2.ts";
 import { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { trainBpe } from "../../runtime/text/train-bpe.ts";

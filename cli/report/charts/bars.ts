@@ -1,4 +1,4 @@
-import type { Bars } from "../../../runtime/probes/figure.ts";
+import type { Bars } from "../../../runtime/experiments/framework/figure.ts";
 import { type Markup, markup } from "../html.ts";
 import { short } from "../numbers.ts";
 import { extent, linear } from "../scale.ts";

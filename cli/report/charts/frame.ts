@@ -1,5 +1,5 @@
 /** What charts have in common: paper, axes, and text that has to fit. */
-import type { Axis } from "../../../runtime/probes/figure.ts";
+import type { Axis } from "../../../runtime/experiments/framework/figure.ts";
 import { type Markup, markup } from "../html.ts";
 import type { Scale } from "../scale.ts";
 

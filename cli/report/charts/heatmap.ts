@@ -1,4 +1,4 @@
-import type { Heatmap } from "../../../runtime/probes/figure.ts";
+import type { Heatmap } from "../../../runtime/experiments/framework/figure.ts";
 import { type Markup, markup } from "../html.ts";
 import { decimalsOf, grouped, short } from "../numbers.ts";
 import { extent } from "../scale.ts";

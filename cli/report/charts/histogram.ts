@@ -1,4 +1,4 @@
-import type { Histogram } from "../../../runtime/probes/figure.ts";
+import type { Histogram } from "../../../runtime/experiments/framework/figure.ts";
 import { markup } from "../html.ts";
 import { short } from "../numbers.ts";
 import { extent, linear } from "../scale.ts";

@@ -1,4 +1,4 @@
-import type { Lines, Series } from "../../../runtime/probes/figure.ts";
+import type { Lines, Series } from "../../../runtime/experiments/framework/figure.ts";
 import { type Markup, markup } from "../html.ts";
 import { extent, linear, logarithmic, type Scale } from "../scale.ts";
 import { at, axes, type Box, type Chart, colour, labelRoom, legend, svg, symbol, WIDTH } from "./frame.ts";

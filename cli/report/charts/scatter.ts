@@ -1,4 +1,4 @@
-import type { Scatter } from "../../../runtime/probes/figure.ts";
+import type { Scatter } from "../../../runtime/experiments/framework/figure.ts";
 import { type Markup, markup } from "../html.ts";
 import { extent, linear } from "../scale.ts";
 import {

@@ -1,5 +1,5 @@
-import type { DType, HostArray, Tensor } from "../backend.ts";
-import { ARRAYS, BYTES, check, disposedError, elements } from "../tensors.ts";
+import type { DType, HostArray, Tensor } from "../contract/backend.ts";
+import { ARRAYS, BYTES, check, disposedError, elements } from "../contract/tensors.ts";
 import { Heap } from "./heap.ts";
 import type { Build, KernelExports } from "./kernels.ts";
 

@@ -1,4 +1,4 @@
-import { ReflowError } from "../../errors.ts";
+import { ReflowError } from "../../common/errors.ts";
 
 const PAGE = 65536;
 /** wasm32's end: 65,536 pages of 64 KiB. */

@@ -1,4 +1,4 @@
-import { ReflowError } from "../../errors.ts";
+import { ReflowError } from "../../common/errors.ts";
 
 /** What `kernels-as/assembly/index.ts` exports. */
 export interface KernelExports extends WebAssembly.Exports {

@@ -1,5 +1,5 @@
 import * as ops from "../../../kernels-as/assembly/ops.ts";
-import type { Tensor } from "../backend.ts";
+import type { Tensor } from "../contract/backend.ts";
 import type { WasmBackend } from "./mod.ts";
 
 /** On all of the backend's threads, whatever it takes. */

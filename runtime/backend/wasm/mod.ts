@@ -1,5 +1,5 @@
 import * as ops from "../../../kernels-as/assembly/ops.ts";
-import { ReflowError } from "../../errors.ts";
+import { ReflowError } from "../../common/errors.ts";
 import type {
   AdamWOptions,
   AttentionShape,
@@ -8,8 +8,8 @@ import type {
   MatmulOptions,
   RopeOptions,
   Tensor,
-} from "../backend.ts";
-import { check } from "../tensors.ts";
+} from "../contract/backend.ts";
+import { check } from "../contract/tensors.ts";
 import { PANEL_BYTES, WasmDevice } from "./device.ts";
 import { type Build, canShareMemory, chooseBuild, compileKernels, type KernelExports } from "./kernels.ts";
 import type { WorkerStart } from "./worker.ts";

@@ -1,5 +1,5 @@
-import type { WebgpuDevice } from "./device.ts";
-import { kernel, times, WORKGROUP } from "./kernel.ts";
+import type { WebgpuDevice } from "./device/device.ts";
+import { kernel, times, WORKGROUP } from "./device/kernel.ts";
 
 /** Chains of four lanes that don't wait for each other, and multiply-adds of each in a step. */
 const CHAINS = 8;

@@ -1,4 +1,4 @@
-import { ReflowError } from "../../errors.ts";
+import { ReflowError } from "../../common/errors.ts";
 import type {
   AdamWOptions,
   AttentionShape,
@@ -6,19 +6,19 @@ import type {
   MatmulOptions,
   RopeOptions,
   Tensor,
-} from "../backend.ts";
-import * as attention from "./attention.ts";
-import { WebgpuDevice } from "./device.ts";
-import * as elementwise from "./elementwise.ts";
-import * as loss from "./loss.ts";
-import * as matmul from "./matmul.ts";
-import * as norms from "./norms.ts";
-import * as optimizer from "./optimizer.ts";
-import { adapterName, requestAdapter } from "./provider.ts";
-import * as rope from "./rope.ts";
+} from "../contract/backend.ts";
+import { adapterName, requestAdapter } from "./device/adapters.ts";
+import { WebgpuDevice } from "./device/device.ts";
+import { describeTier, FEATURES, type Precision, possibleTiers } from "./device/tier.ts";
+import * as attention from "./kernels/attention.ts";
+import * as elementwise from "./kernels/elementwise.ts";
+import * as tables from "./kernels/gather.ts";
+import * as loss from "./kernels/loss.ts";
+import * as matmul from "./kernels/matmul.ts";
+import * as norms from "./kernels/norms.ts";
+import * as optimizer from "./kernels/optimizer.ts";
+import * as rope from "./kernels/rope.ts";
 import { selfTest } from "./self-test.ts";
-import * as tables from "./tables.ts";
-import { describeTier, FEATURES, type Precision, possibleTiers } from "./tier.ts";
 export interface WebgpuOptions {
   /** Which of `listAdapters()`; the one that the platform prefers where it isn't said. */
   adapter?: number;

@@ -1,5 +1,5 @@
-import type { Backend } from "../backend.ts";
-import type { Tier } from "./tier.ts";
+import type { Backend } from "../contract/backend.ts";
+import type { Tier } from "./device/tier.ts";
 
 /**
  * A product and a row reduction against the same in float64: drivers that accept a kernel and compute something else

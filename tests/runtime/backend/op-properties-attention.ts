@@ -1,8 +1,8 @@
 import fc from "fast-check";
-import type { AttentionShape } from "../../../runtime/backend/backend.ts";
-import { resolveConfig } from "../../../runtime/model/config.ts";
-import type { Random } from "../../../runtime/model/random.ts";
-import { ropeTable } from "../../../runtime/model/rope.ts";
+import type { AttentionShape } from "../../../runtime/backend/contract/backend.ts";
+import { resolveConfig } from "../../../runtime/config/config.ts";
+import type { Random } from "../../../runtime/math/random.ts";
+import { ropeTable } from "../../../runtime/transformer/rope.ts";
 import { length as euclidean } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { garbage, type HostTensor, normal, type OpProperty, property } from "./op-property.ts";

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import type { Tensor } from "../../../runtime/backend/backend.ts";
+import type { Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { f16, garbage, i8, normal, type OpProperty, property, roundable } from "./op-property.ts";
 
 /** Around the edges of register tiles (6, 8) and of small cache blocks. */

@@ -1,7 +1,7 @@
 /** Every op of the contract over random shapes: at least one property for each. */
 import fc from "fast-check";
-import type { Backend } from "../../../runtime/backend/backend.ts";
-import type { Random } from "../../../runtime/model/random.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
+import type { Random } from "../../../runtime/math/random.ts";
 import { length } from "../../support/compare.ts";
 import { attentionProperties } from "./op-properties-attention.ts";
 import { matmulProperties } from "./op-properties-matmul.ts";

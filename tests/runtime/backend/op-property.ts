@@ -4,8 +4,8 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Backend, DType, HostArray, Tensor } from "../../../runtime/backend/backend.ts";
-import { Random } from "../../../runtime/model/random.ts";
+import type { Backend, DType, HostArray, Tensor } from "../../../runtime/backend/contract/backend.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 

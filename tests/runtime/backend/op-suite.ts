@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { Backend, Tensor } from "../../../runtime/backend/backend.ts";
+import type { Backend, Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { OP_PROPERTIES } from "./op-properties.ts";
 
 export interface OpSuiteOptions {

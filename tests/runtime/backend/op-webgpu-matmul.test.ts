@@ -1,11 +1,11 @@
 /** Tiles that the properties of `op-webgpu.test.ts` are too small for. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { MatmulOptions } from "../../../runtime/backend/backend.ts";
-import { LARGE, SMALL } from "../../../runtime/backend/webgpu/matmul-tiled.ts";
-import { multiplyTiles } from "../../../runtime/backend/webgpu/matmul-tiles.ts";
+import type { MatmulOptions } from "../../../runtime/backend/contract/backend.ts";
+import { multiplyTiles } from "../../../runtime/backend/webgpu/kernels/matmul-many-rows.ts";
+import { LARGE, SMALL } from "../../../runtime/backend/webgpu/kernels/matmul-tiled.ts";
 import { createWebgpuBackend, type WebgpuBackend } from "../../../runtime/backend/webgpu/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { noAdapter } from "../../support/webgpu.ts";

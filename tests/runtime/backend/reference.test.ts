@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { Backend, Tensor } from "../../../runtime/backend/backend.ts";
+import type { Backend, Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { OP_PROPERTIES, type Op } from "./op-properties.ts";
 import { opSuite } from "./op-suite.ts";

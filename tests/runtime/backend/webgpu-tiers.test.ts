@@ -3,12 +3,12 @@
  * offers are at least parsed and validated.
  */
 import { describe, expect, test } from "bun:test";
-import type { DType, MatmulOptions } from "../../../runtime/backend/backend.ts";
-import { WebgpuDevice } from "../../../runtime/backend/webgpu/device.ts";
-import { linears, matmul } from "../../../runtime/backend/webgpu/matmul.ts";
-import { LARGE, SMALL } from "../../../runtime/backend/webgpu/matmul-tiled.ts";
-import { multiplyTiles, peaksOf } from "../../../runtime/backend/webgpu/matmul-tiles.ts";
-import { FEATURES, PORTABLE, type Tier } from "../../../runtime/backend/webgpu/tier.ts";
+import type { DType, MatmulOptions } from "../../../runtime/backend/contract/backend.ts";
+import { WebgpuDevice } from "../../../runtime/backend/webgpu/device/device.ts";
+import { FEATURES, PORTABLE, type Tier } from "../../../runtime/backend/webgpu/device/tier.ts";
+import { linears, matmul } from "../../../runtime/backend/webgpu/kernels/matmul.ts";
+import { multiplyTiles, peaksOf } from "../../../runtime/backend/webgpu/kernels/matmul-many-rows.ts";
+import { LARGE, SMALL } from "../../../runtime/backend/webgpu/kernels/matmul-tiled.ts";
 
 const { create, globals } = await import("webgpu");
 Object.assign(globalThis, globals);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parameterSpecs } from "../../../runtime/config/config.ts";
 import {
   openCheckpoint,
   pruneCheckpoints,
@@ -10,7 +11,6 @@ import {
 import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
 import { elementsOf } from "../../../runtime/formats/safetensors.ts";
 import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
-import { parameterSpecs } from "../../../runtime/model/config.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { expectError } from "./support.ts";
 import { randomValues, tinyConfig, writeTiny } from "./tiny.ts";

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { parameterSpecs } from "../../../runtime/config/config.ts";
 import {
   latestCheckpoint,
   openCheckpoint,
@@ -25,7 +26,6 @@ import {
   writeSafetensors,
 } from "../../../runtime/formats/safetensors.ts";
 import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
-import { parameterSpecs } from "../../../runtime/model/config.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { expectError } from "./support.ts";
 import { randomValues, tinyConfig, tokenizerJson, writeTiny } from "./tiny.ts";

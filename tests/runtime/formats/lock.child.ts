@@ -2,7 +2,7 @@
  * Locks the folders argv[3…], the first at the time argv[2] (milliseconds since 1970) and each next one 10 ms
  * later. Prints "locked" or the error's code for each, and holds the locks until it is killed.
  */
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import { lockFolder } from "../../../runtime/formats/lock.ts";
 
 const [begin, ...runs] = process.argv.slice(2);

@@ -1,7 +1,7 @@
 /**
  * Saves a checkpoint with one large file to argv[2], as nobody where root started it, and prints the error.
  */
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import { writeCheckpoint } from "../../../runtime/formats/checkpoint.ts";
 
 const ROOT = 0;

@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { type ErrorCode, ReflowError } from "../../../runtime/errors.ts";
+import { type ErrorCode, ReflowError } from "../../../runtime/common/errors.ts";
 
 /** What `action` throws, which must be a ReflowError of this code whose message matches. */
 export async function expectError(

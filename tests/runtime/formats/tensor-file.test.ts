@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { HostArray } from "../../../runtime/backend/backend.ts";
+import type { HostArray } from "../../../runtime/backend/contract/backend.ts";
 import { readSafetensors, type TensorData, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
 import { createTensorFile, openTensorFile } from "../../../runtime/formats/tensor-file.ts";
 import { temporaryFolder } from "../../support/temporary.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { HostArray } from "../../../runtime/backend/backend.ts";
+import type { HostArray } from "../../../runtime/backend/contract/backend.ts";
 import { type TensorData, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
 import { openTensorStream } from "../../../runtime/formats/tensor-stream.ts";
 import { expectError } from "./support.ts";

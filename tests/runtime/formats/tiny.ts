@@ -1,7 +1,7 @@
+import { parseConfig } from "../../../runtime/config/config.ts";
 import { writeCheckpoint } from "../../../runtime/formats/checkpoint.ts";
 import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
 import { elementsOf } from "../../../runtime/formats/safetensors.ts";
-import { parseConfig } from "../../../runtime/model/config.ts";
 
 /** A model whose matrices have whole and short groups of 32 columns. */
 export const tinyConfig = parseConfig({

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { changeOf, type Ingredients } from "../../../runtime/interventions/apply.ts";
 import { momentsOf } from "../../../runtime/interventions/reference.ts";
-import { directionAlong } from "../../../runtime/interventions/sparse.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import { Random } from "../../../runtime/model/random.ts";
+import { directionAlong } from "../../../runtime/math/direction.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { expectError } from "../formats/support.ts";
 
 /** v of length 5: u = (0.6, 0, 0.8). */

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ReflowError } from "../../../runtime/errors.ts";
-import { parseExpression, tokenOf } from "../../../runtime/interventions/expression.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
+import { parseExpression, tokenOf } from "../../../runtime/text/expression.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { expectError } from "../formats/support.ts";
 

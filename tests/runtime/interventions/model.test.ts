@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import type { Activation, Hook } from "../../../runtime/model/hooks.ts";
 import { Model } from "../../../runtime/model/model.ts";
+import type { Activation, Hook } from "../../../runtime/transformer/hooks.ts";
 import { assertClose } from "../../support/compare.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { makeModel, randomIds } from "../model/infer-support.ts";

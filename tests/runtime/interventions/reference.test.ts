@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { measure, momentsOf, type Probe } from "../../../runtime/interventions/reference.ts";
-import { directionAlong } from "../../../runtime/interventions/sparse.ts";
+import { directionAlong } from "../../../runtime/math/direction.ts";
 import { assertClose } from "../../support/compare.ts";
 import { randomIds } from "../model/infer-support.ts";
 import { setUp } from "./support.ts";

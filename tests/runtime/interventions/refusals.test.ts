@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import type { GenerateOptions } from "../../../runtime/generation/generate.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import type { GenerateOptions } from "../../../runtime/model/generate.ts";
 import { expectError } from "../formats/support.ts";
 import { randomIds } from "../model/infer-support.ts";
 import { generated, setUp } from "./support.ts";

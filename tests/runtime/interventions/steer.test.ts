@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
+import type { GenerateEvent } from "../../../runtime/generation/generate.ts";
+import type { SteerEvent } from "../../../runtime/generation/steer.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import type { SteerEvent } from "../../../runtime/interventions/steer.ts";
-import type { GenerateEvent } from "../../../runtime/model/generate.ts";
 import { assertClose } from "../../support/compare.ts";
 import { expectError } from "../formats/support.ts";
 import { SEA, setUp } from "./support.ts";

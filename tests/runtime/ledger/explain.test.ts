@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
+import type { Explanation, SignalShare } from "../../../runtime/analysis/explain.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import type { Explanation, SignalShare } from "../../../runtime/ledger/explain.ts";
 import {
   type PartialConfig,
   parameterSpecs,
   resolveConfig,
   VARIANTS,
-} from "../../../runtime/model/config.ts";
+} from "../../../runtime/config/config.ts";
+import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import { Lexicon } from "../../../runtime/ledger/lexicon.ts";
-import { principalPlane } from "../../../runtime/ledger/plane.ts";
+import { principal } from "../../../runtime/math/eigen.ts";
+import { neighbours } from "../../../runtime/math/neighbours.ts";
+import { principalPlane } from "../../../runtime/math/principal-plane.ts";
 import { Model } from "../../../runtime/model/model.ts";
-import { neighbours } from "../../../runtime/model/neighbours.ts";
-import { principal } from "../../../runtime/probes/eigen.ts";
+import { Lexicon } from "../../../runtime/signals/lexicon.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { combine, dot, norm, SEA, setUp, THE, WAS } from "../interventions/support.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { klDivergence } from "../../../runtime/analysis/evaluate.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import { klDivergence } from "../../../runtime/model/evaluate.ts";
 import { assertClose } from "../../support/compare.ts";
 import { expectError } from "../formats/support.ts";
 import { SEA, setUpPatches } from "../patches/support.ts";

@@ -1,9 +1,14 @@
 import { describe, expect, test } from "bun:test";
-import { VARIANTS, type Variant } from "../../../runtime/model/config.ts";
-import type { FinishEvent, GenerateEvent, GenerateOptions, Prompt } from "../../../runtime/model/generate.ts";
-import type { Activation, Hook } from "../../../runtime/model/hooks.ts";
+import { VARIANTS, type Variant } from "../../../runtime/config/config.ts";
+import type {
+  FinishEvent,
+  GenerateEvent,
+  GenerateOptions,
+  Prompt,
+} from "../../../runtime/generation/generate.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
+import type { Activation, Hook } from "../../../runtime/transformer/hooks.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { expectError } from "../formats/support.ts";
 import { makeModel, onBackends, randomIds, tinyConfig } from "./infer-support.ts";

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
-import { isFactored, type ModelConfig, VARIANTS } from "../../../runtime/model/config.ts";
-import { type Activation, hookNames } from "../../../runtime/model/hooks.ts";
-import { PREFILL_ROWS } from "../../../runtime/model/infer.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
+import { isFactored, type ModelConfig, VARIANTS } from "../../../runtime/config/config.ts";
 import { type HostTensor, Model } from "../../../runtime/model/model.ts";
+import { type Activation, hookNames } from "../../../runtime/transformer/hooks.ts";
+import { PREFILL_ROWS } from "../../../runtime/transformer/inference.ts";
 import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { expectError } from "../formats/support.ts";

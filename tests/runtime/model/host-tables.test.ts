@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { resolveConfig } from "../../../runtime/model/config.ts";
+import { resolveConfig } from "../../../runtime/config/config.ts";
 import { Model } from "../../../runtime/model/model.ts";
-import { initialize, initialValues } from "../../../runtime/model/parameters.ts";
+import { initialize, initialValues } from "../../../runtime/transformer/parameters.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { makeModel, onBackends, randomIds, randomValues, tinyConfig } from "./infer-support.ts";
 

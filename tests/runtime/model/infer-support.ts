@@ -1,19 +1,19 @@
 import { afterAll, beforeAll, describe } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { f32ToF16 } from "../../../runtime/formats/f16.ts";
-import { quantizeRows } from "../../../runtime/formats/int8.ts";
 import {
   type ModelConfig,
   type PartialConfig,
   parameterSpecs,
   resolveConfig,
   type Variant,
-} from "../../../runtime/model/config.ts";
-import type { InferenceModel } from "../../../runtime/model/infer.ts";
-import type { Parameters } from "../../../runtime/model/parameters.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { prepareWeights } from "../../../runtime/model/weights.ts";
+} from "../../../runtime/config/config.ts";
+import { f32ToF16 } from "../../../runtime/formats/f16.ts";
+import { quantizeRows } from "../../../runtime/formats/int8.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import type { InferenceModel } from "../../../runtime/transformer/inference.ts";
+import type { Parameters } from "../../../runtime/transformer/parameters.ts";
+import { prepareWeights } from "../../../runtime/transformer/weights.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 
 export type WeightType = "f32" | "f16" | "i8";

@@ -1,10 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Backend } from "../../../runtime/backend/backend.ts";
-import { type ModelConfig, VARIANTS } from "../../../runtime/model/config.ts";
-import { forward, type InferenceModel, inferenceBytes, prefill } from "../../../runtime/model/infer.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
+import { type ModelConfig, VARIANTS } from "../../../runtime/config/config.ts";
 import { Model } from "../../../runtime/model/model.ts";
-import { RunState } from "../../../runtime/model/state.ts";
+import {
+  forward,
+  type InferenceModel,
+  inferenceBytes,
+  prefill,
+} from "../../../runtime/transformer/inference.ts";
+import { RunState } from "../../../runtime/transformer/run-state.ts";
 import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { WASM_BUILDS } from "../../support/wasm-builds.ts";

@@ -1,14 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { HostArray, Tensor } from "../../../runtime/backend/backend.ts";
+import type { HostArray, Tensor } from "../../../runtime/backend/contract/backend.ts";
+import { type ModelConfig, parameterSpecs, VARIANTS } from "../../../runtime/config/config.ts";
 import { openCheckpoint, writeCheckpoint } from "../../../runtime/formats/checkpoint.ts";
 import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
 import { f32ToF16 } from "../../../runtime/formats/f16.ts";
 import { quantizeCheckpoint } from "../../../runtime/formats/quantize.ts";
 import { type TensorData, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
 import { loadModel } from "../../../runtime/mod.ts";
-import { type ModelConfig, parameterSpecs, VARIANTS } from "../../../runtime/model/config.ts";
 import { openWeights } from "../../../runtime/model/load.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { readModel } from "../../../runtime/model/read.ts";

@@ -5,12 +5,16 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
-import type { Backend, HostArray } from "../../../runtime/backend/backend.ts";
+import type { Backend, HostArray } from "../../../runtime/backend/contract/backend.ts";
+import { type ModelConfig, parseConfig } from "../../../runtime/config/config.ts";
 import { readSafetensors } from "../../../runtime/formats/safetensors.ts";
-import { type ModelConfig, parseConfig } from "../../../runtime/model/config.ts";
-import { AdamW, type StepOptions } from "../../../runtime/model/optimizer.ts";
-import { allocateParameters, freeParameters, type Parameters } from "../../../runtime/model/parameters.ts";
-import { TrainableModel } from "../../../runtime/model/train.ts";
+import { AdamW, type StepOptions } from "../../../runtime/transformer/optimizer.ts";
+import {
+  allocateParameters,
+  freeParameters,
+  type Parameters,
+} from "../../../runtime/transformer/parameters.ts";
+import { TrainableModel } from "../../../runtime/transformer/trainable-model.ts";
 import { assertClose } from "../../support/compare.ts";
 
 export const ORACLE_CASES = [

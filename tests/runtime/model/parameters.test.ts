@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { parameterSpecs, resolveConfig } from "../../../runtime/model/config.ts";
-import { initialize } from "../../../runtime/model/parameters.ts";
-import { ropeTable } from "../../../runtime/model/rope.ts";
+import { parameterSpecs, resolveConfig } from "../../../runtime/config/config.ts";
+import { initialize } from "../../../runtime/transformer/parameters.ts";
+import { ropeTable } from "../../../runtime/transformer/rope.ts";
 import { length } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 

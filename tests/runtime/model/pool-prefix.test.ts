@@ -1,8 +1,8 @@
 /** What is cached of one text serves another that begins with the same ids. */
 import { expect, test } from "bun:test";
-import type { GenerateEvent, Prompt, TokenEvent } from "../../../runtime/model/generate.ts";
+import type { GenerateEvent, Prompt, TokenEvent } from "../../../runtime/generation/generate.ts";
+import type { GenerationPool } from "../../../runtime/generation/pool.ts";
 import type { Model } from "../../../runtime/model/model.ts";
-import type { GenerationPool } from "../../../runtime/model/pool.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { onBackends, randomIds } from "./infer-support.ts";
 import { all, begun, pooled, tokenizer } from "./pool-support.ts";

@@ -1,7 +1,7 @@
 /** Who gets a slot, when, and how it is given back. */
 import { describe, expect, test } from "bun:test";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import type { GenerateOptions } from "../../../runtime/model/generate.ts";
+import type { GenerateOptions } from "../../../runtime/generation/generate.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { expectError } from "../formats/support.ts";

@@ -1,8 +1,8 @@
-import type { Backend } from "../../../runtime/backend/backend.ts";
-import type { PartialConfig, Variant } from "../../../runtime/model/config.ts";
-import type { GenerateEvent, GenerateOptions, Prompt } from "../../../runtime/model/generate.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
+import type { PartialConfig, Variant } from "../../../runtime/config/config.ts";
+import type { GenerateEvent, GenerateOptions, Prompt } from "../../../runtime/generation/generate.ts";
+import type { GenerationPool } from "../../../runtime/generation/pool.ts";
 import { Model } from "../../../runtime/model/model.ts";
-import type { GenerationPool } from "../../../runtime/model/pool.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { makeModel, tinyConfig, type WeightType } from "./infer-support.ts";
 

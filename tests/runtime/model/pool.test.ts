@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { VARIANTS } from "../../../runtime/config/config.ts";
+import type { GenerateEvent, GenerateOptions, TokenEvent } from "../../../runtime/generation/generate.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import { VARIANTS } from "../../../runtime/model/config.ts";
-import type { GenerateEvent, GenerateOptions, TokenEvent } from "../../../runtime/model/generate.ts";
-import type { Hook } from "../../../runtime/model/hooks.ts";
+import type { Hook } from "../../../runtime/transformer/hooks.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { expectError } from "../formats/support.ts";
 import { onBackends, randomIds } from "./infer-support.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { Random } from "../../../runtime/model/random.ts";
+import { Random } from "../../../runtime/math/random.ts";
 
 const take = (key: string, count: number, draw: (random: Random) => number): number[] => {
   const random = new Random(key);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Random } from "../../../runtime/model/random.ts";
-import { largest, logprobs, Sampler, type SamplingOptions } from "../../../runtime/model/sampling.ts";
+import { largest, logprobs, Sampler, type SamplingOptions } from "../../../runtime/generation/sampling.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { expectError } from "../formats/support.ts";
 
 const draw = (logits: number[], options: SamplingOptions, { seen = [] as number[], seed = 1 } = {}) =>

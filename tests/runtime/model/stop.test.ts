@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { StoppableText } from "../../../runtime/model/stop.ts";
+import { StoppableText } from "../../../runtime/generation/stop-strings.ts";
 
 describe("stop strings", () => {
   /** A decoder whose ids are parts of a text. */

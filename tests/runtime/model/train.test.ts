@@ -7,11 +7,15 @@ import {
   resolveConfig,
   VARIANTS,
   type Variant,
-} from "../../../runtime/model/config.ts";
-import { AdamW } from "../../../runtime/model/optimizer.ts";
-import { initialize } from "../../../runtime/model/parameters.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { activationBytes, TrainableModel, trainingBytes } from "../../../runtime/model/train.ts";
+} from "../../../runtime/config/config.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { AdamW } from "../../../runtime/transformer/optimizer.ts";
+import { initialize } from "../../../runtime/transformer/parameters.ts";
+import {
+  activationBytes,
+  TrainableModel,
+  trainingBytes,
+} from "../../../runtime/transformer/trainable-model.ts";
 import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { Random } from "../../../runtime/model/random.ts";
-import { blastRadius, movedNeighbours } from "../../../runtime/patches/blast-radius.ts";
+import { blastRadius, movedNeighbours } from "../../../runtime/analysis/blast-radius.ts";
+import type { Matrix } from "../../../runtime/experiments/framework/experiment.ts";
+import { largest, matrix, rowOf, unitRows } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { encodePatch } from "../../../runtime/patches/patch.ts";
-import { largest, matrix, rowOf, unitRows } from "../../../runtime/probes/linear.ts";
-import type { Matrix } from "../../../runtime/probes/probe.ts";
-import type { Analogy } from "../../../runtime/probes/words.ts";
+import type { Analogy } from "../../../runtime/text/word-sets.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { dot } from "../interventions/support.ts";
 import { SEA, setUpPatches, THE, WAS } from "./support.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { GenerateOptions, Prompt } from "../../../runtime/generation/generate.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import type { GenerateOptions, Prompt } from "../../../runtime/model/generate.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { composePatches, type GenePatch, invertPatch } from "../../../runtime/patches/patch.ts";
 import { assertClose } from "../../support/compare.ts";

@@ -1,8 +1,8 @@
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import type { ModelConfig, PartialConfig, Variant } from "../../../runtime/model/config.ts";
-import type { InferenceModel } from "../../../runtime/model/infer.ts";
+import type { ModelConfig, PartialConfig, Variant } from "../../../runtime/config/config.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import type { Edit, GenePatch } from "../../../runtime/patches/patch.ts";
+import type { InferenceModel } from "../../../runtime/transformer/inference.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { makeModel, randomValues, tinyConfig, type WeightType } from "../model/infer-support.ts";
 

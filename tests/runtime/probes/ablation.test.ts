@@ -1,16 +1,20 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
+import type { Matrix, ProbeContext } from "../../../runtime/experiments/framework/experiment.ts";
+import type { Table } from "../../../runtime/experiments/framework/figure.ts";
+import { randomOrthogonal } from "../../../runtime/experiments/framework/null-draws.ts";
+import { crossEntropy } from "../../../runtime/experiments/passes/predictions.ts";
+import { ablation, signalsToTry } from "../../../runtime/experiments/signals/ablation.ts";
+import {
+  type Fact,
+  identity,
+  throughForwards,
+} from "../../../runtime/experiments/signals/ablation-effects.ts";
+import { replaceAlong, type Strongest, strongest } from "../../../runtime/experiments/signals/replacement.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { ablation, signalsToTry } from "../../../runtime/probes/ablation.ts";
-import { type Fact, identity, throughForwards } from "../../../runtime/probes/ablation-passes.ts";
-import { randomOrthogonal } from "../../../runtime/probes/chance.ts";
-import type { Table } from "../../../runtime/probes/figure.ts";
-import { matrix, multiply, rowOf } from "../../../runtime/probes/linear.ts";
-import type { Matrix, ProbeContext } from "../../../runtime/probes/probe.ts";
-import { crossEntropy } from "../../../runtime/probes/readings.ts";
-import { replaceAlong, type Strongest, strongest } from "../../../runtime/probes/replacement.ts";
+import { matrix, multiply, rowOf } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { claimOf, contextWith, recipesOf, scaledIdentity } from "./planted.ts";
 import { toyText, V } from "./toy.ts";
 

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import { accuracy, answer, METHODS, permutedAnswers, rank } from "../../../runtime/analysis/analogies.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { accuracy, answer, METHODS, permutedAnswers, rank } from "../../../runtime/probes/analogies.ts";
-import { pureEnds } from "../../../runtime/probes/codebooks.ts";
-import { matrix } from "../../../runtime/probes/linear.ts";
-import type { Analogy } from "../../../runtime/probes/words.ts";
+import { pureEnds } from "../../../runtime/experiments/recipes/codebooks.ts";
+import { matrix } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import type { Analogy } from "../../../runtime/text/word-sets.ts";
 import { toyModel } from "./toy.ts";
 
 let backend: Backend;

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { boundaryOf, crystallization } from "../../../runtime/probes/crystallization.ts";
-import type { Bars, Heatmap, Lines } from "../../../runtime/probes/figure.ts";
+import type { Bars, Heatmap, Lines } from "../../../runtime/experiments/framework/figure.ts";
+import {
+  boundaryOf,
+  crystallization,
+} from "../../../runtime/experiments/steering/crystallization-boundary.ts";
 import { claimOf, contextWith, scaledIdentity } from "./planted.ts";
 
 let backend: Backend;

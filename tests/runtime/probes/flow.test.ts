@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { randomOrthogonal } from "../../../runtime/probes/chance.ts";
-import type { Bars, Heatmap, Lines } from "../../../runtime/probes/figure.ts";
-import { errorOf, flow, shareOf, termsOf } from "../../../runtime/probes/flow.ts";
-import { windows } from "../../../runtime/probes/forwards.ts";
-import { matrix, multiply, rowOf } from "../../../runtime/probes/linear.ts";
-import type { ProbeContext } from "../../../runtime/probes/probe.ts";
+import type { ProbeContext } from "../../../runtime/experiments/framework/experiment.ts";
+import type { Bars, Heatmap, Lines } from "../../../runtime/experiments/framework/figure.ts";
+import { randomOrthogonal } from "../../../runtime/experiments/framework/null-draws.ts";
+import { windows } from "../../../runtime/experiments/passes/forward-passes.ts";
+import { errorOf, flow, shareOf, termsOf } from "../../../runtime/experiments/signals/flow-attribution.ts";
+import { matrix, multiply, rowOf } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { claimOf, contextWith, recipesOf, scaledIdentity } from "./planted.ts";
 import { toyText } from "./toy.ts";
 

@@ -1,16 +1,16 @@
 /** What all experiments that run the model have in common. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { ablation } from "../../../runtime/probes/ablation.ts";
-import { crystallization } from "../../../runtime/probes/crystallization.ts";
-import { flow } from "../../../runtime/probes/flow.ts";
-import { genes } from "../../../runtime/probes/genes.ts";
-import { inception } from "../../../runtime/probes/inception.ts";
-import { layers } from "../../../runtime/probes/layers.ts";
-import type { ProbeContext } from "../../../runtime/probes/probe.ts";
-import { steer } from "../../../runtime/probes/steer.ts";
-import { typo } from "../../../runtime/probes/typo.ts";
+import type { ProbeContext } from "../../../runtime/experiments/framework/experiment.ts";
+import { genes } from "../../../runtime/experiments/patching/genes.ts";
+import { ablation } from "../../../runtime/experiments/signals/ablation.ts";
+import { flow } from "../../../runtime/experiments/signals/flow-attribution.ts";
+import { crystallization } from "../../../runtime/experiments/steering/crystallization-boundary.ts";
+import { inception } from "../../../runtime/experiments/steering/inception-dose.ts";
+import { layers } from "../../../runtime/experiments/steering/layers.ts";
+import { steer } from "../../../runtime/experiments/steering/steer.ts";
+import { typo } from "../../../runtime/experiments/steering/typo.ts";
 import { contextWith } from "./planted.ts";
 
 let backend: Backend;

@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { lengthOf } from "../../../runtime/interventions/sparse.ts";
-import type { Intervention } from "../../../runtime/interventions/spec.ts";
-import { Random } from "../../../runtime/model/random.ts";
+import type { ProbeContext } from "../../../runtime/experiments/framework/experiment.ts";
+import { eitherWay, evenly, fall, shuffledLayers } from "../../../runtime/experiments/passes/depth-trend.ts";
 import {
   along,
   blocksBetween,
@@ -16,12 +15,13 @@ import {
   randomPushDirections,
   residual,
   windows,
-} from "../../../runtime/probes/forwards.ts";
-import { matrix, rowOf } from "../../../runtime/probes/linear.ts";
-import type { ProbeContext } from "../../../runtime/probes/probe.ts";
-import { openings } from "../../../runtime/probes/prompts.ts";
-import { crossEntropy, entropy, likeliest, rankOf } from "../../../runtime/probes/readings.ts";
-import { eitherWay, evenly, fall, shuffledLayers } from "../../../runtime/probes/trend.ts";
+} from "../../../runtime/experiments/passes/forward-passes.ts";
+import { crossEntropy, entropy, likeliest, rankOf } from "../../../runtime/experiments/passes/predictions.ts";
+import { openings } from "../../../runtime/experiments/passes/prompts.ts";
+import type { Intervention } from "../../../runtime/interventions/spec.ts";
+import { lengthOf } from "../../../runtime/math/direction.ts";
+import { matrix, rowOf } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { contextWith, tokenOf } from "./planted.ts";
 import { toyTokenizer, V } from "./toy.ts";
 

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import { klDivergence } from "../../../runtime/analysis/evaluate.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { klDivergence } from "../../../runtime/model/evaluate.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import type { GenePatch } from "../../../runtime/patches/patch.ts";
-import type { Scatter, Table } from "../../../runtime/probes/figure.ts";
+import type { ProbeContext } from "../../../runtime/experiments/framework/experiment.ts";
+import type { Scatter, Table } from "../../../runtime/experiments/framework/figure.ts";
+import { sentimentOf } from "../../../runtime/experiments/passes/sentiment.ts";
 import {
   apart,
   isNearer,
@@ -15,13 +15,13 @@ import {
   patchOf,
   patchReader,
   randomSignals,
-} from "../../../runtime/probes/gene-passes.ts";
-import { alikeIn, textsOf } from "../../../runtime/probes/gene-texts.ts";
-import { genes, localShare } from "../../../runtime/probes/genes.ts";
-import { rowOf } from "../../../runtime/probes/linear.ts";
-import type { ProbeContext } from "../../../runtime/probes/probe.ts";
-import { sentimentOf } from "../../../runtime/probes/sentiment.ts";
-import { SENTIMENT } from "../../../runtime/probes/word-lists.ts";
+} from "../../../runtime/experiments/patching/gene-effects.ts";
+import { alikeIn, textsOf } from "../../../runtime/experiments/patching/gene-texts.ts";
+import { genes, localShare } from "../../../runtime/experiments/patching/genes.ts";
+import { rowOf } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import type { GenePatch } from "../../../runtime/patches/patch.ts";
+import { SENTIMENT } from "../../../runtime/text/word-lists.ts";
 import { claimOf, contextWith, recipesOf, tokenOf } from "./planted.ts";
 import { toyText } from "./toy.ts";
 

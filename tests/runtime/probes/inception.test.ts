@@ -1,10 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import type { Table } from "../../../runtime/probes/figure.ts";
-import { conceptsOf, inception, margin, signChanges, smallest } from "../../../runtime/probes/inception.ts";
-import { CATEGORIES } from "../../../runtime/probes/word-lists.ts";
+import type { Table } from "../../../runtime/experiments/framework/figure.ts";
+import {
+  conceptsOf,
+  inception,
+  margin,
+  signChanges,
+  smallest,
+} from "../../../runtime/experiments/steering/inception-dose.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { CATEGORIES } from "../../../runtime/text/word-lists.ts";
 import { claimOf, contextWith, recipesOf, tokenOf } from "./planted.ts";
 
 let backend: Backend;

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import type { Heatmap, Lines, Table } from "../../../runtime/probes/figure.ts";
-import { layers } from "../../../runtime/probes/layers.ts";
+import type { Heatmap, Lines, Table } from "../../../runtime/experiments/framework/figure.ts";
+import { layers } from "../../../runtime/experiments/steering/layers.ts";
 import { claimOf, contextWith, recipesOf, scaledIdentity } from "./planted.ts";
 import { toyText } from "./toy.ts";
 

@@ -1,17 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { assign } from "../../../runtime/probes/assignment.ts";
+import type { Matrix } from "../../../runtime/experiments/framework/experiment.ts";
 import {
   coordinateDraws,
   randomMixture,
   randomOrthogonal,
   rotations,
-} from "../../../runtime/probes/chance.ts";
-import { effectiveRank, eigen, gram, principal, singularValues } from "../../../runtime/probes/eigen.ts";
-import { coherence } from "../../../runtime/probes/geometry.ts";
+} from "../../../runtime/experiments/framework/null-draws.ts";
+import { mean } from "../../../runtime/experiments/framework/statistics.ts";
+import { coherence } from "../../../runtime/experiments/recipes/geometry.ts";
+import { assign } from "../../../runtime/math/assignment.ts";
+import { effectiveRank, eigen, gram, principal, singularValues } from "../../../runtime/math/eigen.ts";
 import {
   cosines,
   dot,
@@ -23,9 +24,8 @@ import {
   rowOf,
   transposed,
   unitRows,
-} from "../../../runtime/probes/linear.ts";
-import type { Matrix } from "../../../runtime/probes/probe.ts";
-import { mean } from "../../../runtime/probes/statistics.ts";
+} from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { assertClose } from "../../support/compare.ts";
 import { toyConfig, toyContext, toyModel, V } from "./toy.ts";
 

@@ -1,10 +1,15 @@
 /** Toy models in which something is planted. */
-import type { Backend } from "../../../runtime/backend/backend.ts";
-import type { PartialConfig } from "../../../runtime/model/config.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { corrected } from "../../../runtime/probes/certificate.ts";
-import { matrix, rowOf } from "../../../runtime/probes/linear.ts";
-import type { Claim, Matrix, Probe, ProbeContext } from "../../../runtime/probes/probe.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
+import type { PartialConfig } from "../../../runtime/config/config.ts";
+import { corrected } from "../../../runtime/experiments/certificate.ts";
+import type {
+  Claim,
+  Matrix,
+  Probe,
+  ProbeContext,
+} from "../../../runtime/experiments/framework/experiment.ts";
+import { matrix, rowOf } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { toyConfig, toyContext, toyModel, toyText, toyTokenizer, V } from "./toy.ts";
 
 /** The token of a word with its space. */

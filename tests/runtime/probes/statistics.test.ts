@@ -1,9 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Random } from "../../../runtime/model/random.ts";
-import { permuted, sample, shuffle, shuffleWithin } from "../../../runtime/probes/chance.ts";
-import { CLAIMS, FAMILY, LEAST_DRAWS } from "../../../runtime/probes/claims.ts";
-import { gini, hoyer, kurtosis, ranks, silhouettes, spearman } from "../../../runtime/probes/measures.ts";
+import { CLAIMS, FAMILY, LEAST_DRAWS } from "../../../runtime/experiments/framework/claims.ts";
+import {
+  permuted,
+  sample,
+  shuffle,
+  shuffleWithin,
+} from "../../../runtime/experiments/framework/null-draws.ts";
 import {
   bootstrap,
   claim,
@@ -14,7 +17,9 @@ import {
   pValue,
   quantile,
   wilson,
-} from "../../../runtime/probes/statistics.ts";
+} from "../../../runtime/experiments/framework/statistics.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { gini, hoyer, kurtosis, ranks, silhouettes, spearman } from "../../../runtime/math/sparsity.ts";
 
 describe("p-values", () => {
   test("count draws at least as extreme on the claim's side, and the observation itself", () => {

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import type { Heatmap, Table } from "../../../runtime/probes/figure.ts";
-import { type Pair, sentimentOf } from "../../../runtime/probes/sentiment.ts";
-import { steer } from "../../../runtime/probes/steer.ts";
-import { SENTIMENT } from "../../../runtime/probes/word-lists.ts";
+import type { Heatmap, Table } from "../../../runtime/experiments/framework/figure.ts";
+import { type Pair, sentimentOf } from "../../../runtime/experiments/passes/sentiment.ts";
+import { steer } from "../../../runtime/experiments/steering/steer.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { SENTIMENT } from "../../../runtime/text/word-lists.ts";
 import { claimOf, contextWith, recipesOf, tokenOf } from "./planted.ts";
 
 let backend: Backend;

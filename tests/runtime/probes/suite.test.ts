@@ -1,20 +1,25 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { algebra } from "../../../runtime/probes/algebra.ts";
-import { atlas } from "../../../runtime/probes/atlas.ts";
-import { corrected, matchSeeds } from "../../../runtime/probes/certificate.ts";
-import { randomOrthogonal } from "../../../runtime/probes/chance.ts";
-import type { ClaimId } from "../../../runtime/probes/claims.ts";
-import { galaxy } from "../../../runtime/probes/galaxy.ts";
-import { geometry } from "../../../runtime/probes/geometry.ts";
-import { hardtopk } from "../../../runtime/probes/hardtopk.ts";
-import { matrix, multiply, rowOf } from "../../../runtime/probes/linear.ts";
-import { type Matrix, PROBE_IDS, type Probe, type ProbeContext } from "../../../runtime/probes/probe.ts";
-import { sparsity } from "../../../runtime/probes/sparsity.ts";
-import { PROBES, runSuite } from "../../../runtime/probes/suite.ts";
-import { CATEGORIES, RELATIONS, SIMILAR } from "../../../runtime/probes/word-lists.ts";
+import { corrected, matchSeeds } from "../../../runtime/experiments/certificate.ts";
+import type { ClaimId } from "../../../runtime/experiments/framework/claims.ts";
+import {
+  type Matrix,
+  PROBE_IDS,
+  type Probe,
+  type ProbeContext,
+} from "../../../runtime/experiments/framework/experiment.ts";
+import { randomOrthogonal } from "../../../runtime/experiments/framework/null-draws.ts";
+import { algebra } from "../../../runtime/experiments/recipes/algebra.ts";
+import { atlas } from "../../../runtime/experiments/recipes/atlas.ts";
+import { galaxy } from "../../../runtime/experiments/recipes/galaxy-clusters.ts";
+import { geometry } from "../../../runtime/experiments/recipes/geometry.ts";
+import { hardtopk } from "../../../runtime/experiments/recipes/hardtopk.ts";
+import { sparsity } from "../../../runtime/experiments/recipes/sparsity.ts";
+import { PROBES, runSuite } from "../../../runtime/experiments/suite.ts";
+import { matrix, multiply, rowOf } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { CATEGORIES, RELATIONS, SIMILAR } from "../../../runtime/text/word-lists.ts";
 import { toyConfig, toyContext, toyModel, toyProbed, toyText, toyTokenizer, V } from "./toy.ts";
 
 /** Hundreds of draws for each of many models take a busy machine longer than the usual five seconds. */

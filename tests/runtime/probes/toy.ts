@@ -1,17 +1,22 @@
 /** Tiny models whose tokens are the words that probes look at. */
-import type { Backend } from "../../../runtime/backend/backend.ts";
-import { type ModelConfig, type PartialConfig, resolveConfig } from "../../../runtime/model/config.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
+import { type ModelConfig, type PartialConfig, resolveConfig } from "../../../runtime/config/config.ts";
+import type {
+  Matrix,
+  Probe,
+  ProbeContext,
+  ProbedModel,
+} from "../../../runtime/experiments/framework/experiment.ts";
+import { matrix, multiply } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { Model } from "../../../runtime/model/model.ts";
-import { initialize } from "../../../runtime/model/parameters.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import { prepareWeights } from "../../../runtime/model/weights.ts";
-import { matrix, multiply } from "../../../runtime/probes/linear.ts";
-import type { Matrix, Probe, ProbeContext, ProbedModel } from "../../../runtime/probes/probe.ts";
-import * as lists from "../../../runtime/probes/word-lists.ts";
-import { type EvaluationSets, readWords } from "../../../runtime/probes/words.ts";
 import { ALPHABET } from "../../../runtime/text/byte-level.ts";
 import { Tokenizer } from "../../../runtime/text/tokenizer.ts";
 import { END_OF_TEXT } from "../../../runtime/text/tokenizer-json.ts";
+import * as lists from "../../../runtime/text/word-lists.ts";
+import { type EvaluationSets, readWords } from "../../../runtime/text/word-sets.ts";
+import { initialize } from "../../../runtime/transformer/parameters.ts";
+import { prepareWeights } from "../../../runtime/transformer/weights.ts";
 
 /** All words of the built-in lists, with their spaces; nothing is merged into them, but each is a token. */
 const words = [

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Backend } from "../../../runtime/backend/backend.ts";
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { Random } from "../../../runtime/model/random.ts";
-import type { Lines } from "../../../runtime/probes/figure.ts";
-import { exchanged, misspell, typo } from "../../../runtime/probes/typo.ts";
+import type { Lines } from "../../../runtime/experiments/framework/figure.ts";
+import { exchanged, misspell, typo } from "../../../runtime/experiments/steering/typo.ts";
+import { Random } from "../../../runtime/math/random.ts";
 import { claimOf, contextWith, recipesOf, scaledIdentity } from "./planted.ts";
 import { toyText, toyTokenizer, V } from "./toy.ts";
 

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { ReflowError } from "../../../runtime/errors.ts";
-import * as lists from "../../../runtime/probes/word-lists.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
+import * as lists from "../../../runtime/text/word-lists.ts";
 import {
   leftOutNote,
   parseAnalogies,
   parseSentences,
   parseSimilarity,
   readWords,
-} from "../../../runtime/probes/words.ts";
+} from "../../../runtime/text/word-sets.ts";
 import { toyTokenizer, V } from "./toy.ts";
 
 const id = (word: string) => toyTokenizer.tokenId(` ${word}`)!;

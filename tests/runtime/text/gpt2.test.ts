@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import { ALPHABET } from "../../../runtime/text/byte-level.ts";
 import { gpt2Tokenizer } from "../../../runtime/text/gpt2.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Heap } from "../../../runtime/text/heap.ts";
+import { Heap } from "../../../runtime/text/priority-queue.ts";
 
 test("pops in order, whatever was pushed between", () => {
   const operations = fc.array(fc.option(fc.integer({ min: 0, max: 20 })), { maxLength: 100 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import { Tokenizer } from "../../../runtime/text/tokenizer.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { oddText, PATTERN, repetitiveText } from "./helpers.ts";

@@ -1,4 +1,4 @@
-import type { AttentionShape, RopeOptions, Tensor } from "../../../runtime/backend/backend.ts";
+import type { AttentionShape, RopeOptions, Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { check, distinct, expectShape, float, int, sameShape } from "./tensor.ts";
 
 export function rope(x: Tensor, table: Tensor, options: RopeOptions): void {

@@ -1,4 +1,4 @@
-import type { Tensor } from "../../../runtime/backend/backend.ts";
+import type { Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { check, distinct, float, own, sameShape } from "./tensor.ts";
 
 export function fill(x: Tensor, value: number): void {

@@ -1,4 +1,4 @@
-import type { AdamWOptions, Tensor } from "../../../runtime/backend/backend.ts";
+import type { AdamWOptions, Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { check, distinct, expectShape, float, int, matrix, sameShape } from "./tensor.ts";
 
 export function crossEntropy(losses: Tensor, logits: Tensor, targets: Tensor, scale: number): void {

@@ -1,4 +1,4 @@
-import type { MatmulOptions, Tensor } from "../../../runtime/backend/backend.ts";
+import type { MatmulOptions, Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { check, decode, distinct, expectShape, float, int, matrix, sameShape } from "./tensor.ts";
 
 /** Each row in groups of 32 values, as int8 · (absolute maximum / 127). */

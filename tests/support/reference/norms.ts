@@ -1,4 +1,4 @@
-import type { Tensor } from "../../../runtime/backend/backend.ts";
+import type { Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { distinct, expectShape, float, matrix, sameShape } from "./tensor.ts";
 
 const EPS = 1e-5;

@@ -1,4 +1,4 @@
-import type { DType, Tensor } from "../../../runtime/backend/backend.ts";
+import type { DType, Tensor } from "../../../runtime/backend/contract/backend.ts";
 
 export type Data = Float64Array | Int32Array | Uint16Array | Int8Array;
 

@@ -1,7 +1,7 @@
 /** One rank of an MPI job, which does what its first argument says. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import { bf16ToF32 } from "../../../runtime/formats/f16.ts";
 import { f32ToBf16 } from "../../../trainer/collective/mpi/bf16.ts";
 import { createMpi, SLICE } from "../../../trainer/collective/mpi.ts";

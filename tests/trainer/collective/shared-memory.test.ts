@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import { JobMemory } from "../../../trainer/collective/job-memory.ts";
 import { measureAllReduce } from "../../../trainer/collective/measure.ts";
 import { joinSharedMemory } from "../../../trainer/collective/shared-memory.ts";

@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { type ErrorCode, ReflowError } from "../../../runtime/errors.ts";
+import { type ErrorCode, ReflowError } from "../../../runtime/common/errors.ts";
 
 /** Runs what must fail with a ReflowError, and gives its message and help as one text. */
 export async function refusal(code: ErrorCode, run: () => unknown): Promise<string> {

@@ -1,4 +1,4 @@
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 
 /** C's `int`, or anything as wide as a pointer, which is a number here: addresses stay below 2^53. */
 export type CType = "i32" | "pointer";

@@ -1,5 +1,5 @@
 import { lstatSync } from "node:fs";
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 
 /** Whoever started this process as one of several. */
 export interface Launcher {

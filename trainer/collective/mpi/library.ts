@@ -1,4 +1,4 @@
-import { ReflowError } from "../../../runtime/errors.ts";
+import { ReflowError } from "../../../runtime/common/errors.ts";
 import { type CFunction, type CLibrary, type CType, createFfi, type Ffi, type Signature } from "./ffi.ts";
 import type { Launcher } from "./launcher.ts";
 

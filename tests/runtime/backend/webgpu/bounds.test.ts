@@ -1,9 +1,9 @@
 /** On Dawn nothing clamps indices: kernels must stay within what they are bound to, for every shape. */
 import { describe, expect, test } from "bun:test";
-import { elementwise } from "../../../../runtime/backend/webgpu/kernel.ts";
+import { requestAdapter } from "../../../../runtime/backend/webgpu/device/adapters.ts";
+import { elementwise } from "../../../../runtime/backend/webgpu/device/kernel.ts";
+import { FEATURES, possibleTiers } from "../../../../runtime/backend/webgpu/device/tier.ts";
 import { WebgpuBackend } from "../../../../runtime/backend/webgpu/mod.ts";
-import { requestAdapter } from "../../../../runtime/backend/webgpu/provider.ts";
-import { FEATURES, possibleTiers } from "../../../../runtime/backend/webgpu/tier.ts";
 import { countViolations } from "../../../support/bounds.ts";
 import { noAdapter } from "../../../support/webgpu.ts";
 import { opSuite } from "../op-suite.ts";

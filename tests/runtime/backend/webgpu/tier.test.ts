@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { describeTier, PORTABLE, possibleTiers } from "../../../../runtime/backend/webgpu/tier.ts";
+import { describeTier, PORTABLE, possibleTiers } from "../../../../runtime/backend/webgpu/device/tier.ts";
 
 function adapter(features: string[], subgroupMatrixConfigs: object[] = [], subgroupMaxSize = 32) {
   const info = { subgroupMinSize: 32, subgroupMaxSize, subgroupMatrixConfigs };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ReflowError } from "../../../../runtime/errors.ts";
+import { ReflowError } from "../../../../runtime/common/errors.ts";
 import { findLauncher } from "../../../../trainer/collective/mpi/launcher.ts";
 
 const step = { SLURM_STEP_ID: "0", SLURM_STEP_NUM_TASKS: "8" };

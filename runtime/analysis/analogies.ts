@@ -1,0 +1,123 @@
+/** Vector arithmetic on words: a is to b as c is to d. */
+
+import { takeTurn } from "../common/event-loop.ts";
+import type { Matrix } from "../experiments/framework/experiment.ts";
+import { shuffle } from "../experiments/framework/null-draws.ts";
+import { mean } from "../experiments/framework/statistics.ts";
+import { cosines, pick, rowOf } from "../math/matrix.ts";
+import type { Random } from "../math/random.ts";
+import type { Model } from "../model/model.ts";
+import type { Analogy, AnalogySection } from "../text/word-sets.ts";
+
+/** How a candidate x is scored by its cosines with a, b and c. */
+export const METHODS = {
+  /** cos(x,b) − cos(x,a) + cos(x,c) (Mikolov et al. 2013) */
+  "3CosAdd": (a: number, b: number, c: number) => b - a + c,
+  /** cos(x,b)·cos(x,c)/(cos(x,a) + ε), cosines moved to [0, 1] (Levy & Goldberg 2014) */
+  "3CosMul": (a: number, b: number, c: number) => ((1 + b) * (1 + c)) / (1 + a + 2e-3),
+  /** cos(x,c): the nearest to the third word, whatever the first two say (Linzen 2016, "only-b") */
+  "third word alone": (_a: number, _b: number, c: number) => c,
+} as const;
+export type Method = keyof typeof METHODS;
+
+/** How a question was answered. */
+export interface Answer {
+  /** The best token that is none of the question's own. */
+  readonly best: number;
+  /** The right answer's rank, from 1 on, among all tokens but the question's own. */
+  readonly rank: number;
+  /** Among all tokens. */
+  readonly rankOfAll: number;
+}
+
+/**
+ * Answers questions among all tokens of a table (V,C).
+ *
+ * @returns each method's answers, in the questions' order
+ */
+export async function answer<M extends Method>(
+  model: Model,
+  table: Matrix,
+  questions: readonly Analogy[],
+  methods: readonly M[],
+): Promise<Record<M, Answer[]>> {
+  const ids = [...new Set(questions.flatMap(([a, b, c]) => [a.id, b.id, c.id]))];
+  const place = new Map(ids.map((id, i) => [id, i]));
+  const near = await cosines(model, pick(table, ids), table); // (queries,V)
+  const row = (id: number) => rowOf(near, place.get(id)!);
+  const answers = Object.fromEntries(methods.map((method) => [method, [] as Answer[]])) as Record<
+    M,
+    Answer[]
+  >;
+  const scores = new Float64Array(table.rows);
+  for (const [a, b, c, d] of questions) {
+    await takeTurn();
+    for (const method of methods) {
+      const [toA, toB, toC] = [row(a.id), row(b.id), row(c.id)];
+      const score = METHODS[method];
+      for (let x = 0; x < scores.length; x++) scores[x] = score(toA[x], toB[x], toC[x]);
+      answers[method].push(rank(scores, d.id, [a.id, b.id, c.id]));
+    }
+  }
+  return answers;
+}
+
+/** Ranks by score; what scores as the right answer does comes after it. */
+export function rank(scores: Float64Array, right: number, own: readonly number[]): Answer {
+  const score = scores[right];
+  let before = 0;
+  for (let x = 0; x < scores.length; x++) if (scores[x] > score) before++;
+  const ownBefore = new Set(own.filter((x) => scores[x] > score)).size;
+  let best = -1;
+  for (let x = 0; x < scores.length; x++) {
+    if ((best < 0 || scores[x] > scores[best]) && !own.includes(x)) best = x;
+  }
+  return { best, rank: 1 + before - ownBefore, rankOfAll: 1 + before };
+}
+
+/** Shares of questions, or the mean reciprocal rank. */
+export interface Accuracy {
+  readonly top1: number;
+  readonly top5: number;
+  /** Mean reciprocal rank. */
+  readonly mrr: number;
+}
+
+export function accuracy(answers: readonly Answer[], { ofAll = false } = {}): Accuracy {
+  const ranks = answers.map(({ rank, rankOfAll }) => (ofAll ? rankOfAll : rank));
+  return {
+    top1: mean(ranks.map((rank) => (rank === 1 ? 1 : 0))),
+    top5: mean(ranks.map((rank) => (rank <= 5 ? 1 : 0))),
+    mrr: mean(ranks.map((rank) => 1 / rank)),
+  };
+}
+
+/**
+ * The share that is right where answers are permuted among each section's questions, as the relation's pairs would be had
+ * they nothing to do with each other: all questions with one right answer get the same other one. Where that is one of a
+ * question's own words, which can't be said, it gets the one after it in the permutation.
+ *
+ * @param answers of the sections' questions, in order
+ */
+export function permutedAnswers(
+  sections: readonly AnalogySection[],
+  answers: readonly Answer[],
+  draws: number,
+  random: Random,
+): Float64Array {
+  const rights = sections.map(({ questions }) => [...new Set(questions.map(([, , , d]) => d.id))]);
+  return Float64Array.from({ length: draws }, () => {
+    let [at, hits] = [0, 0];
+    for (const [s, { questions }] of sections.entries()) {
+      const shuffled = shuffle([...rights[s]], random);
+      const next = new Map(rights[s].map((id, i) => [id, shuffled[i]]));
+      for (const [a, b, c, d] of questions) {
+        let other = next.get(d.id)!;
+        // The way round leads back to d itself at the latest.
+        while (other === a.id || other === b.id || other === c.id) other = next.get(other)!;
+        if (answers[at++].best === other) hits++;
+      }
+    }
+    return hits / at;
+  });
+}

@@ -1,0 +1,166 @@
+/** How well a model predicts a text, and how far another's predictions are from it. */
+import { ReflowError } from "../common/errors.ts";
+import type { Subject } from "../interventions/directions.ts";
+import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
+import type { HookSet } from "../transformer/hooks.ts";
+import { checkIds, type InferenceModel, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
+import { RunState } from "../transformer/run-state.ts";
+
+export interface EvaluateOptions extends RunOptions {
+  /** How far a window moves; the context's half where it isn't said. */
+  stride?: number;
+  /** Called with the tokens that have been predicted, and those that will be. */
+  onProgress?(done: number, of: number): void;
+}
+
+export interface Evaluation {
+  /** Mean cross-entropy in nats per token. */
+  loss: number;
+  /** Tokens that were predicted: all but the first. */
+  tokens: number;
+}
+
+type Ids = Int32Array | readonly number[];
+
+/** See `Model.evaluate`. */
+export async function evaluate(
+  subject: Subject,
+  text: Ids,
+  options: EvaluateOptions = {},
+): Promise<Evaluation> {
+  const { config } = subject.model;
+  const { stride = Math.ceil(config.context / 2) } = options;
+  const ids = checkIds(config, text);
+  if (ids.length < 2) {
+    throw new ReflowError("data", `${ids.length} tokens can't be evaluated`, "give two at least");
+  }
+  if (!(Number.isInteger(stride) && stride >= 1 && stride <= config.context)) {
+    throw new ReflowError("usage", `stride is ${stride}`, `use 1 to the context, ${config.context}`);
+  }
+  const tokens = ids.length - 1;
+  const { model, hooks } = await prepareRun(subject, options, [windowOf(subject.model, tokens)]);
+  let [sum, scored] = [0, 0];
+  for await (const losses of lossesOf(model, ids, stride, hooks)) {
+    for (const loss of losses) sum += loss;
+    scored += losses.length;
+    options.onProgress?.(scored, tokens);
+  }
+  return { loss: sum / tokens, tokens };
+}
+
+/** See `Model.logprobs`. */
+export async function logprobsOf(model: InferenceModel, sequence: Ids): Promise<Float32Array> {
+  const { config } = model;
+  const ids = checkIds(config, sequence);
+  if (ids.length > config.context + 1) {
+    throw new ReflowError("data", `a sequence of ${ids.length} ids`, `use ${config.context + 1} at most`);
+  }
+  const all: number[] = [];
+  for await (const losses of lossesOf(model, ids, config.context)) all.push(...losses);
+  return Float32Array.from(all, (loss) => -loss);
+}
+
+/** The first window of a text; the others have as many positions, or fewer. */
+function windowOf({ config }: InferenceModel, length: number) {
+  const positions = Math.min(config.context, length);
+  return { prompt: positions, readout: 0, end: positions };
+}
+
+/** The losses of all ids but the first, in order, in windows that begin `stride` tokens apart. */
+async function* lossesOf(
+  model: InferenceModel,
+  ids: Int32Array,
+  stride: number,
+  hooks?: HookSet,
+): AsyncGenerator<Float32Array> {
+  const { backend, config } = model;
+  const tokens = ids.length - 1;
+  if (tokens < 1) return;
+  const context = Math.min(config.context, tokens);
+  const rows = Math.min(context, PREFILL_ROWS);
+  const state = new RunState(backend, config, { slots: 1, context, rows, logitRows: rows });
+  const targets = backend.alloc([rows], "i32");
+  const losses = backend.alloc([rows]);
+  try {
+    for (let begin = 0, scored = 0; scored < tokens; begin += stride) {
+      const stop = Math.min(begin + context, tokens);
+      const window = { ids: ids.subarray(begin, stop), slot: 0, logits: stop - scored, hooks };
+      scored = stop;
+      for await (const { end, count, logits } of prefill(model, state, window)) {
+        if (!logits) continue;
+        const [some, next] = [backend.view(losses, [count]), backend.view(targets, [count])];
+        backend.write(next, ids.subarray(begin + end - count + 1, begin + end + 1));
+        backend.crossEntropy(some, logits, next, 0);
+        yield (await backend.read(some)) as Float32Array;
+      }
+    }
+  } finally {
+    for (const tensor of [targets, losses]) backend.free(tensor);
+    state.free();
+  }
+}
+
+/** See `Model.divergence`. */
+export async function divergence(
+  subject: Subject,
+  text: Ids,
+  options: RunOptions & { signal?: AbortSignal },
+): Promise<Float64Array> {
+  const { backend, config } = subject.model;
+  const ids = checkIds(config, text);
+  if (ids.length === 0) throw new ReflowError("data", "the text is empty", "give one token at least");
+  const passage = windowOf(subject.model, ids.length);
+  const { signal } = options;
+  const { model, hooks } = await prepareRun(subject, options, [passage], signal);
+  const found = new Float64Array(ids.length);
+  const context = passage.end;
+  const rows = Math.min(context, PREFILL_ROWS);
+  const states: RunState[] = [];
+  const newState = () => {
+    states.push(new RunState(backend, config, { slots: 1, context, rows, logitRows: rows }));
+    return states.at(-1)!;
+  };
+  try {
+    const [plain, changed] = [newState(), newState()];
+    for (let begin = 0; begin < ids.length; begin += context) {
+      const window = ids.subarray(begin, begin + context);
+      const whole = { ids: window, slot: 0, logits: window.length, signal };
+      const others = prefill(model, changed, { ...whole, hooks });
+      for await (const { end, count, logits } of prefill(subject.model, plain, whole)) {
+        const p = (await backend.read(logits!)) as Float32Array;
+        const other = await others.next();
+        const q = (await backend.read(other.value!.logits!)) as Float32Array;
+        const V = config.vocab_size;
+        for (let i = 0; i < count; i++) {
+          const row = (logits: Float32Array) => logits.subarray(i * V, (i + 1) * V);
+          found[begin + end - count + i] = klDivergence(row(p), row(q));
+        }
+      }
+    }
+  } finally {
+    for (const state of states) state.free();
+  }
+  return found;
+}
+
+/** KL(p ‖ q) = Σ p·(log p − log q) in nats, of logits (V). */
+export function klDivergence(p: Float32Array, q: Float32Array): number {
+  const [logP, logQ] = [logSum(p), logSum(q)];
+  let sum = 0;
+  for (let i = 0; i < p.length; i++) {
+    // What is never said weighs nothing, however far the other is from it.
+    const share = Math.exp(p[i] - logP);
+    if (share > 0) sum += share * (p[i] - logP - (q[i] - logQ));
+  }
+  // Of equals, rounding may leave less than nothing.
+  return Math.max(0, sum);
+}
+
+/** log Σ exp of logits (V) */
+export function logSum(logits: Float32Array): number {
+  let most = -Infinity;
+  for (let i = 0; i < logits.length; i++) if (logits[i] > most) most = logits[i];
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - most);
+  return most + Math.log(sum);
+}

@@ -1,0 +1,134 @@
+/** A prediction, taken apart into signals and writers. */
+import { ReflowError } from "../common/errors.ts";
+import { isFactored } from "../config/config.ts";
+import { largest, logprobs } from "../generation/sampling.ts";
+import type { Subject } from "../interventions/directions.ts";
+import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
+import { wrong } from "../interventions/spec.ts";
+import { type Codebook, codebooksOf } from "../signals/codebook.ts";
+import { tokenOf } from "../text/expression.ts";
+import { checkIds } from "../transformer/inference.ts";
+import { ledgerOf, takeReading, writersOf } from "./attribution.ts";
+
+export interface ExplainOptions extends RunOptions {
+  /** After which of the ids the prediction is made, from 0 on; the last where it isn't said. */
+  position?: number;
+  /** Whose logit: a token's id, or its own text. The likeliest where it isn't said. */
+  target?: number | string;
+  /** How many signals are listed, those that contribute most, up or down; 10 where it isn't said. */
+  top?: number;
+}
+
+/**
+ * A logit as a sum: of what signals contribute, R[v,s]·z_s, and of what writers do, the final norm's scale held as it is. Plain
+ * JSON; sums are in float64.
+ */
+export interface Explanation {
+  position: number;
+  target: { id: number; text: string };
+  /** The model's own, and its log-probability in nats. */
+  logit: number;
+  logprob: number;
+  /**
+   * Σ R[v,s]·z_s and Σ |R[v,s]·z_s| over all signals. They differ from the logit by rounding, of float32 or, where weights are
+   * int8, of the readout to int8.
+   */
+  sum: number;
+  magnitude: number;
+  /** Where E is not factored the residual stream's dimensions stand for signals: B is the identity. */
+  unit: "signal" | "dimension";
+  /** The largest contributions, up or down. */
+  signals: SignalShare[];
+  /** What the signals that are not listed add up to. */
+  rest: { count: number; contribution: number };
+  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on; last, where there are some, `interventions`. */
+  writers: { name: string; contribution: number }[];
+}
+
+export interface SignalShare {
+  signal: number;
+  /** R[v,s] */
+  recipe: number;
+  /** z_s */
+  value: number;
+  /** R[v,s]·z_s */
+  contribution: number;
+  /** The same by writer, in the order of the explanation's. */
+  writers: number[];
+  codebook: Codebook;
+}
+
+/** Tokens at either end of a codebook. */
+const CODEBOOK = 5;
+
+/** See `Model.explain`. */
+export async function explain(
+  subject: Subject,
+  sequence: Int32Array | readonly number[],
+  options: ExplainOptions = {},
+): Promise<Explanation> {
+  const { tokenizer } = subject;
+  const { config } = subject.model;
+  const ids = checkIds(config, sequence);
+  if (ids.length === 0 || ids.length > config.context) {
+    throw new ReflowError(
+      "data",
+      `a sequence of ${ids.length} ids`,
+      `use 1 to the context, ${config.context}`,
+    );
+  }
+  const { position = ids.length - 1, top = 10 } = options;
+  if (!(Number.isInteger(position) && position >= 0 && position < ids.length)) {
+    throw wrong("position", position, "one of the sequence's", `they are 0 to ${ids.length - 1}`);
+  }
+  if (!(Number.isInteger(top) && top >= 0)) {
+    throw wrong("top", top, "a whole number from 0 on", "it is how many signals are listed");
+  }
+  const rows = Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
+  const asked = targetOf(subject, options.target, rows);
+  const passage = { prompt: ids.length, readout: position, end: ids.length };
+  const { model, hooks } = await prepareRun(subject, options, [passage]);
+  if (hooks?.has("hook_logits")) {
+    const what = "what interventions do to logits is in no signal";
+    throw new ReflowError("usage", what, "intervene on the stream or the signals");
+  }
+
+  const reading = await takeReading(model, ids.subarray(0, position + 1), hooks);
+  const { logits, signals, writers } = reading;
+  const target = asked ?? largest(logits.subarray(0, rows), 1)[0];
+  const { recipe, bySignal, byWriter } = await ledgerOf(model, reading, target);
+  const listed = Array.from(largest(Float32Array.from(bySignal, Math.abs), Math.min(top, bySignal.length)));
+  const codebooks = await codebooksOf({ ...subject, model }, listed, CODEBOOK);
+  const rest = bySignal.filter((_, s) => !listed.includes(s));
+  return {
+    position,
+    target: { id: target, text: tokenizer?.tokenText(target) ?? "" },
+    logit: logits[target],
+    logprob: logprobs(logits, target, 0, rows).logprob,
+    sum: sumOf(bySignal),
+    magnitude: sumOf(bySignal.map(Math.abs)),
+    unit: isFactored(config) ? "signal" : "dimension",
+    signals: listed.map((signal, i) => ({
+      signal,
+      recipe: recipe[signal],
+      value: signals[signal],
+      contribution: bySignal[signal],
+      writers: writersOf(reading, recipe, signal),
+      codebook: codebooks[i],
+    })),
+    rest: { count: rest.length, contribution: sumOf(rest) },
+    writers: writers.map(({ name }, w) => ({ name, contribution: byWriter[w] })),
+  };
+}
+
+function targetOf(
+  { tokenizer }: Subject,
+  target: number | string | undefined,
+  rows: number,
+): number | undefined {
+  if (typeof target === "string") return tokenOf(tokenizer, target, { where: "target", rows });
+  if (target === undefined || (Number.isInteger(target) && target >= 0 && target < rows)) return target;
+  throw wrong("target", target, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
+}
+
+const sumOf = (values: Float64Array): number => values.reduce((sum, x) => sum + x, 0);

@@ -1,0 +1,78 @@
+/** What a model makes of a text's own tokens. */
+import { ReflowError } from "../common/errors.ts";
+import { type Logprob, logprobs } from "../generation/sampling.ts";
+import type { Subject } from "../interventions/directions.ts";
+import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
+import { checkIds, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
+import { RunState } from "../transformer/run-state.ts";
+
+export interface ScoreOptions extends RunOptions {
+  /** Also the likeliest tokens at each position, so many. Default 0. */
+  top?: number;
+  signal?: AbortSignal;
+}
+
+export interface TokenScore {
+  id: number;
+  /** Nats, given the tokens before it; the first has none. */
+  logprob?: number;
+  /** The likeliest in its place. */
+  top: Logprob[];
+}
+
+/** See `Model.scoreTokens`. */
+export async function scoreTokens(
+  subject: Subject,
+  sequence: Int32Array | readonly number[],
+  { top = 0, signal, ...options }: ScoreOptions = {},
+): Promise<TokenScore[]> {
+  const { config } = subject.model;
+  const ids = checkIds(config, sequence);
+  const scores = Array.from(ids, (id): TokenScore => ({ id, top: [] }));
+  if (ids.length === 0) return scores;
+  const vocabSize = Math.min(subject.tokenizer?.vocabSize ?? Infinity, config.vocab_size);
+  for await (const { position, logits } of readouts(subject, ids, options, signal)) {
+    const next = scores[position + 1];
+    if (next) Object.assign(next, logprobs(logits, next.id, top, vocabSize));
+  }
+  return scores;
+}
+
+/**
+ * A text's logits (V) after each position from `from` on, to be used before the next are asked for.
+ *
+ * @throws ReflowError as `Model.forward`; the signal's reason, once it is aborted
+ */
+export async function* readouts(
+  subject: Subject,
+  ids: Int32Array,
+  options: RunOptions,
+  signal?: AbortSignal,
+  from = 0,
+): AsyncGenerator<{ position: number; logits: Float32Array }> {
+  const { backend, config } = subject.model;
+  const [T, V] = [ids.length, config.vocab_size];
+  if (T === 0 || T > config.context) {
+    throw new ReflowError("data", `a sequence of ${T} ids`, `use 1 to the context, ${config.context}`);
+  }
+  const { model, hooks } = await prepareRun(subject, options, [{ prompt: T, readout: from, end: T }], signal);
+  const rows = Math.min(T, PREFILL_ROWS);
+  const state = new RunState(backend, config, {
+    slots: 1,
+    context: T,
+    rows,
+    logitRows: Math.min(rows, T - from),
+  });
+  try {
+    const whole = { ids, slot: 0, logits: T - from, hooks, signal };
+    for await (const { end, count, logits } of prefill(model, state, whole)) {
+      if (!logits) continue;
+      const some = (await backend.read(logits)) as Float32Array;
+      for (let i = 0; i < count; i++) {
+        yield { position: end - count + i, logits: some.subarray(i * V, (i + 1) * V) };
+      }
+    }
+  } finally {
+    state.free();
+  }
+}

@@ -1,0 +1,218 @@
+import { ReflowError } from "../common/errors.ts";
+import type { Random } from "../math/random.ts";
+
+/** How the next token is chosen. What is absent is off, but for `temperature`, which is 1. */
+export interface SamplingOptions {
+  /** Logits are divided by it. 0 takes the likeliest token; of equals, the lowest id. */
+  temperature?: number;
+  /** Only the k likeliest tokens (Fan et al. 2018); 0 is off. */
+  topK?: number;
+  /** Only the fewest likeliest tokens whose probabilities reach p (Holtzman et al. 2020); 1 is off. */
+  topP?: number;
+  /** Only tokens at least this times as likely as the likeliest (Nguyen et al. 2024); 0 is off. */
+  minP?: number;
+  /** Divides the positive logits of tokens that stand in the text, multiplies the negative; 1 is off (CTRL, Keskar et al. 2019). */
+  repetitionPenalty?: number;
+}
+
+export interface Logprob {
+  id: number;
+  /** Nats, under the model's own distribution: before penalty, temperature and cuts. */
+  logprob: number;
+}
+
+/**
+ * Chooses tokens from logits, in Hugging Face's order: repetition penalty, temperature, top-k, top-p (over what
+ * top-k left), min-p, then the draw. It never chooses an id from `vocabSize` on (the vocabulary's padding), nor a
+ * token whose logit isn't finite.
+ *
+ * @throws ReflowError `usage` for an option out of its range
+ */
+export class Sampler {
+  readonly #options: Required<SamplingOptions>;
+  /** Scratch, by id: penalised logits, and probabilities up to a common factor, 1 being the likeliest's. */
+  #scores = new Float32Array();
+  #weights = new Float64Array();
+
+  constructor(
+    options: SamplingOptions,
+    readonly vocabSize: number,
+  ) {
+    const { temperature = 1, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = options;
+    const penalizes = repetitionPenalty > 0 && repetitionPenalty < Infinity;
+    require(temperature >= 0 && temperature < Infinity, "temperature", temperature, "0 or more");
+    require(Number.isInteger(topK) && topK >= 0, "topK", topK, "a whole number, 0 for off");
+    require(topP >= 0 && topP <= 1, "topP", topP, "0 to 1");
+    require(minP >= 0 && minP <= 1, "minP", minP, "0 to 1");
+    require(penalizes, "repetitionPenalty", repetitionPenalty, "more than 0");
+    this.#options = { temperature, topK, topP, minP, repetitionPenalty };
+  }
+
+  /**
+   * @param logits (V)
+   * @param seen the distinct ids of the text so far, for the repetition penalty
+   * @throws ReflowError `numerics` where no logit is finite
+   */
+  next(logits: Float32Array, seen: Iterable<number>, random: Random): number {
+    const { temperature, repetitionPenalty } = this.#options;
+    // Now, for many samplers may wait for their first logits.
+    if (this.#scores.length === 0) {
+      this.#scores = new Float32Array(this.vocabSize);
+      this.#weights = new Float64Array(this.vocabSize);
+    }
+    const scores = this.#scores;
+    for (let id = 0; id < scores.length; id++) {
+      scores[id] = Number.isFinite(logits[id]) ? logits[id] : -Infinity;
+    }
+    if (repetitionPenalty !== 1) {
+      for (const id of seen) {
+        scores[id] = scores[id] > 0 ? scores[id] / repetitionPenalty : scores[id] * repetitionPenalty;
+      }
+    }
+    let best = 0;
+    for (let id = 1; id < scores.length; id++) if (scores[id] > scores[best]) best = id;
+    if (scores[best] === -Infinity) {
+      throw new ReflowError(
+        "numerics",
+        "no logit is finite",
+        "the weights, or what a hook returned, hold NaN or Infinity",
+      );
+    }
+    if (temperature === 0) return best;
+    return this.#draw(random.uniform() * this.#weigh(scores[best]), best);
+  }
+
+  /** Weights of what may be drawn, zeros elsewhere; and their sum. */
+  #weigh(most: number): number {
+    const { temperature, topK, topP, minP } = this.#options;
+    const [scores, weights] = [this.#scores, this.#weights];
+    const lastOfK = topK > 0 && topK < scores.length ? lastOfLargest(scores, topK) : undefined;
+    let total = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const out = lastOfK !== undefined && before(scores, lastOfK, id);
+      weights[id] = out ? 0 : Math.exp((scores[id] - most) / temperature);
+      total += weights[id];
+    }
+    if (topP === 1 && minP === 0) return total;
+    let lastOfP: number | undefined;
+    if (topP < 1) {
+      // Tokens of less weight than this add up to less than 1 − p.
+      const floor = ((1 - topP) * total) / scores.length;
+      const ids = idsWhere(weights, floor);
+      lastOfP = prefixEnd(scores, ids, topP * total, weights);
+    }
+    total = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const out = lastOfP !== undefined && before(scores, lastOfP, id);
+      if (out || weights[id] < minP) weights[id] = 0;
+      total += weights[id];
+    }
+    return total;
+  }
+
+  /**
+   * By the order of ids, so that the rounding of a logit hardly ever changes what is drawn.
+   *
+   * @param rest uniform in [0, the weights' sum)
+   */
+  #draw(rest: number, best: number): number {
+    const weights = this.#weights;
+    for (let id = 0; id < weights.length; id++) {
+      rest -= weights[id];
+      if (rest < 0) return id;
+    }
+    return best; // rounding left a rest
+  }
+}
+
+function require(condition: boolean, name: string, value: unknown, expected: string): void {
+  if (!condition) throw new ReflowError("usage", `${name} is ${value}`, `use ${expected}`);
+}
+
+/** The order of likelihood: the larger score first; of equals, the lower id. */
+const before = (scores: Float32Array, a: number, b: number): boolean =>
+  scores[a] > scores[b] || (scores[a] === scores[b] && a < b);
+
+/** The ids whose value is at least `floor`. */
+function idsWhere(values: Float32Array | Float64Array, floor: number): Int32Array {
+  const ids = new Int32Array(values.length);
+  let n = 0;
+  for (let id = 0; id < values.length; id++) if (values[id] >= floor) ids[n++] = id;
+  return ids.subarray(0, n);
+}
+
+/**
+ * The last of the fewest likeliest ids whose sizes, 1 each where there are none, add up to `target`; all of them where
+ * they don't. Quickselect: changes the order of `ids`, and takes a time linear in them.
+ */
+function prefixEnd(scores: Float32Array, ids: Int32Array, target: number, sizes?: Float64Array): number {
+  // What is looked for is in [low, high); sizes before it add up to target − rest.
+  let [low, high, rest] = [0, ids.length, target];
+  let end = 0;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const pivot = ids[middle];
+    ids[middle] = ids[high - 1];
+    let at = low;
+    let sum = 0;
+    for (let i = low; i < high - 1; i++) {
+      const id = ids[i];
+      if (!before(scores, id, pivot)) continue;
+      sum += sizes ? sizes[id] : 1;
+      ids[i] = ids[at];
+      ids[at++] = id;
+    }
+    ids[high - 1] = ids[at];
+    ids[at] = pivot;
+    if (sum >= rest && at > low) {
+      high = at;
+    } else {
+      end = pivot;
+      rest -= sum + (sizes ? sizes[pivot] : 1);
+      if (rest <= 0) break;
+      low = at + 1;
+    }
+  }
+  return end;
+}
+
+/** The id of the n-th largest score. */
+function lastOfLargest(scores: Float32Array, n: number): number {
+  // The maximum of every 64 scores: n of these are at least as large as their n-th, which so bounds that of all.
+  const maxima = new Float32Array((scores.length + 63) >> 6).fill(-Infinity);
+  for (let id = 0; id < scores.length; id++) {
+    if (scores[id] > maxima[id >> 6]) maxima[id >> 6] = scores[id];
+  }
+  const floor = n < maxima.length ? maxima[prefixEnd(maxima, idsWhere(maxima, -Infinity), n)] : -Infinity;
+  return prefixEnd(scores, idsWhere(scores, floor), n);
+}
+
+/** The ids of the n largest scores in order: the largest first; of equals, the lowest id first. */
+export function largest(scores: Float32Array, n: number): Int32Array {
+  if (n === 0 || scores.length === 0) return new Int32Array();
+  const end = lastOfLargest(scores, n);
+  const ids: number[] = [];
+  for (let id = 0; id < scores.length; id++) if (!before(scores, end, id)) ids.push(id);
+  return Int32Array.from(ids.sort((a, b) => (before(scores, a, b) ? -1 : 1)));
+}
+
+/**
+ * Log-softmax of raw logits (V): the chosen token's, and the n likeliest tokens' with ids below `vocabSize`.
+ */
+export function logprobs(
+  logits: Float32Array,
+  id: number,
+  n: number,
+  vocabSize: number,
+): { logprob: number; top: Logprob[] } {
+  let most = -Infinity;
+  for (let i = 0; i < logits.length; i++) if (logits[i] > most) most = logits[i];
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - most);
+  const lse = most + Math.log(sum);
+  const top = largest(logits.subarray(0, vocabSize), n);
+  return {
+    logprob: logits[id] - lse,
+    top: Array.from(top, (t) => ({ id: t, logprob: logits[t] - lse })),
+  };
+}

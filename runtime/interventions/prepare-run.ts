@@ -1,0 +1,22 @@
+/** A model as one call is to see it. */
+
+import { applyPatch, type PatchOptions } from "../patches/apply.ts";
+import type { HookSet } from "../transformer/hooks.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
+import { compileInterventions, type Passage, type SteeringOptions } from "./compile.ts";
+import type { Subject } from "./directions.ts";
+
+/** What a call does to a model: a patch edits its recipes, and interventions act on what comes of them. */
+export interface RunOptions extends SteeringOptions, PatchOptions {}
+
+/** @throws ReflowError as {@link applyPatch} and {@link compileInterventions} */
+export async function prepareRun(
+  subject: Subject,
+  options: RunOptions,
+  passages: readonly Passage[],
+  signal?: AbortSignal,
+): Promise<{ model: InferenceModel; hooks: HookSet | undefined }> {
+  const model = await applyPatch(subject, options.patch);
+  const hooks = await compileInterventions({ ...subject, model }, options, passages, signal);
+  return { model, hooks };
+}

@@ -1,0 +1,109 @@
+/** Gene patches over a model, whose own weights stay as they are. */
+import type { Backend, Tensor } from "../backend/contract/backend.ts";
+import { ReflowError } from "../common/errors.ts";
+import { isFactored } from "../config/config.ts";
+import type { Subject } from "../interventions/directions.ts";
+import { wrong } from "../interventions/spec.ts";
+import { dot } from "../math/direction.ts";
+import { gatherRows } from "../transformer/embedding-tables.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
+import { type Edit, type GenePatch, netEdits, parsePatch } from "./patch.ts";
+
+/** Rows (S) of R by token, in the place of the model's own. */
+export type Overlay = ReadonlyMap<number, Float32Array>;
+
+export interface PatchOptions {
+  /** Runs with an edited R, in this call alone. See {@link GenePatch}. */
+  patch?: GenePatch;
+}
+
+/**
+ * A model with a patch laid over it: it shares the weights, which nobody writes, and has edited rows of its own.
+ *
+ * @throws ReflowError `usage` for a patch that isn't one, or is for another model, naming the field
+ */
+export async function applyPatch(
+  { model, tokenizer }: Subject,
+  patch: GenePatch | undefined,
+): Promise<InferenceModel> {
+  if (patch === undefined) return model;
+  const { model: made, edits } = parsePatch(patch);
+  const checkpoint = patchable(model);
+  if (made !== checkpoint) {
+    const help = "make it again for this one, from its expression for example";
+    throw new ReflowError("usage", `patch.model is ${made}: the model is ${checkpoint}`, help);
+  }
+  const signals = model.config.n_signals!;
+  const tokens = Math.min(tokenizer?.vocabSize ?? Infinity, model.config.vocab_size);
+  for (const [i, { token, signal }] of edits.entries()) {
+    const field = `patch.edits[${i}]`;
+    const among = (what: string, n: number) => [`one of ${n} ${what}`, `they are 0 to ${n - 1}`] as const;
+    if (token >= tokens) throw wrong(`${field}.token`, token, ...among("tokens", tokens));
+    if (signal >= signals) throw wrong(`${field}.signal`, signal, ...among("signals", signals));
+  }
+  return { ...model, overlay: await overlayOf(model, edits) };
+}
+
+/**
+ * The identity that a patch of this model names.
+ *
+ * @throws ReflowError `usage` for a model whose R can't be edited, and one without an identity
+ */
+export function patchable({ config, checkpoint }: InferenceModel): string {
+  const refuse = (message: string, help: string) => new ReflowError("usage", message, help);
+  if (!isFactored(config)) {
+    throw refuse(`a ${config.variant} has no recipes to edit`, "patch a reflow, or a reflow-lite");
+  }
+  if (config.variant === "reflow-topk") {
+    throw refuse(
+      "the recipes of a reflow-topk can't be edited: what top-k would keep depends on values that it left out",
+      "patch a reflow, or a reflow-lite",
+    );
+  }
+  if (checkpoint !== undefined) return checkpoint;
+  throw refuse(
+    "it isn't known which model.safetensors this model was made from",
+    "load it from a checkpoint's folder; on the web, one with manifest.json",
+  );
+}
+
+/** Edited rows; those that rounding leaves as they were are not among them. */
+async function overlayOf(model: InferenceModel, edits: readonly Edit[]): Promise<Overlay | undefined> {
+  const byToken = Map.groupBy(netEdits(edits), ({ token }) => token);
+  const ids = [...byToken.keys()];
+  if (ids.length === 0) return undefined;
+  const overlay = new Map<number, Float32Array>();
+  for (const [i, row] of (await gatherRows(model, ids)).entries()) {
+    const edited = Float64Array.from(row);
+    for (const { signal, delta } of byToken.get(ids[i])!) edited[signal] += delta;
+    const rounded = Float32Array.from(edited);
+    if (rounded.some((x, s) => x !== row[s])) overlay.set(ids[i], rounded);
+  }
+  return overlay;
+}
+
+/** recipe (M,S) = R[ids], R being the edited one */
+export function overlayRecipes(backend: Backend, recipe: Tensor, ids: Int32Array, overlay: Overlay): void {
+  const [, S] = recipe.shape;
+  for (const [row, id] of ids.entries()) {
+    const edited = overlay.get(id);
+    if (edited) backend.write(recipe, edited, row * S);
+  }
+}
+
+/** logits (N,V) = signals (N,S)·Rᵀ, R being the edited one: other tokens' keep their bits. */
+export async function overlayLogits(
+  backend: Backend,
+  logits: Tensor,
+  signals: Tensor,
+  overlay: Overlay,
+): Promise<void> {
+  const [[N, V], [, S]] = [logits.shape, signals.shape];
+  const z = (await backend.read(signals)) as Float32Array;
+  for (let row = 0; row < N; row++) {
+    const own = z.subarray(row * S, (row + 1) * S);
+    for (const [id, edited] of overlay) {
+      backend.write(logits, Float32Array.of(dot(own, edited)), row * V + id);
+    }
+  }
+}

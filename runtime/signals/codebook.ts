@@ -1,0 +1,64 @@
+/** What a signal is made of: the tokens that have most of it, and least. */
+
+import { largest } from "../generation/sampling.ts";
+import type { Subject } from "../interventions/directions.ts";
+
+/** A token, and its share of a signal. */
+export interface CodebookEntry {
+  id: number;
+  text: string;
+  /** R[id, signal] */
+  weight: number;
+}
+
+/** Tokens at both ends of a signal, the furthest first. */
+export interface Codebook {
+  most: CodebookEntry[];
+  least: CodebookEntry[];
+}
+
+/**
+ * The codebooks of some signals: columns of R, or of E where it is not factored. Padding takes no part.
+ *
+ * @param size tokens at each end
+ */
+export async function codebooksOf(
+  { model, tokenizer }: Subject,
+  signals: readonly number[],
+  size: number,
+): Promise<Codebook[]> {
+  const { backend, weights, overlay } = model;
+  const table = (weights.recipe ?? weights.embedding)!;
+  const [V, S] = table.shape;
+  const n = signals.length;
+  if (n === 0) return [];
+  // R's columns are its products with axes, which leave it where it is: the whole of it may be 200 MB.
+  const axes = new Float32Array(n * S);
+  for (const [i, s] of signals.entries()) axes[i * S + s] = 1;
+  const [a, out] = [backend.alloc([n, S]), backend.alloc([n, V])];
+  let columns: Float32Array;
+  try {
+    backend.write(a, axes);
+    backend.matmul(out, a, table, { transB: true });
+    columns = (await backend.read(out)) as Float32Array;
+  } finally {
+    backend.free(a);
+    backend.free(out);
+  }
+  const rows = Math.min(tokenizer?.vocabSize ?? Infinity, V);
+  return signals.map((s, i) => {
+    const column = columns.subarray(i * V, i * V + rows);
+    for (const [id, row] of overlay ?? []) column[id] = row[s];
+    const entries = (ids: Int32Array) =>
+      Array.from(ids, (id) => ({ id, text: tokenizer?.tokenText(id) ?? "", weight: column[id] }));
+    return {
+      most: entries(largest(column, size)),
+      least: entries(
+        largest(
+          column.map((x) => -x),
+          size,
+        ),
+      ),
+    };
+  });
+}
