@@ -1,22 +1,22 @@
 /** `bun run cli`: looks at models, runs them, measures them, and prepares data. */
 import { Command } from "commander";
 import { runCommand } from "../runtime/host/command.ts";
-import { activationsCommand } from "./activations.ts";
-import { benchCommand } from "./bench.ts";
-import { dataCommand } from "./data.ts";
-import { devicesCommand } from "./devices.ts";
-import { evalCommand } from "./eval.ts";
-import { explainCommand } from "./explain.ts";
-import { exportPageCommand } from "./export-page.ts";
-import { inspectCommand } from "./inspect.ts";
-import { logitsCommand } from "./logits.ts";
-import { patchCommand } from "./patch.ts";
-import { probeCommand } from "./probe.ts";
-import { quantizeCommand } from "./quantize.ts";
-import { sampleCommand } from "./sample.ts";
-import { steerCommand } from "./steer.ts";
-import { timelapseCommand } from "./timelapse.ts";
-import { tokenizeCommand } from "./tokenize.ts";
+import { activationsCommand } from "./commands/activations.ts";
+import { benchCommand } from "./commands/bench.ts";
+import { dataCommand } from "./commands/data.ts";
+import { devicesCommand } from "./commands/devices.ts";
+import { evalCommand } from "./commands/eval.ts";
+import { explainCommand } from "./commands/explain.ts";
+import { exportPageCommand } from "./commands/export-page.ts";
+import { inspectCommand } from "./commands/inspect.ts";
+import { logitsCommand } from "./commands/logits.ts";
+import { patchCommand } from "./commands/patch.ts";
+import { probeCommand } from "./commands/probe.ts";
+import { quantizeCommand } from "./commands/quantize.ts";
+import { sampleCommand } from "./commands/sample.ts";
+import { steerCommand } from "./commands/steer.ts";
+import { timelapseCommand } from "./commands/timelapse.ts";
+import { tokenizeCommand } from "./commands/tokenize.ts";
 
 const commands = [
   inspectCommand(),

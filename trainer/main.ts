@@ -3,8 +3,8 @@ import { Command, Option } from "commander";
 import { PRESETS, VARIANTS } from "../runtime/config/config.ts";
 import { number, numberOr, runCommand } from "../runtime/host/command.ts";
 import { ORDERS } from "./data/sampler.ts";
-import { SCHEDULES } from "./schedule.ts";
-import { readFlags } from "./settings.ts";
+import { SCHEDULES } from "./settings/schedule.ts";
+import { readFlags } from "./settings/settings.ts";
 import { start } from "./start.ts";
 
 const command = new Command("trainer")

@@ -1,11 +1,11 @@
 import { ReflowError } from "../runtime/common/errors.ts";
 import { ALONE, type Collective } from "./collective/collective.ts";
 import { findLauncher } from "./collective/mpi/launcher.ts";
-import { assignDevices, countRanks, threadsOf } from "./devices.ts";
-import { HOST, launch } from "./launch.ts";
-import { isLaunched, joinLaunched } from "./rank.ts";
-import type { Flags } from "./settings.ts";
-import { train } from "./train.ts";
+import { assignDevices, countRanks, threadsOf } from "./distributed/devices.ts";
+import { HOST, launch } from "./distributed/launch.ts";
+import { isLaunched, joinLaunched } from "./distributed/join-launched.ts";
+import type { Flags } from "./settings/settings.ts";
+import { train } from "./loop/train.ts";
 
 /** What ends a job through nobody's mistake in the command line. */
 const FAILURES = ["job", "lost", "numerics"];
@@ -47,7 +47,7 @@ function isMpiJob({ collective = "auto" }: Flags): boolean {
 }
 
 async function joinMpi({ wire, deadline, world = "auto" }: Flags): Promise<Collective> {
-  const { createMpi } = await import("./collective/mpi.ts");
+  const { createMpi } = await import("./collective/mpi/mpi-collective.ts");
   const collective = await createMpi({ wire, deadlineSeconds: deadline });
   if (world === "auto" || world === collective.world) return collective;
   throw new ReflowError(

@@ -4,43 +4,43 @@ import { forward } from "../../runtime/transformer/inference.ts";
 import type { Parameters } from "../../runtime/transformer/parameters.ts";
 import { RunState } from "../../runtime/transformer/run-state.ts";
 import { prepareWeights } from "../../runtime/transformer/weights.ts";
-import { type Figure, race, row, timed } from "./measure.ts";
-import { type Kind, modelOf, type Subject } from "./subject.ts";
+import { type BenchDevice, benchConfig, type DeviceKind } from "./device.ts";
+import { bestRates, type Measurement, measurement, rateSampler } from "./measure.ts";
 
 /** Of a timing. */
-const TOKENS: Record<Kind, number> = { cpu: 16, gpu: 16, fallback: 2 };
+const TOKENS: Record<DeviceKind, number> = { cpu: 16, gpu: 16, fallback: 2 };
 
 /** More than four times any last-level cache here. */
-const READ_BYTES: Record<Kind, number> = { cpu: 2 ** 28, gpu: 2 ** 28, fallback: 2 ** 24 };
+const READ_BYTES: Record<DeviceKind, number> = { cpu: 2 ** 28, gpu: 2 ** 28, fallback: 2 ** 24 };
 
 /**
  * Tokens a second of one sequence with int8 weights, from position 32 on, each read before the next one, against a bare
  * loop of int8 dot products over as many bytes of weights, no scales, no norms, no attention; on a GPU against reading
  * them.
  */
-export async function benchDecode(subject: Subject, preset: string): Promise<Figure> {
-  const { backend, kind, clock, pace, threads } = subject;
-  const config = modelOf(kind, preset);
+export async function benchDecode(subject: BenchDevice, preset: string): Promise<Measurement> {
+  const { backend, kind, clock, budget, threads } = subject;
+  const config = benchConfig(kind, preset);
   const { parameters, bytes } = int8Parameters(backend, config);
   const weights = await prepareWeights(backend, config, parameters);
   const state = new RunState(backend, config, { slots: 1, context: 64, rows: 1, logitRows: 1 });
   const model = { backend, config, weights };
   const roof = subject.decodeRoof(bytes);
   const tokens = TOKENS[kind];
-  const best = await race(
+  const best = await bestRates(
     {
-      decode: timed(clock, tokens, async () => {
+      decode: rateSampler(clock, tokens, async () => {
         for (let i = 0; i < tokens; i++) {
           const step = { ids: Int32Array.of(i), start: Int32Array.of(32 + i), slot: 0, logits: 1 };
           const logits = await forward(model, state, step);
           await backend.read(logits!);
         }
       }),
-      roof: timed(clock, tokens, () => {
+      roof: rateSampler(clock, tokens, () => {
         for (let i = 0; i < tokens; i++) roof.run();
       }),
     },
-    pace,
+    budget,
   );
   roof.free();
   state.free();
@@ -48,7 +48,7 @@ export async function benchDecode(subject: Subject, preset: string): Promise<Fig
   for (const tensor of [...Object.values(kept), weights.basis!, weights.basisTransposed!, weights.rope!]) {
     backend.free(tensor);
   }
-  return row(`decode/${preset}/int8`, threads, "tokens/s", best.decode, best.roof);
+  return measurement(`decode/${preset}/int8`, threads, "tokens/s", best.decode, best.roof);
 }
 
 /** Matrices of any values, and the bytes of those that decoding reads as int8. */
@@ -75,10 +75,16 @@ function int8Parameters(backend: Backend, config: ModelConfig): { parameters: Pa
 }
 
 /** Reading memory and nothing else. */
-export async function benchReading({ kind, clock, pace, threads, read }: Subject): Promise<Figure> {
+export async function benchReading({
+  kind,
+  clock,
+  budget,
+  threads,
+  read,
+}: BenchDevice): Promise<Measurement> {
   const bytes = READ_BYTES[kind];
   const { run, free } = read(bytes);
-  const best = await race({ bytes: timed(clock, bytes, run) }, pace);
+  const best = await bestRates({ bytes: rateSampler(clock, bytes, run) }, budget);
   free();
-  return row("read-bandwidth", threads, "GB/s", best.bytes / 1e9);
+  return measurement("read-bandwidth", threads, "GB/s", best.bytes / 1e9);
 }

@@ -1,8 +1,8 @@
 import type { Backend, Tensor } from "../../runtime/backend/contract/backend.ts";
-import { type Figure, pseudo, race, row, timed } from "./measure.ts";
-import type { Kind, Subject } from "./subject.ts";
+import type { BenchDevice, DeviceKind } from "./device.ts";
+import { bestRates, type Measurement, measurement, pseudoRandom, rateSampler } from "./measure.ts";
 
-export const SIZES: Record<Kind, number[]> = {
+export const SIZES: Record<DeviceKind, number[]> = {
   cpu: [512, 1024],
   gpu: [512, 1024, 2048, 4096],
   fallback: [64, 128],
@@ -11,21 +11,25 @@ export const TRANSPOSITIONS = ["nn", "nt", "tn"] as const;
 type Transposition = (typeof TRANSPOSITIONS)[number];
 
 /** A square product against the roof; of a CPU on one thread and on all, and the gain between. */
-export async function benchGemm(subjects: Subject[], kind: Transposition, size: number): Promise<Figure[]> {
+export async function benchGemm(
+  subjects: BenchDevice[],
+  kind: Transposition,
+  size: number,
+): Promise<Measurement[]> {
   const name = `gemm/${kind}/${size}`;
   const products = subjects.map(({ backend }) => product(backend, kind, size));
   const turns = subjects.flatMap(({ clock, roof }, i) => [
-    [`product ${i}`, timed(clock, flopsOf(size), products[i].run)] as const,
+    [`product ${i}`, rateSampler(clock, flopsOf(size), products[i].run)] as const,
     [`roof ${i}`, roof] as const,
   ]);
-  const best = await race(Object.fromEntries(turns), subjects[0].pace);
+  const best = await bestRates(Object.fromEntries(turns), subjects[0].budget);
   for (const { free } of products) free();
   const rows = subjects.map(({ threads }, i) =>
-    row(name, threads, "GFLOP/s", best[`product ${i}`] / 1e9, best[`roof ${i}`] / 1e9),
+    measurement(name, threads, "GFLOP/s", best[`product ${i}`] / 1e9, best[`roof ${i}`] / 1e9),
   );
   const [one, all] = rows;
   if (!all) return rows;
-  return [...rows, row(`${name}/speed-up`, all.threads, "×", all.value / one.value, all.threads)];
+  return [...rows, measurement(`${name}/speed-up`, all.threads, "×", all.value / one.value, all.threads)];
 }
 
 export const flopsOf = (size: number): number => 2 * size ** 3;
@@ -34,7 +38,7 @@ export const flopsOf = (size: number): number => 2 * size ** 3;
 export function product(backend: Backend, kind: Transposition, size: number) {
   const matrix = (): Tensor => {
     const tensor = backend.alloc([size, size]);
-    backend.write(tensor, pseudo(size * size));
+    backend.write(tensor, pseudoRandom(size * size));
     return tensor;
   };
   const [out, a, b] = [matrix(), matrix(), matrix()];

@@ -10,10 +10,10 @@ import { fileURLToPath } from "node:url";
 import { Argument, Command } from "commander";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import { note, runCommand } from "../../runtime/host/command.ts";
-import { device } from "../options.ts";
-import { judge, peakOf, type Results, table } from "./judge.ts";
-import { format, type Row } from "./measure.ts";
-import { trainingOf } from "./training.ts";
+import { device } from "../shared/options.ts";
+import { type BenchResult, formatResult } from "./measure.ts";
+import { checkTargets, type GpuResults, peakOf, targetTable } from "./targets.ts";
+import { trainingSetup } from "./training.ts";
 
 const STEPS = ["ops", "f32", "f16", "torch"] as const;
 type Step = (typeof STEPS)[number];
@@ -62,7 +62,7 @@ interface Options {
 async function report(steps: Step[], options: Options): Promise<void> {
   const plan = options.tiny ? TINY : FULL;
   const gpu = await chooseGpu(options);
-  const results: Results & { date: string; driver?: string; ops?: string } = {
+  const results: GpuResults & { date: string; driver?: string; ops?: string } = {
     date: new Date().toISOString(),
     adapter: gpu.name,
     driver: await nvidia(),
@@ -82,8 +82,8 @@ async function report(steps: Step[], options: Options): Promise<void> {
   }
 
   const peak = peakOf(results);
-  const verdicts = judge(results, plan.judged);
-  console.log(table(verdicts).join("\n"));
+  const verdicts = checkTargets(results, plan.judged);
+  console.log(targetTable(verdicts).join("\n"));
   if (peak) console.log(`\nf32 peak: ${peak.peak.toLocaleString("en")} GFLOP/s, ${peak.source}`);
   if (options.tiny) console.log("Tiny shapes: what is met or not says nothing of a GPU.");
   save({ peak, verdicts });
@@ -137,8 +137,8 @@ async function testOps({ tests }: Plan): Promise<string> {
   return summary;
 }
 
-async function measure({ benches }: Plan, name: string, precision: "f32" | "f16"): Promise<Row[]> {
-  const rows: Row[] = [];
+async function measure({ benches }: Plan, name: string, precision: "f32" | "f16"): Promise<BenchResult[]> {
+  const rows: BenchResult[] = [];
   for (const names of benches) {
     const flags = ["--device", name, "--precision", precision, "--json"];
     const bench = [process.execPath, "cli/main.ts", "bench", ...names, ...flags];
@@ -155,24 +155,24 @@ async function measure({ benches }: Plan, name: string, precision: "f32" | "f16"
       return [];
     }
     if (names === benches[0] && device) console.log([device, ...notes].join("\n"));
-    for (const each of more) console.log(format(each));
+    for (const each of more) console.log(formatResult(each));
     rows.push(...more);
   }
   return rows;
 }
 
-async function measureTorch({ kind, torch }: Plan): Promise<Results["torch"]> {
+async function measureTorch({ kind, torch }: Plan): Promise<GpuResults["torch"]> {
   const usable = `import torch; assert ${torch.onCpu ? "True" : "torch.cuda.is_available()"}`;
   if ((await run(["python3", "-c", usable])).code !== 0) {
     console.log(`python3 has no PyTorch here${torch.onCpu ? "" : " that reaches a GPU"}`);
     return undefined;
   }
   const models = torch.presets.map((preset) => {
-    const { config, shape } = trainingOf(kind, preset);
+    const { config, shape } = trainingSetup(kind, preset);
     return [preset, { config, ...shape }];
   });
   const asked = JSON.stringify({ ...torch, models: Object.fromEntries(models) });
-  const measured: Results["torch"] = { version: "", rows: [] };
+  const measured: GpuResults["torch"] = { version: "", rows: [] };
   const { code, stderr } = await run(["python3", "cli/bench/peer_torch.py", asked], (line) => {
     const said = JSON.parse(line);
     if ("version" in said) {
@@ -181,7 +181,7 @@ async function measureTorch({ kind, torch }: Plan): Promise<Results["torch"]> {
       return;
     }
     measured.rows.push(said);
-    console.log(format({ ...said, name: `${said.name} ${said.precision}` }));
+    console.log(formatResult({ ...said, name: `${said.name} ${said.precision}` }));
   });
   if (code !== 0) note(stderr.trim());
   return measured;

@@ -1,5 +1,5 @@
 /** A figure beside the most that it could be, both measured in the same minute. */
-export interface Figure {
+export interface Measurement {
   name: string;
   value: number;
   unit: string;
@@ -17,20 +17,26 @@ export interface Figure {
 }
 
 /** What could not be measured here, and why. */
-export interface Missing {
+export interface Skipped {
   name: string;
   note: string;
 }
 
-export type Row = Figure | Missing;
+export type BenchResult = Measurement | Skipped;
 
-export function row(name: string, threads: number | undefined, unit: string, value: number, roof?: number) {
+export function measurement(
+  name: string,
+  threads: number | undefined,
+  unit: string,
+  value: number,
+  roof?: number,
+) {
   const fraction = roof === undefined ? undefined : value / roof;
-  return { name, value, unit, roof, fraction, threads } satisfies Figure;
+  return { name, value, unit, roof, fraction, threads } satisfies Measurement;
 }
 
 /** A line for people. */
-export function format(row: Row): string {
+export function formatResult(row: BenchResult): string {
   const name = row.name.padEnd(28);
   if ("note" in row) return `${name} ${row.note}`;
   const figure = (n: number) => n.toLocaleString("en", { maximumSignificantDigits: 4 });
@@ -48,7 +54,7 @@ export function format(row: Row): string {
 }
 
 /** How long runs are repeated for. */
-export interface Pace {
+export interface SamplingBudget {
   seconds: number;
   rounds: number;
 }
@@ -56,24 +62,24 @@ export interface Pace {
 /** How a device's work is timed. */
 export interface Clock {
   /** Until all that was called has run. */
-  wait(): Promise<void>;
+  synchronize(): Promise<void>;
   /** Seconds next to which a wait is short: a timing takes as many at least. */
-  readonly least: number;
+  readonly minSeconds: number;
 }
 
 /** Does something for a while, and gives how much of it was done a second. */
-export type Turn = () => number | Promise<number>;
+export type RateSampler = () => number | Promise<number>;
 
 /** Turns of a run that does `work` of something, as many times as the clock needs. */
-export function timed(clock: Clock, work: number, run: () => void | Promise<void>): Turn {
+export function rateSampler(clock: Clock, work: number, run: () => void | Promise<void>): RateSampler {
   let times = 1;
   return async () => {
     const start = performance.now();
     for (let i = 0; i < times; i++) await run();
-    await clock.wait();
+    await clock.synchronize();
     const seconds = (performance.now() - start) / 1000;
     const rate = (work * times) / seconds;
-    if (seconds < clock.least) times = Math.ceil((times * clock.least) / seconds);
+    if (seconds < clock.minSeconds) times = Math.ceil((times * clock.minSeconds) / seconds);
     return rate;
   };
 }
@@ -83,9 +89,9 @@ export function timed(clock: Clock, work: number, run: () => void | Promise<void
  * for nothing. What else a machine does only lowers a rate, and by turns it lowers all alike: so the ratio of two
  * maxima is steady where the rates themselves drift.
  */
-export async function race<K extends string>(
-  turns: Record<K, Turn>,
-  { seconds, rounds }: Pace,
+export async function bestRates<K extends string>(
+  turns: Record<K, RateSampler>,
+  { seconds, rounds }: SamplingBudget,
 ): Promise<Record<K, number>> {
   const names = Object.keys(turns) as K[];
   const best = Object.fromEntries(names.map((name) => [name, 0])) as Record<K, number>;
@@ -98,7 +104,7 @@ export async function race<K extends string>(
 }
 
 /** Values in [-0.5, 0.5) that need not be random, only not all alike. */
-export function pseudo(size: number): Float32Array<ArrayBuffer> {
+export function pseudoRandom(size: number): Float32Array<ArrayBuffer> {
   let state = 1;
   const values = new Float32Array(size);
   for (let i = 0; i < size; i++) {

@@ -1,9 +1,9 @@
 /** Other tensor libraries of JavaScript's, on the same shapes in the same run; development dependencies. */
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { BenchDevice } from "./device.ts";
 import { flopsOf, product, SIZES } from "./gemm.ts";
-import { type Figure, pseudo, race, row, timed } from "./measure.ts";
-import type { Subject } from "./subject.ts";
+import { bestRates, type Measurement, measurement, pseudoRandom, rateSampler } from "./measure.ts";
 
 interface Peer {
   name: string;
@@ -12,20 +12,23 @@ interface Peer {
 }
 
 /** Our own products of the same shape are measured in the same race, on as many threads. */
-export async function benchPeers(subjects: Subject[]): Promise<Figure[]> {
-  const rows: Figure[] = [];
+export async function benchPeers(subjects: BenchDevice[]): Promise<Measurement[]> {
+  const rows: Measurement[] = [];
   const all = subjects.at(-1)!;
   for (const peer of [await tensorflow(), await jax(all.threads!)]) {
-    const { backend, clock, pace } = subjects.find(({ threads }) => threads === peer.threads) ?? all;
+    const { backend, clock, budget } = subjects.find(({ threads }) => threads === peer.threads) ?? all;
     for (const size of SIZES.cpu) {
       const flops = flopsOf(size);
       const ours = product(backend, "nn", size);
-      const turns = { peer: timed(clock, flops, peer.product(size)), ours: timed(clock, flops, ours.run) };
-      const best = await race(turns, pace);
+      const turns = {
+        peer: rateSampler(clock, flops, peer.product(size)),
+        ours: rateSampler(clock, flops, ours.run),
+      };
+      const best = await bestRates(turns, budget);
       ours.free();
       rows.push(
-        row(`peer/${peer.name}/gemm/nn/${size}`, peer.threads, "GFLOP/s", best.peer / 1e9),
-        row(`gemm/nn/${size}/over-${peer.name}`, peer.threads, "×", best.ours / best.peer),
+        measurement(`peer/${peer.name}/gemm/nn/${size}`, peer.threads, "GFLOP/s", best.peer / 1e9),
+        measurement(`gemm/nn/${size}/over-${peer.name}`, peer.threads, "×", best.ours / best.peer),
       );
     }
   }
@@ -42,7 +45,7 @@ async function tensorflow(): Promise<Peer> {
     name: "tfjs-wasm",
     threads: 1,
     product(size) {
-      const matrix = () => tf.tensor2d(pseudo(size * size), [size, size]);
+      const matrix = () => tf.tensor2d(pseudoRandom(size * size), [size, size]);
       const [a, b] = [matrix(), matrix()];
       return () => {
         const out = tf.matMul(a, b);
@@ -63,7 +66,7 @@ async function jax(threads: number): Promise<Peer> {
     name: "jax-js",
     threads,
     product(size) {
-      const matrix = () => numpy.array(pseudo(size * size)).reshape([size, size]);
+      const matrix = () => numpy.array(pseudoRandom(size * size)).reshape([size, size]);
       const [a, b] = [matrix(), matrix()];
       return async () => {
         const out = matmul(a.ref, b.ref);

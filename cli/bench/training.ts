@@ -5,22 +5,22 @@ import { flopsPerToken, type ModelConfig } from "../../runtime/config/config.ts"
 import { AdamW } from "../../runtime/transformer/optimizer.ts";
 import { freeParameters, initialize } from "../../runtime/transformer/parameters.ts";
 import { TrainableModel, trainingBytes } from "../../runtime/transformer/trainable-model.ts";
-import { bytes } from "../format.ts";
-import { type Figure, race, row, timed } from "./measure.ts";
-import { type Kind, modelOf, type Subject } from "./subject.ts";
+import { bytes } from "../shared/format.ts";
+import { type BenchDevice, benchConfig, type DeviceKind } from "./device.ts";
+import { bestRates, type Measurement, measurement, rateSampler } from "./measure.ts";
 
-export const TRAINED = ["nano", "small", "reflow-1"];
+export const TRAINING_PRESETS = ["nano", "small", "reflow-1"];
 
 /** Sequences of a step: a GPU's fill it, and leave room on one of 24 GB. */
-const BATCH: Record<Kind, Record<string, number>> = {
+const BATCH: Record<DeviceKind, Record<string, number>> = {
   cpu: { nano: 8, small: 1, "reflow-1": 1 },
   gpu: { nano: 8, small: 16, "reflow-1": 8 },
   fallback: { nano: 1 },
 };
 
 /** A step's model and shape. */
-export function trainingOf(kind: Kind, preset: string) {
-  const config = modelOf(kind, preset);
+export function trainingSetup(kind: DeviceKind, preset: string) {
+  const config = benchConfig(kind, preset);
   const batch = BATCH[kind][preset];
   if (!batch) throw new ReflowError("device", "too much for a CPU in disguise");
   return { config, shape: { batch, length: kind === "fallback" ? 8 : config.context } };
@@ -32,19 +32,19 @@ export function trainingOf(kind: Kind, preset: string) {
  *
  * @throws ReflowError `memory` where it doesn't fit, `numerics` where what is measured isn't training
  */
-export async function benchTraining(subject: Subject, preset: string): Promise<Figure> {
-  const { backend, kind, clock, pace, threads } = subject;
-  const { config, shape } = trainingOf(kind, preset);
+export async function benchTraining(subject: BenchDevice, preset: string): Promise<Measurement> {
+  const { backend, kind, clock, budget, threads } = subject;
+  const { config, shape } = trainingSetup(kind, preset);
   if (kind === "cpu") refuseIfTooLarge(trainingBytes(config, shape));
   const training = startTraining(backend, config, shape);
-  const best = await race(
-    { tokens: timed(clock, shape.batch * shape.length, training.step), roof: subject.roof },
-    { ...pace, seconds: 5 * pace.seconds },
+  const best = await bestRates(
+    { tokens: rateSampler(clock, shape.batch * shape.length, training.step), roof: subject.roof },
+    { ...budget, seconds: 5 * budget.seconds },
   );
   training.free();
   const flops = flopsPerToken(config, shape.length);
   return {
-    ...row(`train-step/${preset}`, threads, "tokens/s", best.tokens, best.roof / flops),
+    ...measurement(`train-step/${preset}`, threads, "tokens/s", best.tokens, best.roof / flops),
     also: { value: (best.tokens * flops) / 1e9, unit: "GFLOP/s" },
     ...shape,
   };

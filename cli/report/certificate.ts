@@ -2,15 +2,15 @@
 import type { Certificate } from "../../runtime/experiments/certificate.ts";
 import { CLAIMS, type ClaimId } from "../../runtime/experiments/framework/claims.ts";
 import type { Claim } from "../../runtime/experiments/framework/experiment.ts";
-import { chanceText, Strip, verdict } from "./claims.ts";
-import { type Markup, markup, typeset } from "./html.ts";
-import { pText, short } from "./numbers.ts";
-import { KINDS } from "./prose.ts";
+import { chanceText, verdict, ZScoreStrip } from "./claims.ts";
+import { CONTROLS } from "./descriptions.ts";
+import { type Markup, markup, typeset } from "./markup/html.ts";
+import { pText, short } from "./markup/numbers.ts";
 
 /** Why there is a chance to be compared with, for each kind of claim. */
-export function controls(family: number): Markup {
-  const kinds = (Object.keys(KINDS) as (keyof typeof KINDS)[]).map(
-    (kind) => markup`<dt>${kind}</dt><dd>${KINDS[kind]}</dd>`,
+export function controlsText(family: number): Markup {
+  const kinds = (Object.keys(CONTROLS) as (keyof typeof CONTROLS)[]).map(
+    (kind) => markup`<dt>${kind}</dt><dd>${CONTROLS[kind]}</dd>`,
   );
   return markup`<div class="prose"><h3>What the controls are for</h3>
 <p>A token’s embedding is a product, <span class="formula"><i>E</i> = <i>R</i>·<i>B</i></span>: its <em>recipe</em>, a row of <i>R</i>, says how much of each <em>signal</em>, a row of <i>B</i>, is in it. The same model can be factored in many ways. For every invertible <i>A</i>, <span class="formula">(<i>R</i>·<i>A</i>)(<i>A</i>⁻¹·<i>B</i>)</span> makes the same predictions with the same loss, and has other signals. Training never chose between them, and any of them can be read like tea leaves. So each claim stands beside what chance alone would give, and what that is depends on the claim’s kind. A claim that is</p>
@@ -27,7 +27,7 @@ export function summary({ claims, family }: Certificate): Markup {
 
 /** A row for each claim, with how far from chance it is. */
 export function certificateTable({ claims, notRun }: Certificate): Markup {
-  const strip = new Strip(claims);
+  const strip = new ZScoreStrip(claims);
   const head = (content: Markup | string, isNumber = false) =>
     markup`<th role="columnheader" scope="col"${isNumber && markup` class="n"`}>${content}</th>`;
   const number = (name: string, text: string) =>
@@ -44,14 +44,14 @@ export function certificateTable({ claims, notRun }: Certificate): Markup {
   )}${head("observed", true)}${head("chance, ± 1 s.d.", true)}${head(markup`<i>p</i>`, true)}${head(
     "corrected",
     true,
-  )}</tr></thead><tbody>${claims.map(row)}</tbody></table>${notLookedAt(notRun)}`;
+  )}</tr></thead><tbody>${claims.map(row)}</tbody></table>${omittedClaims(notRun)}`;
 }
 
 /** What is claimed, and where in the page more is said of it. */
 export const claimCell = ({ id, kind, statement }: Claim): Markup =>
   markup`<th role="rowheader" scope="row"><a href="#${probeOf(id)}">${typeset(statement)}</a> <small><b>${kind}</b> ${id}</small></th>`;
 
-export function notLookedAt(notRun: readonly ClaimId[]): Markup | undefined {
+export function omittedClaims(notRun: readonly ClaimId[]): Markup | undefined {
   if (notRun.length === 0) return undefined;
   return markup`<details><summary>${notRun.length} claims were not looked at</summary><ul class="plain">${notRun.map(
     (id) => markup`<li>${CLAIMS[id].statement} <code>${id}</code></li>`,

@@ -1,15 +1,15 @@
 /** Claims: what was seen, what chance gives, and whether that is enough. */
 import { CLAIMS } from "../../runtime/experiments/framework/claims.ts";
 import type { Claim } from "../../runtime/experiments/framework/experiment.ts";
-import { at } from "./charts/frame.ts";
-import { type Markup, markup, typeset } from "./html.ts";
-import { grouped, pText, short } from "./numbers.ts";
+import { round } from "./charts/frame.ts";
+import { type Markup, markup, typeset } from "./markup/html.ts";
+import { grouped, pText, short } from "./markup/numbers.ts";
 
 /**
  * How far from chance an effect lies, in standard deviations of the draws; positive on the side that is claimed. Infinite where
  * all draws agree with each other and not with it.
  */
-export function standing({ id, effect, null: { mean, sd } }: Claim): number {
+export function zScore({ id, effect, null: { mean, sd } }: Claim): number {
   const distance = effect - mean;
   if (distance === 0) return 0;
   return (CLAIMS[id].side === "greater" ? 1 : -1) * (distance / sd);
@@ -33,7 +33,7 @@ export function claimItem(claim: Claim, family: number): Markup {
 }
 
 function distanceText(claim: Claim): string {
-  const z = standing(claim);
+  const z = zScore(claim);
   if (!Number.isFinite(z)) return "All draws gave the same.";
   const size = Math.abs(z);
   return `That is ${size < 9.95 ? size.toFixed(1) : grouped(size, 0)} standard deviations ${z < 0 ? "to the other side" : "from it"}.`;
@@ -42,7 +42,7 @@ function distanceText(claim: Claim): string {
 /** What a reader might take for a finding, and isn't. */
 function remark(claim: Claim): string | undefined {
   if (claim.holds) return undefined;
-  if (standing(claim) < -2) return " It lies on the other side of chance, where nothing was claimed.";
+  if (zScore(claim) < -2) return " It lies on the other side of chance, where nothing was claimed.";
   if (claim.p < 0.05) return " Alone it would pass; of so many claims some come this far by luck.";
   return undefined;
 }
@@ -55,12 +55,12 @@ const [STRIP, HEIGHT, EDGE] = [180, 22, 8];
 const compressed = (z: number): number => Math.sign(z) * Math.log10(1 + Math.abs(z));
 
 /** Distances from chance of several claims on one axis. */
-export class Strip {
+export class ZScoreStrip {
   readonly #low: number;
   readonly #high: number;
 
   constructor(claims: readonly Claim[]) {
-    const finite = claims.map((claim) => compressed(standing(claim))).filter(Number.isFinite);
+    const finite = claims.map((claim) => compressed(zScore(claim))).filter(Number.isFinite);
     this.#low = Math.min(compressed(-4), ...finite);
     this.#high = Math.max(compressed(12), ...finite);
   }
@@ -77,21 +77,21 @@ export class Strip {
    */
   row(claims: readonly Claim[], names?: readonly string[]): Markup {
     const points = claims.map((claim, i) => {
-      const x = at(this.#at(standing(claim)));
+      const x = round(this.#at(zScore(claim)));
       const style = claim.holds ? "holds" : "open";
       if (!names) return markup`<circle class="${style}" cx="${x}" cy="${HEIGHT / 2}" r="4"/>`;
       return markup`<text class="${style}" x="${x}" y="${i === 0 ? 10 : 20}" text-anchor="middle">${names[i]}</text>`;
     });
-    const said = claims.map((claim) => standing(claim).toFixed(1)).join(" and ");
+    const said = claims.map((claim) => zScore(claim).toFixed(1)).join(" and ");
     const [from, to] = [this.#at(-1.96), this.#at(1.96)];
-    return markup`<svg class="strip" viewBox="0 0 ${STRIP} ${HEIGHT}" role="img" aria-label="${said} standard deviations from chance"><path class="band" d="M${at(from)} 1H${at(to)}V${HEIGHT - 1}H${at(from)}z"/><path class="rule" d="M0 ${HEIGHT / 2}H${STRIP}"/><path class="chance" d="M${at(this.#at(0))} 1V${HEIGHT - 1}"/>${points}</svg>`;
+    return markup`<svg class="strip" viewBox="0 0 ${STRIP} ${HEIGHT}" role="img" aria-label="${said} standard deviations from chance"><path class="band" d="M${round(from)} 1H${round(to)}V${HEIGHT - 1}H${round(from)}z"/><path class="rule" d="M0 ${HEIGHT / 2}H${STRIP}"/><path class="chance" d="M${round(this.#at(0))} 1V${HEIGHT - 1}"/>${points}</svg>`;
   }
 
   /** Its numbers. */
   scale(): Markup {
     const ticks = [0, 3, 10, 30, 100, 300, 1000].filter((z) => compressed(z) <= this.#high);
     return markup`<svg class="strip" viewBox="0 0 ${STRIP} 14" aria-hidden="true">${ticks.map(
-      (z) => markup`<text x="${at(this.#at(z))}" y="10" text-anchor="middle">${z}</text>`,
+      (z) => markup`<text x="${round(this.#at(z))}" y="10" text-anchor="middle">${z}</text>`,
     )}</svg>`;
   }
 }

@@ -6,9 +6,9 @@ import { drawHeatmap } from "./charts/heatmap.ts";
 import { drawHistogram } from "./charts/histogram.ts";
 import { drawLines } from "./charts/lines.ts";
 import { drawScatter } from "./charts/scatter.ts";
-import { type Markup, markup, typeset } from "./html.ts";
-import { short } from "./numbers.ts";
-import { table } from "./table.ts";
+import { type Markup, markup, typeset } from "./markup/html.ts";
+import { short } from "./markup/numbers.ts";
+import { table } from "./markup/table.ts";
 
 export interface FigureOptions {
   /** Figures of the same kind that it is to be compared with: they share their axes, or colours. */

@@ -1,13 +1,13 @@
 /** A run of the suite as a page to be read. */
 import type { Certificate } from "../../runtime/experiments/certificate.ts";
 import type { ProbeFindings, ProbeResult } from "../../runtime/experiments/framework/experiment.ts";
-import { certificateTable, controls, summary } from "./certificate.ts";
+import { certificateTable, controlsText, summary } from "./certificate.ts";
 import { claimItem } from "./claims.ts";
+import { DESCRIPTIONS } from "./descriptions.ts";
 import { renderFigures } from "./figure.ts";
-import { type Markup, markup, typeset } from "./html.ts";
-import { grouped, short } from "./numbers.ts";
-import { renderPage } from "./page.ts";
-import { PROSE } from "./prose.ts";
+import { type Markup, markup, typeset } from "./markup/html.ts";
+import { grouped, short } from "./markup/numbers.ts";
+import { renderPage } from "./markup/page.ts";
 import type { Results } from "./results.ts";
 
 /**
@@ -20,11 +20,11 @@ export function renderReport(results: Results): string {
   const { certificate } = results;
   return renderPage({
     title: `What can be read in a ${results.model.variant} model`,
-    places: [
+    contents: [
       { id: "certificate", name: "certificate" },
       ...results.results.map(({ id, claims }) => ({ id, name: id, remark: countText(claims) })),
     ],
-    head: markup`<h1>What can be read in this model, and what chance alone would show</h1>${about(results)}`,
+    head: markup`<h1>What can be read in this model, and what chance alone would show</h1>${modelDetails(results)}`,
     sections: [
       certificateSection(certificate),
       ...results.results.map((result) => probeSection(result, certificate.family)),
@@ -38,7 +38,7 @@ export const countText = (claims: readonly { holds: boolean }[]): string =>
   claims.length === 0 ? "–" : `${claims.filter(({ holds }) => holds).length} of ${claims.length}`;
 
 /** Which model, on what. */
-export function about({ model, trained, beside, text, certificate }: Results): Markup {
+export function modelDetails({ model, trained, beside, text, certificate }: Results): Markup {
   const signals = model.n_signals === undefined ? "" : `, ${grouped(model.n_signals, 0)} signals`;
   const topK = model.top_k === undefined ? "" : ` of which ${model.top_k} are kept`;
   const arms = [
@@ -57,7 +57,7 @@ ${arms.map(([name, checkpoint]) => markup`<dt>${name}</dt><dd><code>${checkpoint
 
 function certificateSection(certificate: Certificate): Markup {
   const { matching, family } = certificate;
-  return markup`<section id="certificate">${summary(certificate)}${controls(family)}${certificateTable(certificate)}${
+  return markup`<section id="certificate">${summary(certificate)}${controlsText(family)}${certificateTable(certificate)}${
     matching &&
     markup`<h2>Are these the signals of other seeds?</h2><p class="prose">The same training from another seed gives another model. Its signals are matched with this one’s, one to one, so that their loadings over tokens are as alike as can be (the Hungarian method). Chance is the same with the other’s signals rotated.</p>${details(matching)}`
   }</section>`;
@@ -74,7 +74,7 @@ function probeSection(result: ProbeResult, family: number): Markup {
 
 /** What is asked, and how. */
 export function probeHead({ id, question }: ProbeResult): Markup {
-  const { how, source } = PROSE[id];
+  const { how, source } = DESCRIPTIONS[id];
   return markup`<p class="kicker">${id}</p><div class="question"><h2>${typeset(question)}</h2><p>${typeset(how)}</p>${
     source && markup`<p class="source">The source reported ${source}.</p>`
   }</div>`;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import type { ModelConfig } from "../../runtime/config/config.ts";
 import type { SuiteResults } from "../../runtime/experiments/suite.ts";
-import { asData } from "../../trainer/data/files.ts";
+import { asData } from "../../runtime/host/files.ts";
 
 const FORMAT = "reflow-probe-results";
 
@@ -42,7 +42,7 @@ export function readResults(path: string): Results {
   } catch (cause) {
     throw wrong((cause as Error).message, cause);
   }
-  if (json?.format !== FORMAT) throw wrong("these are no results");
+  if (json?.format !== FORMAT) throw wrong("not probe results");
   const { format: _, ...results } = json;
   return results;
 }

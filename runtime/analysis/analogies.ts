@@ -1,12 +1,11 @@
 /** Vector arithmetic on words: a is to b as c is to d. */
 
 import { takeTurn } from "../common/event-loop.ts";
-import type { Matrix } from "../experiments/framework/experiment.ts";
-import { shuffle } from "../experiments/framework/null-draws.ts";
-import { mean } from "../experiments/framework/statistics.ts";
-import { cosines, pick, rowOf } from "../math/matrix.ts";
+import type { Matrix } from "../math/matrix.ts";
+import { cosines, type Multiplier, pick, rowOf } from "../math/matrix.ts";
+import { shuffle } from "../math/permutation.ts";
 import type { Random } from "../math/random.ts";
-import type { Model } from "../model/model.ts";
+import { mean } from "../math/statistics.ts";
 import type { Analogy, AnalogySection } from "../text/word-sets.ts";
 
 /** How a candidate x is scored by its cosines with a, b and c. */
@@ -36,14 +35,14 @@ export interface Answer {
  * @returns each method's answers, in the questions' order
  */
 export async function answer<M extends Method>(
-  model: Model,
+  device: Multiplier,
   table: Matrix,
   questions: readonly Analogy[],
   methods: readonly M[],
 ): Promise<Record<M, Answer[]>> {
   const ids = [...new Set(questions.flatMap(([a, b, c]) => [a.id, b.id, c.id]))];
   const place = new Map(ids.map((id, i) => [id, i]));
-  const near = await cosines(model, pick(table, ids), table); // (queries,V)
+  const near = await cosines(device, pick(table, ids), table); // (queries,V)
   const row = (id: number) => rowOf(near, place.get(id)!);
   const answers = Object.fromEntries(methods.map((method) => [method, [] as Answer[]])) as Record<
     M,

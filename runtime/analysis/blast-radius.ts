@@ -1,12 +1,29 @@
 /** What else a gene patch does: to predictions, to neighbours, and to arithmetic on words. */
 
 import { takeTurn } from "../common/event-loop.ts";
-import type { Matrix } from "../experiments/framework/experiment.ts";
-import { cosines, largest, matrix, multiply, pick, rowOf, unitRows } from "../math/matrix.ts";
-import type { Model } from "../model/model.ts";
+import type { Matrix } from "../math/matrix.ts";
+import {
+  cosines,
+  largest,
+  type Multiplier,
+  matrix,
+  multiply,
+  pick,
+  rowOf,
+  unitRows,
+} from "../math/matrix.ts";
 import { encodePatch, type GenePatch } from "../patches/patch.ts";
+import type { LexiconModel } from "../signals/lexicon.ts";
 import { type Analogy, readAnalogies } from "../text/word-sets.ts";
 import { answer } from "./analogies.ts";
+
+/** The part of a model that {@link blastRadius} uses; every `Model` has it. */
+export interface PatchableModel extends LexiconModel {
+  divergence(
+    text: Int32Array | readonly number[],
+    options: { patch: GenePatch; signal?: AbortSignal },
+  ): Promise<Float64Array>;
+}
 
 export interface BlastRadiusOptions {
   /** Ids of a text whose predictions are compared. */
@@ -71,7 +88,7 @@ const NEIGHBOURS = 10;
  * const { neighbours } = await blastRadius(model, patch, { text: model.tokenize(text) });
  */
 export async function blastRadius(
-  model: Model,
+  model: PatchableModel,
   patch: GenePatch,
   { text, analogies, signal }: BlastRadiusOptions = {},
 ): Promise<BlastRadius> {
@@ -133,13 +150,13 @@ function distance(a: Float32Array, b: Float32Array): number {
 }
 
 async function changedAnswers(
-  model: Model,
+  device: Multiplier,
   { before, after }: Tables,
   analogies: readonly Analogy[],
   token: (id: number) => TokenText,
 ): Promise<BlastRadius["analogies"]> {
-  const { "3CosAdd": first } = await answer(model, before, analogies, ["3CosAdd"]);
-  const { "3CosAdd": second } = await answer(model, after, analogies, ["3CosAdd"]);
+  const { "3CosAdd": first } = await answer(device, before, analogies, ["3CosAdd"]);
+  const { "3CosAdd": second } = await answer(device, after, analogies, ["3CosAdd"]);
   const right = (answers: typeof first) => answers.filter(({ rank }) => rank === 1).length;
   return {
     asked: analogies.length,
@@ -179,7 +196,7 @@ const ROWS = 512;
  * or after; how near that is at least is seen among a sample of all tokens, which spares most of the V² cosines.
  */
 export async function movedNeighbours(
-  model: Model,
+  device: Multiplier,
   { before, after, edited, top, signal }: Tables,
 ): Promise<Moved[]> {
   if (edited.length === 0) return [];
@@ -193,9 +210,9 @@ export async function movedNeighbours(
   for (let from = 0; from < others.length; from += ROWS) {
     const ids = others.slice(from, from + ROWS);
     const some = pick(table, ids);
-    const toSample = await multiply(model, some, sampled, { transB: true });
-    const toOld = await multiply(model, some, was, { transB: true });
-    const toNew = await multiply(model, some, changed, { transB: true });
+    const toSample = await multiply(device, some, sampled, { transB: true });
+    const toOld = await multiply(device, some, was, { transB: true });
+    const toNew = await multiply(device, some, changed, { transB: true });
     const near: number[] = [];
     for (const [i, id] of ids.entries()) {
       await takeTurn(signal);
@@ -208,7 +225,7 @@ export async function movedNeighbours(
       if (rowOf(toOld, i).some(reaches) || rowOf(toNew, i).some(reaches)) near.push(i);
     }
     if (near.length === 0) continue;
-    const all = await multiply(model, pick(some, near), table, { transB: true });
+    const all = await multiply(device, pick(some, near), table, { transB: true });
     for (const [n, i] of near.entries()) {
       const row = rowOf(all, n);
       row[ids[i]] = -Infinity;

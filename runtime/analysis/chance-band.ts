@@ -1,18 +1,21 @@
 /** What interventions do to a token's chances, and what others as strong would. */
+
 import { ReflowError } from "../common/errors.ts";
 import { takeTurn } from "../common/event-loop.ts";
-import { randomDirection } from "../experiments/framework/null-draws.ts";
-import { quantile } from "../experiments/framework/statistics.ts";
-import { logprobs } from "../generation/sampling.ts";
+import { invalidValue } from "../common/validation.ts";
 import { needsReference } from "../interventions/apply.ts";
 import { compileInterventions, type SteeringOptions } from "../interventions/compile.ts";
-import { directionOf, type Subject, timesBasis } from "../interventions/directions.ts";
+import { directionOf, timesBasis } from "../interventions/directions.ts";
 import { pointsOf, type Space } from "../interventions/points.ts";
-import { type Intervention, parseInterventions, type Target, wrong } from "../interventions/spec.ts";
+import { type Intervention, parseInterventions, type Target } from "../interventions/spec.ts";
 import { lengthOf } from "../math/direction.ts";
+import { logprobs } from "../math/logits.ts";
+import { randomDirection } from "../math/permutation.ts";
 import { Random } from "../math/random.ts";
+import { quantile } from "../math/statistics.ts";
 import { applyPatch, type PatchOptions } from "../patches/apply.ts";
 import { tokenOf } from "../text/expression.ts";
+import { type InferenceModel, tokenCount } from "../transformer/inference.ts";
 import { readouts } from "./score-tokens.ts";
 
 export interface ChanceBandOptions extends SteeringOptions, PatchOptions {
@@ -42,18 +45,23 @@ export interface ChanceBand {
 
 /** See `Model.chanceBand`. */
 export async function chanceBand(
-  subject: Subject,
+  loaded: InferenceModel,
   ids: Int32Array,
   { target: asked, draws = 16, seed = 1, signal, patch, reference, ...options }: ChanceBandOptions,
 ): Promise<ChanceBand> {
-  const { model, tokenizer } = subject;
-  const rows = Math.min(tokenizer?.vocabSize ?? Infinity, model.config.vocab_size);
+  const { tokenizer } = loaded;
+  const rows = tokenCount(loaded);
   const target = typeof asked === "string" ? tokenOf(tokenizer, asked, { where: "target", rows }) : asked;
   if (!(Number.isInteger(target) && target >= 0 && target < rows)) {
-    throw wrong("target", target, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
+    throw invalidValue("target", target, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
   }
   if (!(Number.isInteger(draws) && draws >= 1)) {
-    throw wrong("draws", draws, "a whole number from 1 on", "it is how many random directions there are");
+    throw invalidValue(
+      "draws",
+      draws,
+      "a whole number from 1 on",
+      "it is how many random directions there are",
+    );
   }
   const given = parseInterventions(options.interventions);
   if (given.length === 0) {
@@ -61,13 +69,13 @@ export async function chanceBand(
   }
   const interventions = given.flatMap((each) => beforeEnd(each, ids.length));
   // Once: what is measured on the reference is remembered of this one.
-  const patched = { ...subject, model: await applyPatch(subject, patch) };
+  const patched = await applyPatch(loaded, patch);
   const logprobOf = async (interventions: readonly Intervention[], of = patched): Promise<number> => {
     const last = readouts(of, ids, { interventions, reference }, signal, ids.length - 1);
     for await (const { logits } of last) return logprobs(logits, target, 0, rows).logprob;
     throw new RangeError("no readout");
   };
-  const own = await logprobOf([], subject);
+  const own = await logprobOf([], loaded);
   const steered = await logprobOf(interventions);
   const drawn: Intervention[][] = [];
   for (let draw = 0; draw < draws; draw++) {
@@ -109,16 +117,16 @@ function beforeEnd(intervention: Intervention, length: number): Intervention[] {
 
 /** The same along a random direction of the same length. */
 async function elsewhere(
-  subject: Subject,
+  loaded: InferenceModel,
   intervention: Intervention,
   index: number,
   random: Random,
 ): Promise<Intervention> {
   const where = `interventions[${index}]`;
-  const { space } = pointsOf(subject.model.config, intervention, where);
+  const { space } = pointsOf(loaded.config, intervention, where);
   const match = async (target: Target, field: string): Promise<Target> => {
-    const { length } = await directionOf(subject, target, space, `${where}.${field}`);
-    const drawn = await randomVector(subject, space, random);
+    const { length } = await directionOf(loaded, target, space, `${where}.${field}`);
+    const drawn = await randomVector(loaded, space, random);
     const scale = length / lengthOf(drawn);
     return { vector: drawn.map((x) => x * scale) };
   };
@@ -132,16 +140,12 @@ async function elsewhere(
  * In recipe space any direction alike; in the residual stream what such a recipe writes, r·B, as at initialisation a sum of tokens
  * does; over the logits any direction of the tokens there are.
  */
-async function randomVector(
-  { model, tokenizer }: Subject,
-  space: Space,
-  random: Random,
-): Promise<Float64Array> {
+async function randomVector(model: InferenceModel, space: Space, random: Random): Promise<Float64Array> {
   const { backend, config, weights } = model;
   const { d_model: d, n_signals: S = d, vocab_size: V } = config;
   if (space === "logits") {
     const vector = new Float64Array(V);
-    vector.set(randomDirection(Math.min(tokenizer?.vocabSize ?? V, V), random));
+    vector.set(randomDirection(tokenCount(model), random));
     return vector;
   }
   const recipe = Float64Array.from(randomDirection(S, random));

@@ -1,7 +1,7 @@
 /** How well a model predicts a text, and how far another's predictions are from it. */
 import { ReflowError } from "../common/errors.ts";
-import type { Subject } from "../interventions/directions.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
+import { klDivergence } from "../math/logits.ts";
 import type { HookSet } from "../transformer/hooks.ts";
 import { checkIds, type InferenceModel, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
 import { RunState } from "../transformer/run-state.ts";
@@ -24,11 +24,11 @@ type Ids = Int32Array | readonly number[];
 
 /** See `Model.evaluate`. */
 export async function evaluate(
-  subject: Subject,
+  loaded: InferenceModel,
   text: Ids,
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
-  const { config } = subject.model;
+  const { config } = loaded;
   const { stride = Math.ceil(config.context / 2) } = options;
   const ids = checkIds(config, text);
   if (ids.length < 2) {
@@ -38,7 +38,7 @@ export async function evaluate(
     throw new ReflowError("usage", `stride is ${stride}`, `use 1 to the context, ${config.context}`);
   }
   const tokens = ids.length - 1;
-  const { model, hooks } = await prepareRun(subject, options, [windowOf(subject.model, tokens)]);
+  const { model, hooks } = await prepareRun(loaded, options, [windowOf(loaded, tokens)]);
   let [sum, scored] = [0, 0];
   for await (const losses of lossesOf(model, ids, stride, hooks)) {
     for (const loss of losses) sum += loss;
@@ -102,16 +102,16 @@ async function* lossesOf(
 
 /** See `Model.divergence`. */
 export async function divergence(
-  subject: Subject,
+  loaded: InferenceModel,
   text: Ids,
   options: RunOptions & { signal?: AbortSignal },
 ): Promise<Float64Array> {
-  const { backend, config } = subject.model;
+  const { backend, config } = loaded;
   const ids = checkIds(config, text);
   if (ids.length === 0) throw new ReflowError("data", "the text is empty", "give one token at least");
-  const passage = windowOf(subject.model, ids.length);
+  const passage = windowOf(loaded, ids.length);
   const { signal } = options;
-  const { model, hooks } = await prepareRun(subject, options, [passage], signal);
+  const { model, hooks } = await prepareRun(loaded, options, [passage], signal);
   const found = new Float64Array(ids.length);
   const context = passage.end;
   const rows = Math.min(context, PREFILL_ROWS);
@@ -126,7 +126,7 @@ export async function divergence(
       const window = ids.subarray(begin, begin + context);
       const whole = { ids: window, slot: 0, logits: window.length, signal };
       const others = prefill(model, changed, { ...whole, hooks });
-      for await (const { end, count, logits } of prefill(subject.model, plain, whole)) {
+      for await (const { end, count, logits } of prefill(loaded, plain, whole)) {
         const p = (await backend.read(logits!)) as Float32Array;
         const other = await others.next();
         const q = (await backend.read(other.value!.logits!)) as Float32Array;
@@ -141,26 +141,4 @@ export async function divergence(
     for (const state of states) state.free();
   }
   return found;
-}
-
-/** KL(p ‖ q) = Σ p·(log p − log q) in nats, of logits (V). */
-export function klDivergence(p: Float32Array, q: Float32Array): number {
-  const [logP, logQ] = [logSum(p), logSum(q)];
-  let sum = 0;
-  for (let i = 0; i < p.length; i++) {
-    // What is never said weighs nothing, however far the other is from it.
-    const share = Math.exp(p[i] - logP);
-    if (share > 0) sum += share * (p[i] - logP - (q[i] - logQ));
-  }
-  // Of equals, rounding may leave less than nothing.
-  return Math.max(0, sum);
-}
-
-/** log Σ exp of logits (V) */
-export function logSum(logits: Float32Array): number {
-  let most = -Infinity;
-  for (let i = 0; i < logits.length; i++) if (logits[i] > most) most = logits[i];
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - most);
-  return most + Math.log(sum);
 }

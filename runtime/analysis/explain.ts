@@ -1,13 +1,13 @@
 /** A prediction, taken apart into signals and writers. */
 import { ReflowError } from "../common/errors.ts";
+import { invalidValue } from "../common/validation.ts";
 import { isFactored } from "../config/config.ts";
-import { largest, logprobs } from "../generation/sampling.ts";
-import type { Subject } from "../interventions/directions.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
-import { wrong } from "../interventions/spec.ts";
+import { logprobs, topK } from "../math/logits.ts";
 import { type Codebook, codebooksOf } from "../signals/codebook.ts";
 import { tokenOf } from "../text/expression.ts";
-import { checkIds } from "../transformer/inference.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
+import { checkIds, tokenCount } from "../transformer/inference.ts";
 import { ledgerOf, takeReading, writersOf } from "./attribution.ts";
 
 export interface ExplainOptions extends RunOptions {
@@ -63,12 +63,12 @@ const CODEBOOK = 5;
 
 /** See `Model.explain`. */
 export async function explain(
-  subject: Subject,
+  loaded: InferenceModel,
   sequence: Int32Array | readonly number[],
   options: ExplainOptions = {},
 ): Promise<Explanation> {
-  const { tokenizer } = subject;
-  const { config } = subject.model;
+  const { tokenizer } = loaded;
+  const { config } = loaded;
   const ids = checkIds(config, sequence);
   if (ids.length === 0 || ids.length > config.context) {
     throw new ReflowError(
@@ -79,15 +79,15 @@ export async function explain(
   }
   const { position = ids.length - 1, top = 10 } = options;
   if (!(Number.isInteger(position) && position >= 0 && position < ids.length)) {
-    throw wrong("position", position, "one of the sequence's", `they are 0 to ${ids.length - 1}`);
+    throw invalidValue("position", position, "one of the sequence's", `they are 0 to ${ids.length - 1}`);
   }
   if (!(Number.isInteger(top) && top >= 0)) {
-    throw wrong("top", top, "a whole number from 0 on", "it is how many signals are listed");
+    throw invalidValue("top", top, "a whole number from 0 on", "it is how many signals are listed");
   }
-  const rows = Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
-  const asked = targetOf(subject, options.target, rows);
+  const rows = tokenCount(loaded);
+  const asked = targetOf(loaded, options.target, rows);
   const passage = { prompt: ids.length, readout: position, end: ids.length };
-  const { model, hooks } = await prepareRun(subject, options, [passage]);
+  const { model, hooks } = await prepareRun(loaded, options, [passage]);
   if (hooks?.has("hook_logits")) {
     const what = "what interventions do to logits is in no signal";
     throw new ReflowError("usage", what, "intervene on the stream or the signals");
@@ -95,10 +95,10 @@ export async function explain(
 
   const reading = await takeReading(model, ids.subarray(0, position + 1), hooks);
   const { logits, signals, writers } = reading;
-  const target = asked ?? largest(logits.subarray(0, rows), 1)[0];
+  const target = asked ?? topK(logits.subarray(0, rows), 1)[0];
   const { recipe, bySignal, byWriter } = await ledgerOf(model, reading, target);
-  const listed = Array.from(largest(Float32Array.from(bySignal, Math.abs), Math.min(top, bySignal.length)));
-  const codebooks = await codebooksOf({ ...subject, model }, listed, CODEBOOK);
+  const listed = Array.from(topK(Float32Array.from(bySignal, Math.abs), Math.min(top, bySignal.length)));
+  const codebooks = await codebooksOf(model, listed, CODEBOOK);
   const rest = bySignal.filter((_, s) => !listed.includes(s));
   return {
     position,
@@ -122,13 +122,13 @@ export async function explain(
 }
 
 function targetOf(
-  { tokenizer }: Subject,
+  { tokenizer }: InferenceModel,
   target: number | string | undefined,
   rows: number,
 ): number | undefined {
   if (typeof target === "string") return tokenOf(tokenizer, target, { where: "target", rows });
   if (target === undefined || (Number.isInteger(target) && target >= 0 && target < rows)) return target;
-  throw wrong("target", target, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
+  throw invalidValue("target", target, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
 }
 
 const sumOf = (values: Float64Array): number => values.reduce((sum, x) => sum + x, 0);

@@ -1,14 +1,19 @@
 /** The logit lens (nostalgebraist 2020): what a model would say if no further block came. */
 import { ReflowError } from "../common/errors.ts";
 import { takeTurn } from "../common/event-loop.ts";
-import { logprobs } from "../generation/sampling.ts";
-import type { Subject } from "../interventions/directions.ts";
+import { invalidValue } from "../common/validation.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
-import { wrong } from "../interventions/spec.ts";
-import { overlayLogits } from "../patches/apply.ts";
+import { logprobs } from "../math/logits.ts";
 import { chainHooks, type HookSet, READOUT_HOOKS } from "../transformer/hooks.ts";
-import { checkIds, type InferenceModel, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
+import {
+  checkIds,
+  type InferenceModel,
+  PREFILL_ROWS,
+  prefill,
+  tokenCount,
+} from "../transformer/inference.ts";
 import { linear, norm, statsShape } from "../transformer/layers.ts";
+import { overlayLogits } from "../transformer/recipe-overlay.ts";
 import { RunState } from "../transformer/run-state.ts";
 
 export interface LensOptions extends RunOptions {
@@ -41,28 +46,33 @@ const ROWS = 32;
 
 /** See `Model.lens`. */
 export async function lens(
-  subject: Subject,
+  loaded: InferenceModel,
   sequence: Int32Array | readonly number[],
   { top = 5, positions: asked, signal, ...options }: LensOptions = {},
 ): Promise<Lens> {
-  const { config } = subject.model;
-  const { tokenizer } = subject;
+  const { config } = loaded;
+  const { tokenizer } = loaded;
   const ids = checkIds(config, sequence);
   const T = ids.length;
   if (T === 0 || T > config.context) {
     throw new ReflowError("data", `a sequence of ${T} ids`, `use 1 to the context, ${config.context}`);
   }
   if (!(Number.isInteger(top) && top >= 0)) {
-    throw wrong("top", top, "a whole number from 0 on", "it is how many tokens each cell lists");
+    throw invalidValue("top", top, "a whole number from 0 on", "it is how many tokens each cell lists");
   }
   const positions = asked ? [...asked] : Array.from(ids.keys());
   const missed = positions.findIndex(
     (position) => !(Number.isInteger(position) && position >= 0 && position < T),
   );
   if (missed >= 0) {
-    throw wrong(`positions[${missed}]`, positions[missed], "one of the sequence's", `they are 0 to ${T - 1}`);
+    throw invalidValue(
+      `positions[${missed}]`,
+      positions[missed],
+      "one of the sequence's",
+      `they are 0 to ${T - 1}`,
+    );
   }
-  const { model, hooks } = await prepareRun(subject, options, [{ prompt: T, readout: T, end: T }], signal);
+  const { model, hooks } = await prepareRun(loaded, options, [{ prompt: T, readout: T, end: T }], signal);
   const late = READOUT_HOOKS.find((name) => hooks?.has(name));
   if (late) {
     throw new ReflowError("usage", `the lens doesn't see ${late}`, "intervene in the blocks, or before them");
@@ -72,7 +82,7 @@ export async function lens(
     ...Array.from({ length: config.n_layers }, (_, layer) => `blocks.${layer}.hook_resid_post`),
   ];
   const streams = await residuals(model, ids, names, hooks, signal);
-  const vocabSize = Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
+  const vocabSize = tokenCount(loaded);
   const token = (id: number) => ({ id, text: tokenizer?.tokenText(id) ?? "" });
   const d = config.d_model;
   const rows = new Float32Array(names.length * positions.length * d);

@@ -1,9 +1,9 @@
 /** What a model makes of a text's own tokens. */
 import { ReflowError } from "../common/errors.ts";
-import { type Logprob, logprobs } from "../generation/sampling.ts";
-import type { Subject } from "../interventions/directions.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
-import { checkIds, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
+import { type Logprob, logprobs } from "../math/logits.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
+import { checkIds, PREFILL_ROWS, prefill, tokenCount } from "../transformer/inference.ts";
 import { RunState } from "../transformer/run-state.ts";
 
 export interface ScoreOptions extends RunOptions {
@@ -22,16 +22,16 @@ export interface TokenScore {
 
 /** See `Model.scoreTokens`. */
 export async function scoreTokens(
-  subject: Subject,
+  loaded: InferenceModel,
   sequence: Int32Array | readonly number[],
   { top = 0, signal, ...options }: ScoreOptions = {},
 ): Promise<TokenScore[]> {
-  const { config } = subject.model;
+  const { config } = loaded;
   const ids = checkIds(config, sequence);
   const scores = Array.from(ids, (id): TokenScore => ({ id, top: [] }));
   if (ids.length === 0) return scores;
-  const vocabSize = Math.min(subject.tokenizer?.vocabSize ?? Infinity, config.vocab_size);
-  for await (const { position, logits } of readouts(subject, ids, options, signal)) {
+  const vocabSize = tokenCount(loaded);
+  for await (const { position, logits } of readouts(loaded, ids, options, signal)) {
     const next = scores[position + 1];
     if (next) Object.assign(next, logprobs(logits, next.id, top, vocabSize));
   }
@@ -44,18 +44,18 @@ export async function scoreTokens(
  * @throws ReflowError as `Model.forward`; the signal's reason, once it is aborted
  */
 export async function* readouts(
-  subject: Subject,
+  loaded: InferenceModel,
   ids: Int32Array,
   options: RunOptions,
   signal?: AbortSignal,
   from = 0,
 ): AsyncGenerator<{ position: number; logits: Float32Array }> {
-  const { backend, config } = subject.model;
+  const { backend, config } = loaded;
   const [T, V] = [ids.length, config.vocab_size];
   if (T === 0 || T > config.context) {
     throw new ReflowError("data", `a sequence of ${T} ids`, `use 1 to the context, ${config.context}`);
   }
-  const { model, hooks } = await prepareRun(subject, options, [{ prompt: T, readout: from, end: T }], signal);
+  const { model, hooks } = await prepareRun(loaded, options, [{ prompt: T, readout: from, end: T }], signal);
   const rows = Math.min(T, PREFILL_ROWS);
   const state = new RunState(backend, config, {
     slots: 1,

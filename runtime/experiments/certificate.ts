@@ -1,18 +1,14 @@
 /** What a checkpoint's claims come to, all together, and whether its signals are those of other seeds. */
 import { assign } from "../math/assignment.ts";
+import type { Matrix } from "../math/matrix.ts";
 import { matrix, multiply, pick, transposed, unitRows } from "../math/matrix.ts";
+import { sample } from "../math/permutation.ts";
+import { holm, mean } from "../math/statistics.ts";
 import { CLAIMS, type ClaimId, FAMILY } from "./framework/claims.ts";
-import type {
-  Claim,
-  ClaimResult,
-  Matrix,
-  ProbeContext,
-  ProbedModel,
-  ProbeFindings,
-} from "./framework/experiment.ts";
+import type { Claim, ClaimResult, ProbeContext, ProbedModel, ProbeFindings } from "./framework/experiment.ts";
 import { histogram } from "./framework/figure.ts";
-import { coordinateDraws, coordinateNull, sample } from "./framework/null-draws.ts";
-import { claim, holm, mean } from "./framework/statistics.ts";
+import { coordinateDraws, coordinateNull } from "./framework/null-draws.ts";
+import { claim } from "./framework/statistics.ts";
 
 /** All claims of a checkpoint. */
 export interface Certificate {

@@ -1,7 +1,7 @@
 import { closest } from "fastest-levenshtein";
 import { ReflowError } from "../common/errors.ts";
 import { takeTurn } from "../common/event-loop.ts";
-import { keepLargest, matrix, multiply } from "../math/matrix.ts";
+import { keepLargest, type Matrix, matrix, multiply } from "../math/matrix.ts";
 import { Random } from "../math/random.ts";
 import type { Model } from "../model/model.ts";
 import { type EvaluationSets, readWords } from "../text/word-sets.ts";
@@ -10,7 +10,6 @@ import { type Certificate, corrected, matchSeeds } from "./certificate.ts";
 import { CLAIMS, type ClaimId, FAMILY, LEAST_DRAWS } from "./framework/claims.ts";
 import {
   type Claim,
-  type Matrix,
   PROBE_IDS,
   type Probe,
   type ProbeContext,
@@ -30,9 +29,9 @@ import { ablation } from "./signals/ablation.ts";
 import { flow } from "./signals/flow-attribution.ts";
 import { crystallization } from "./steering/crystallization-boundary.ts";
 import { inception } from "./steering/inception-dose.ts";
-import { layers } from "./steering/layers.ts";
+import { layers } from "./lens/layers.ts";
 import { steer } from "./steering/steer.ts";
-import { typo } from "./steering/typo.ts";
+import { typo } from "./lens/typo.ts";
 
 const BY_ID: Readonly<Record<ProbeId, Probe>> = {
   atlas,

@@ -1,10 +1,10 @@
 import { takeTurn } from "../common/event-loop.ts";
-import type { Subject } from "../interventions/directions.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
+import type { Logprob } from "../math/logits.ts";
 import { chainHooks, type Hook, type HookSet, hostHooks } from "../transformer/hooks.ts";
 import { forward, type InferenceModel, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
 import { RunState } from "../transformer/run-state.ts";
-import type { Logprob, SamplingOptions } from "./sampling.ts";
+import type { SamplingOptions } from "./sampling.ts";
 import { type Sequence, startSequences } from "./sequence.ts";
 
 /** Text, or token ids. */
@@ -66,19 +66,19 @@ export type GenerateEvent = TokenEvent | FinishEvent;
  * generated tokens together never exceed the context: there a sequence ends with reason `length`. An empty prompt
  * starts from `<|endoftext|>`.
  *
- * @param subject without a tokenizer, prompts are ids and text is empty
+ * @param loaded without a tokenizer, prompts are ids and text is empty
  * @throws ReflowError `data` for a prompt longer than the context and ids outside the vocabulary, `usage` for options
  *   out of range and interventions that can't be applied, `numerics` for those that leave float32's range
  */
 export async function* generate(
-  subject: Subject,
+  loaded: InferenceModel,
   prompts: readonly Prompt[],
   options: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
-  const { backend, config } = subject.model;
+  const { backend, config } = loaded;
   const { cached = true, signal } = options;
   const ownHooks = options.hooks && hostHooks(backend, config, options.hooks);
-  const sequences = startSequences(subject, prompts, options);
+  const sequences = startSequences(loaded, prompts, options);
   signal?.throwIfAborted();
   // The last token of all is only said, never read.
   const passages = sequences.map(({ length, ids }) => ({
@@ -86,7 +86,7 @@ export async function* generate(
     readout: length - 1,
     end: ids.length - 1,
   }));
-  const { model, hooks: interventions } = await prepareRun(subject, options, passages, signal);
+  const { model, hooks: interventions } = await prepareRun(loaded, options, passages, signal);
   const hooks = chainHooks(interventions, ownHooks);
   for (const s of sequences) yield* s.begin();
   /** Sequence i of these is in slot i. */

@@ -1,6 +1,6 @@
 import { ReflowError } from "../common/errors.ts";
 import type { ModelConfig } from "../config/config.ts";
-import type { Subject } from "../interventions/directions.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
 import { stateBytes } from "../transformer/run-state.ts";
 import { EventStream } from "./event-stream.ts";
 import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
@@ -49,7 +49,7 @@ interface Turn {
  * await Promise.all(prompts.map((prompt) => Array.fromAsync(pool.generate(prompt, { maxTokens: 20 }))));
  */
 export class GenerationPool {
-  readonly #subject: Subject;
+  readonly #model: InferenceModel;
   readonly #slots: number;
   readonly #queue: number;
   readonly #batch: SharedBatch;
@@ -61,18 +61,15 @@ export class GenerationPool {
   #drained: Promise<void> | undefined;
 
   /** @throws ReflowError `usage` for impossible sizes, `memory` where the cache doesn't fit */
-  constructor(
-    subject: Subject,
-    { slots = defaultSlots(subject.model.config), queue = 256 }: PoolOptions = {},
-  ) {
+  constructor(model: InferenceModel, { slots = defaultSlots(model.config), queue = 256 }: PoolOptions = {}) {
     for (const [name, value, least] of [["slots", slots, 1] as const, ["queue", queue, 0] as const]) {
       if (Number.isInteger(value) && value >= least) continue;
       throw new ReflowError("usage", `${name} is ${value}`, `use a whole number from ${least} on`);
     }
-    this.#subject = subject;
+    this.#model = model;
     this.#slots = slots;
     this.#queue = queue;
-    this.#batch = new SharedBatch(subject.model, slots);
+    this.#batch = new SharedBatch(model, slots);
   }
 
   stats(): PoolStats {
@@ -106,7 +103,7 @@ export class GenerationPool {
       this.#enter(() => void this.#runBeside(prompt, options, stream), stream);
       return;
     }
-    const [sequence] = startSequences(this.#subject, [prompt], options);
+    const [sequence] = startSequences(this.#model, [prompt], options);
     for (const event of sequence.begin()) stream.push(event);
     if (sequence.finished) stream.end();
     else this.#enter(() => this.#batch.add({ sequence, stream, leave: () => this.#leave(1) }), stream);
@@ -115,7 +112,7 @@ export class GenerationPool {
   async #runBeside(prompt: Prompt, options: GenerateOptions, stream: EventStream): Promise<void> {
     let error: { reason: unknown } | undefined;
     try {
-      for await (const event of generate(this.#subject, [prompt], { ...options, signal: stream.left })) {
+      for await (const event of generate(this.#model, [prompt], { ...options, signal: stream.left })) {
         if (event.type === "token") this.#tokens++;
         stream.push(event);
       }

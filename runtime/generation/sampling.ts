@@ -1,4 +1,5 @@
 import { ReflowError } from "../common/errors.ts";
+import { before, idsWhere, lastOfLargest, prefixEnd } from "../math/logits.ts";
 import type { Random } from "../math/random.ts";
 
 /** How the next token is chosen. What is absent is off, but for `temperature`, which is 1. */
@@ -13,12 +14,6 @@ export interface SamplingOptions {
   minP?: number;
   /** Divides the positive logits of tokens that stand in the text, multiplies the negative; 1 is off (CTRL, Keskar et al. 2019). */
   repetitionPenalty?: number;
-}
-
-export interface Logprob {
-  id: number;
-  /** Nats, under the model's own distribution: before penalty, temperature and cuts. */
-  logprob: number;
 }
 
 /**
@@ -127,92 +122,4 @@ export class Sampler {
 
 function require(condition: boolean, name: string, value: unknown, expected: string): void {
   if (!condition) throw new ReflowError("usage", `${name} is ${value}`, `use ${expected}`);
-}
-
-/** The order of likelihood: the larger score first; of equals, the lower id. */
-const before = (scores: Float32Array, a: number, b: number): boolean =>
-  scores[a] > scores[b] || (scores[a] === scores[b] && a < b);
-
-/** The ids whose value is at least `floor`. */
-function idsWhere(values: Float32Array | Float64Array, floor: number): Int32Array {
-  const ids = new Int32Array(values.length);
-  let n = 0;
-  for (let id = 0; id < values.length; id++) if (values[id] >= floor) ids[n++] = id;
-  return ids.subarray(0, n);
-}
-
-/**
- * The last of the fewest likeliest ids whose sizes, 1 each where there are none, add up to `target`; all of them where
- * they don't. Quickselect: changes the order of `ids`, and takes a time linear in them.
- */
-function prefixEnd(scores: Float32Array, ids: Int32Array, target: number, sizes?: Float64Array): number {
-  // What is looked for is in [low, high); sizes before it add up to target − rest.
-  let [low, high, rest] = [0, ids.length, target];
-  let end = 0;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const pivot = ids[middle];
-    ids[middle] = ids[high - 1];
-    let at = low;
-    let sum = 0;
-    for (let i = low; i < high - 1; i++) {
-      const id = ids[i];
-      if (!before(scores, id, pivot)) continue;
-      sum += sizes ? sizes[id] : 1;
-      ids[i] = ids[at];
-      ids[at++] = id;
-    }
-    ids[high - 1] = ids[at];
-    ids[at] = pivot;
-    if (sum >= rest && at > low) {
-      high = at;
-    } else {
-      end = pivot;
-      rest -= sum + (sizes ? sizes[pivot] : 1);
-      if (rest <= 0) break;
-      low = at + 1;
-    }
-  }
-  return end;
-}
-
-/** The id of the n-th largest score. */
-function lastOfLargest(scores: Float32Array, n: number): number {
-  // The maximum of every 64 scores: n of these are at least as large as their n-th, which so bounds that of all.
-  const maxima = new Float32Array((scores.length + 63) >> 6).fill(-Infinity);
-  for (let id = 0; id < scores.length; id++) {
-    if (scores[id] > maxima[id >> 6]) maxima[id >> 6] = scores[id];
-  }
-  const floor = n < maxima.length ? maxima[prefixEnd(maxima, idsWhere(maxima, -Infinity), n)] : -Infinity;
-  return prefixEnd(scores, idsWhere(scores, floor), n);
-}
-
-/** The ids of the n largest scores in order: the largest first; of equals, the lowest id first. */
-export function largest(scores: Float32Array, n: number): Int32Array {
-  if (n === 0 || scores.length === 0) return new Int32Array();
-  const end = lastOfLargest(scores, n);
-  const ids: number[] = [];
-  for (let id = 0; id < scores.length; id++) if (!before(scores, end, id)) ids.push(id);
-  return Int32Array.from(ids.sort((a, b) => (before(scores, a, b) ? -1 : 1)));
-}
-
-/**
- * Log-softmax of raw logits (V): the chosen token's, and the n likeliest tokens' with ids below `vocabSize`.
- */
-export function logprobs(
-  logits: Float32Array,
-  id: number,
-  n: number,
-  vocabSize: number,
-): { logprob: number; top: Logprob[] } {
-  let most = -Infinity;
-  for (let i = 0; i < logits.length; i++) if (logits[i] > most) most = logits[i];
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - most);
-  const lse = most + Math.log(sum);
-  const top = largest(logits.subarray(0, vocabSize), n);
-  return {
-    logprob: logits[id] - lse,
-    top: Array.from(top, (t) => ({ id: t, logprob: logits[t] - lse })),
-  };
 }

@@ -1,11 +1,11 @@
 /** A text as it is generated: its ids, its draws, and what may be said of it. */
 import { ReflowError } from "../common/errors.ts";
-import type { Subject } from "../interventions/directions.ts";
+import { logprobs } from "../math/logits.ts";
 import { Random } from "../math/random.ts";
 import type { StreamingDecoder, Tokenizer } from "../text/tokenizer.ts";
-import { checkIds, type InferenceModel } from "../transformer/inference.ts";
+import { checkIds, type InferenceModel, tokenCount } from "../transformer/inference.ts";
 import type { FinishEvent, GenerateEvent, GenerateOptions, Prompt } from "./generate.ts";
-import { logprobs, Sampler } from "./sampling.ts";
+import { Sampler } from "./sampling.ts";
 import { StoppableText } from "./stop-strings.ts";
 
 /** What a call's sequences have in common. */
@@ -77,13 +77,14 @@ export class Sequence {
 
 /** @throws ReflowError as {@link generate} */
 export function startSequences(
-  { model: { config }, tokenizer }: Subject,
+  model: InferenceModel,
   prompts: readonly Prompt[],
   options: GenerateOptions,
 ): Sequence[] {
+  const { config, tokenizer } = model;
   const { maxTokens = config.context, seed = crypto.getRandomValues(new Uint32Array(1))[0] } = options;
   const stops = typeof options.stop === "string" ? [options.stop] : (options.stop ?? []);
-  const vocabSize = Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
+  const vocabSize = tokenCount(model);
   const sampler = new Sampler(options, vocabSize);
   requireCount("maxTokens", maxTokens);
   requireCount("logprobs", options.logprobs ?? 0);

@@ -1,7 +1,7 @@
 /** A model beside itself: as it is, and steered. */
 import { ReflowError } from "../common/errors.ts";
-import type { Subject } from "../interventions/directions.ts";
 import type { Intervention } from "../interventions/spec.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
 import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
 
 /** Interventions and the patch are for the steered run, all else is for both alike. */
@@ -14,7 +14,7 @@ export type SteerEvent = GenerateEvent & { run: "default" | "steered" };
 
 /** See `Model.steer`. */
 export async function* steer(
-  subject: Subject,
+  model: InferenceModel,
   prompts: readonly Prompt[],
   options: SteerOptions,
 ): AsyncGenerator<SteerEvent, void, undefined> {
@@ -26,8 +26,8 @@ export async function* steer(
   const plain = { ...steered, interventions: undefined, reference: undefined, patch: undefined };
   // The steered run first: what is wrong with interventions shows before anything is said.
   const runs = [
-    { run: "steered" as const, events: generate(subject, prompts, steered) },
-    { run: "default" as const, events: generate(subject, prompts, plain) },
+    { run: "steered" as const, events: generate(model, prompts, steered) },
+    { run: "default" as const, events: generate(model, prompts, plain) },
   ];
   try {
     for (let running = runs; running.length > 0; ) {

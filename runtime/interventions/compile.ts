@@ -1,14 +1,17 @@
 /** Interventions to hooks of a model. */
+
 import type { Backend } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
+import { invalidValue } from "../common/validation.ts";
 import { type Direction, lengthOf } from "../math/direction.ts";
 import type { HookRows, HookSet } from "../transformer/hooks.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
 import { checkIds } from "../transformer/inference.ts";
 import { type Change, changeOf, isIdle, needsReference } from "./apply.ts";
-import { directionOf, type Subject, signalReader } from "./directions.ts";
+import { directionOf, signalReader } from "./directions.ts";
 import { pointsOf } from "./points.ts";
 import { measure, type Probe } from "./reference.ts";
-import { type Intervention, parseInterventions, wrong } from "./spec.ts";
+import { type Intervention, parseInterventions } from "./spec.ts";
 
 export interface SteeringOptions {
   /** Applied in order, before any hooks. See {@link Intervention}. */
@@ -46,22 +49,22 @@ interface Plan {
  * @throws ReflowError `usage` for whatever can't be applied, naming the field
  */
 export async function compileInterventions(
-  subject: Subject,
+  model: InferenceModel,
   { interventions = [], reference }: SteeringOptions,
   passages: readonly Passage[],
   signal?: AbortSignal,
 ): Promise<HookSet | undefined> {
   const plans: Plan[] = [];
   for (const [i, intervention] of parseInterventions(interventions).entries()) {
-    const plan = await planOf(subject, intervention, `interventions[${i}]`);
-    checkPositions(plan, subject, passages);
+    const plan = await planOf(model, intervention, `interventions[${i}]`);
+    checkPositions(plan, model, passages);
     plans.push(plan);
   }
   const probed = plans.filter(({ intervention }) => needsReference(intervention));
-  const ids = probed.length > 0 ? referenceIds(subject, reference, probed[0]) : new Int32Array();
+  const ids = probed.length > 0 ? referenceIds(model, reference, probed[0]) : new Int32Array();
   const active = plans.filter(({ intervention }) => !isIdle(intervention));
   const probes = probed.filter((plan) => active.includes(plan)).flatMap(probesOf);
-  const components = probes.length > 0 ? await measure(subject.model, ids, probes, signal) : undefined;
+  const components = probes.length > 0 ? await measure(model, ids, probes, signal) : undefined;
 
   const steps = new Map<string, Step[]>();
   for (const plan of active) {
@@ -71,25 +74,25 @@ export async function compileInterventions(
     });
     for (const [i, name] of plan.names.entries()) steps.set(name, [...(steps.get(name) ?? []), changes[i]]);
   }
-  return steps.size > 0 ? stepHooks(subject.model.backend, steps, passages) : undefined;
+  return steps.size > 0 ? stepHooks(model.backend, steps, passages) : undefined;
 }
 
-async function planOf(subject: Subject, intervention: Intervention, where: string): Promise<Plan> {
-  const { names, space, readout } = pointsOf(subject.model.config, intervention, where);
+async function planOf(model: InferenceModel, intervention: Intervention, where: string): Promise<Plan> {
+  const { names, space, readout } = pointsOf(model.config, intervention, where);
   const { target, when } = intervention;
   const plan: Plan = {
     intervention,
     where,
     names,
     readout,
-    u: await directionOf(subject, target, space, `${where}.target`),
+    u: await directionOf(model, target, space, `${where}.target`),
   };
   if (intervention.op === "swap") {
-    plan.other = await directionOf(subject, intervention.with, space, `${where}.with`);
+    plan.other = await directionOf(model, intervention.with, space, `${where}.with`);
   }
   if (when) {
     const { gt = -Infinity, lt = Infinity } = when;
-    const read = await signalReader(subject, when.signal, space, `${where}.when.signal`);
+    const read = await signalReader(model, when.signal, space, `${where}.when.signal`);
     plan.holds = (x) => {
       const z = read(x);
       return z > gt && z < lt;
@@ -100,17 +103,17 @@ async function planOf(subject: Subject, intervention: Intervention, where: strin
 
 function checkPositions(
   { intervention, where, readout }: Plan,
-  subject: Subject,
+  model: InferenceModel,
   passages: readonly Passage[],
 ): void {
   const { positions = "all", hook } = intervention;
-  const { context } = subject.model.config;
+  const { context } = model.config;
   const field = `${where}.positions`;
   if (typeof positions !== "string") {
     const beyond = positions.findIndex((position) => position >= context);
     if (beyond >= 0) {
       const help = `they are 0 to ${context - 1}`;
-      throw wrong(`${field}[${beyond}]`, positions[beyond], "a position of the context", help);
+      throw invalidValue(`${field}[${beyond}]`, positions[beyond], "a position of the context", help);
     }
   }
   for (const [index, { prompt, end, ...passage }] of passages.entries()) {
@@ -119,18 +122,18 @@ function checkPositions(
     const first = readout ? passage.readout : 0;
     if (positions === "generated" && end === prompt) {
       const help = "the last token of all is never read: ask for two or more, or for other positions";
-      throw wrong(field, positions, `a position that is run, of ${whose} only the prompt's,`, help);
+      throw invalidValue(field, positions, `a position that is run, of ${whose} only the prompt's,`, help);
     }
     if (typeof positions === "string") continue;
     const missed = positions.findIndex((position) => position < first || position >= end);
     if (missed < 0) continue;
     const help = `of ${whose} ${hook} sees positions ${first} to ${end - 1}`;
-    throw wrong(`${field}[${missed}]`, positions[missed], "a position that is run", help);
+    throw invalidValue(`${field}[${missed}]`, positions[missed], "a position that is run", help);
   }
 }
 
 function referenceIds(
-  { model, tokenizer }: Subject,
+  model: InferenceModel,
   reference: SteeringOptions["reference"],
   { intervention, where }: Plan,
 ): Int32Array {
@@ -143,11 +146,11 @@ function referenceIds(
       "pass one: `reference` in code, --text FILE on the command line",
     );
   }
-  if (typeof reference === "string" && !tokenizer) {
+  if (typeof reference === "string" && !model.tokenizer) {
     throw fail(`${asked}: the model has no tokenizer for the reference text`, "pass its ids");
   }
   const ids =
-    typeof reference === "string" ? tokenizer!.encode(reference) : checkIds(model.config, reference);
+    typeof reference === "string" ? model.tokenizer!.encode(reference) : checkIds(model.config, reference);
   if (ids.length === 0) throw fail(`${asked}: the reference text is empty`, "pass a longer one");
   return ids;
 }

@@ -1,19 +1,12 @@
 /** Targets to directions in the space of a hook point. */
 import { ReflowError } from "../common/errors.ts";
+import { displayValue, invalidValue } from "../common/validation.ts";
 import { type Direction, directionAlong, dot } from "../math/direction.ts";
 import { parseExpression, type Term, tokenOf } from "../text/expression.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
 import { gatherRows } from "../transformer/embedding-tables.ts";
-import type { InferenceModel } from "../transformer/inference.ts";
+import { type InferenceModel, tokenCount } from "../transformer/inference.ts";
 import type { Space } from "./points.ts";
-import { show, type Target, wrong } from "./spec.ts";
-
-/** A model that is to be changed. */
-export interface Subject {
-  model: InferenceModel;
-  /** For targets that are words. */
-  tokenizer?: Tokenizer;
-}
+import type { Target } from "./spec.ts";
 
 /**
  * The direction that a target stands for.
@@ -26,37 +19,33 @@ export interface Subject {
  * @throws ReflowError `usage` for what has no direction here
  */
 export async function directionOf(
-  subject: Subject,
+  model: InferenceModel,
   target: Target,
   space: Space,
   where: string,
 ): Promise<Direction> {
-  const { config } = subject.model;
-  const coordinates = await coordinatesOf(subject, target, space, where);
+  const { config } = model;
+  const coordinates = await coordinatesOf(model, target, space, where);
   const direction = directionAlong(coordinates);
   if (!(direction.length > 0)) {
     throw new ReflowError("usage", `${where} has no direction: it adds up to zero`, "give another target");
   }
-  const rows = rowsOf(subject);
+  const rows = tokenCount(model);
   if (space === "logits" && direction.indices.at(-1)! >= rows) {
     const at = direction.indices.find((i) => i >= rows);
     const help = `the tokens are 0 to ${rows - 1}; the other rows of ${config.vocab_size} are padding`;
-    throw wrong(`${where}.vector[${at}]`, coordinates[at!], "0, for there is no such token,", help);
+    throw invalidValue(`${where}.vector[${at}]`, coordinates[at!], "0, for there is no such token,", help);
   }
   return direction;
 }
 
-/** Tokens that there are: the rest of the vocabulary is padding. */
-const rowsOf = ({ model, tokenizer }: Subject): number =>
-  Math.min(tokenizer?.vocabSize ?? Infinity, model.config.vocab_size);
-
 async function coordinatesOf(
-  subject: Subject,
+  model: InferenceModel,
   target: Target,
   space: Space,
   where: string,
 ): Promise<Float64Array> {
-  const { config } = subject.model;
+  const { config } = model;
   const { d_model: d, n_signals: S = 0, vocab_size: V } = config;
   const width = { recipe: S, signals: S, residual: d, normalized: d, logits: V }[space];
   if ("vector" in target) {
@@ -65,7 +54,7 @@ async function coordinatesOf(
     throw new ReflowError("usage", message, "a vector has the width of its hook point");
   }
   if ("signal" in target) {
-    checkSignal(subject, target.signal, `${where}.signal`);
+    checkSignal(model, target.signal, `${where}.signal`);
     if (space === "logits") {
       const message = `${where}.signal is ${target.signal}: a token was expected at hook_logits`;
       throw new ReflowError(
@@ -74,14 +63,12 @@ async function coordinatesOf(
         "act on a signal at hook_signals, from where it reaches all logits",
       );
     }
-    return isStream(space)
-      ? Float64Array.from(await basisRow(subject, target.signal))
-      : axis(S, target.signal);
+    return isStream(space) ? Float64Array.from(await basisRow(model, target.signal)) : axis(S, target.signal);
   }
   const terms = "token" in target ? [{ text: target.token, coefficient: 1 }] : undefined;
   const field = terms ? `${where}.token` : `${where}.expression`;
   const sum = terms ?? parseExpression((target as { expression: string }).expression, field);
-  return tokenSum(subject, sum, space, field);
+  return tokenSum(model, sum, space, field);
 }
 
 /** Whether its rows are d wide: there a recipe counts as what it writes. */
@@ -89,14 +76,13 @@ const isStream = (space: Space): boolean => space === "residual" || space === "n
 
 /** Σ coefficient · (what its token is in this space) */
 async function tokenSum(
-  subject: Subject,
+  model: InferenceModel,
   terms: readonly Term[],
   space: Space,
   where: string,
 ): Promise<Float64Array> {
-  const { model } = subject;
-  const rows = rowsOf(subject);
-  const ids = terms.map(({ text }) => tokenOf(subject.tokenizer, text, { where, rows }));
+  const rows = tokenCount(model);
+  const ids = terms.map(({ text }) => tokenOf(model.tokenizer, text, { where, rows }));
   const sum = (parts: Float64Array[]) => {
     const total = new Float64Array(parts[0].length);
     for (const [t, part] of parts.entries()) {
@@ -122,7 +108,7 @@ export function timesBasis(r: Float64Array, basis: Float32Array): Float64Array {
   return out;
 }
 
-async function basisRow({ model }: Subject, s: number): Promise<Float32Array> {
+async function basisRow(model: InferenceModel, s: number): Promise<Float32Array> {
   const { backend, config, weights } = model;
   return (await backend.read(weights.basis!, s * config.d_model, config.d_model)) as Float32Array;
 }
@@ -133,14 +119,14 @@ const axis = (width: number, i: number): Float64Array => {
   return out;
 };
 
-function checkSignal({ model }: Subject, signal: number, where: string): void {
+function checkSignal(model: InferenceModel, signal: number, where: string): void {
   const { variant, n_signals } = model.config;
   if (n_signals === undefined) {
     const message = `${where} is ${signal}: a ${variant} has no signals`;
     throw new ReflowError("usage", message, "give a token, an expression or a vector");
   }
   if (signal >= n_signals) {
-    throw wrong(where, signal, `one of ${n_signals} signals`, `they are 0 to ${n_signals - 1}`);
+    throw invalidValue(where, signal, `one of ${n_signals} signals`, `they are 0 to ${n_signals - 1}`);
   }
 }
 
@@ -154,23 +140,23 @@ const EPS = 1e-5;
  * @throws ReflowError `usage` for a signal that isn't there, and at `hook_logits`
  */
 export async function signalReader(
-  subject: Subject,
+  model: InferenceModel,
   signal: number,
   space: Space,
   where: string,
 ): Promise<(x: Float32Array) => number> {
-  checkSignal(subject, signal, where);
+  checkSignal(model, signal, where);
   if (space === "logits") {
     throw new ReflowError(
       "usage",
-      `${where} is ${show(signal)}: hook_logits has no signals`,
+      `${where} is ${displayValue(signal)}: hook_logits has no signals`,
       "use hook_signals",
     );
   }
   if (space === "recipe" || space === "signals") return (x) => x[signal];
-  const row = Float64Array.from(await basisRow(subject, signal));
+  const row = Float64Array.from(await basisRow(model, signal));
   if (space === "normalized") return (x) => dot(x, row);
-  const { backend, weights } = subject.model;
+  const { backend, weights } = model;
   const scale = await backend.read(weights.finalNorm.weight);
   const scaled = row.map((b, i) => b * scale[i]);
   return (x) => dot(x, scaled) / Math.sqrt(dot(x, x) / x.length + EPS);

@@ -1,9 +1,10 @@
 /** Which hook points an intervention is for. */
 import { closest } from "fastest-levenshtein";
 import { ReflowError } from "../common/errors.ts";
+import { displayValue, invalidValue } from "../common/validation.ts";
 import { isFactored, type ModelConfig } from "../config/config.ts";
 import { hookNames, READOUT_HOOKS } from "../transformer/hooks.ts";
-import { type Place, show, wrong } from "./spec.ts";
+import type { Place } from "./spec.ts";
 
 /**
  * What the rows at a hook point are: recipes (S) or the signals read from the residual stream (S); the stream or what a
@@ -59,14 +60,14 @@ export function pointsOf(
   }
   if (block !== undefined) {
     if (layers) {
-      const help = `leave layers out, or give ${show(name)} for hook`;
+      const help = `leave layers out, or give ${displayValue(name)} for hook`;
       throw new ReflowError(
         "usage",
         `${where}.layers is there, and ${where}.hook names block ${block}`,
         help,
       );
     }
-    if (Number(block) > last) throw wrong(`${where}.hook`, hook, "a block of the model's", blocks);
+    if (Number(block) > last) throw invalidValue(`${where}.hook`, hook, "a block of the model's", blocks);
     return points([`blocks.${Number(block)}.${name}`]);
   }
   if (!layers) {
@@ -74,7 +75,7 @@ export function pointsOf(
     throw new ReflowError("usage", `${where}.layers is missing`, help);
   }
   const [from, to] = layers;
-  if (to > last) throw wrong(`${where}.layers`, layers, `[first, last] from 0 to ${last}`, blocks);
+  if (to > last) throw invalidValue(`${where}.layers`, layers, `[first, last] from 0 to ${last}`, blocks);
   return points(Array.from({ length: to - from + 1 }, (_, i) => `blocks.${from + i}.${name}`));
 }
 
@@ -83,11 +84,21 @@ function unknownHook(config: ModelConfig, hook: string, name: string, where: str
   const all = hookNames(config);
   const known = Object.keys(SPACES).filter((each) => all.includes(each) || all.includes(`blocks.0.${each}`));
   if (!SPACES[name] && (all.includes(name) || all.includes(`blocks.0.${name}`))) {
-    return wrong(field, hook, "a point of the residual stream, the signals or the logits", known.join(", "));
+    return invalidValue(
+      field,
+      hook,
+      "a point of the residual stream, the signals or the logits",
+      known.join(", "),
+    );
   }
   if ((name === "hook_recipe" || name === "hook_signals") && !isFactored(config)) {
-    const message = `${field} is ${show(hook)}: a ${config.variant} has no recipes and no signals`;
+    const message = `${field} is ${displayValue(hook)}: a ${config.variant} has no recipes and no signals`;
     return new ReflowError("usage", message, known.join(", "));
   }
-  return wrong(field, hook, "a hook point's name", `did you mean ${show(closest(name, known))}?`);
+  return invalidValue(
+    field,
+    hook,
+    "a hook point's name",
+    `did you mean ${displayValue(closest(name, known))}?`,
+  );
 }

@@ -4,19 +4,18 @@ import { applyPatch, type PatchOptions } from "../patches/apply.ts";
 import type { HookSet } from "../transformer/hooks.ts";
 import type { InferenceModel } from "../transformer/inference.ts";
 import { compileInterventions, type Passage, type SteeringOptions } from "./compile.ts";
-import type { Subject } from "./directions.ts";
 
 /** What a call does to a model: a patch edits its recipes, and interventions act on what comes of them. */
 export interface RunOptions extends SteeringOptions, PatchOptions {}
 
 /** @throws ReflowError as {@link applyPatch} and {@link compileInterventions} */
 export async function prepareRun(
-  subject: Subject,
+  loaded: InferenceModel,
   options: RunOptions,
   passages: readonly Passage[],
   signal?: AbortSignal,
 ): Promise<{ model: InferenceModel; hooks: HookSet | undefined }> {
-  const model = await applyPatch(subject, options.patch);
-  const hooks = await compileInterventions({ ...subject, model }, options, passages, signal);
+  const model = await applyPatch(loaded, options.patch);
+  const hooks = await compileInterventions(model, options, passages, signal);
   return { model, hooks };
 }

@@ -1,9 +1,9 @@
 /** What components are on a reference text: the standard deviations, means and samples that interventions are measured by. */
 import type { Tensor } from "../backend/contract/backend.ts";
 import { componentOf, type Direction } from "../math/direction.ts";
-import type { Overlay } from "../patches/apply.ts";
 import { type HookSet, READOUT_HOOKS } from "../transformer/hooks.ts";
 import { type InferenceModel, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
+import type { Overlay } from "../transformer/recipe-overlay.ts";
 import { RunState } from "../transformer/run-state.ts";
 
 /** A direction at a hook point. */

@@ -1,26 +1,25 @@
 /** Whole sequences through a model, once, as interventions and hooks leave them. */
 import { ReflowError } from "../common/errors.ts";
 import type { ModelConfig } from "../config/config.ts";
+import { HostTensor } from "../math/host-tensor.ts";
 import { chainHooks, type HookSet, READOUT_HOOKS } from "../transformer/hooks.ts";
+import type { InferenceModel } from "../transformer/inference.ts";
 import { checkIds, forward, PREFILL_ROWS, prefill } from "../transformer/inference.ts";
 import { RunState } from "../transformer/run-state.ts";
-import type { Subject } from "./directions.ts";
 import { prepareRun, type RunOptions } from "./prepare-run.ts";
 
 /** One sequence of token ids, or several of one length. */
 export type Ids = Int32Array | readonly number[] | readonly (Int32Array | readonly number[])[];
 
-/** Values on the host, row-major. */
-export interface HostTensor {
-  shape: readonly number[];
-  data: Float32Array;
-}
-
 /** See `Model.forward`. */
-export async function forwardAll(subject: Subject, ids: Ids, options: RunOptions = {}): Promise<HostTensor> {
-  const { backend, config } = subject.model;
+export async function forwardAll(
+  loaded: InferenceModel,
+  ids: Ids,
+  options: RunOptions = {},
+): Promise<HostTensor> {
+  const { backend, config } = loaded;
   const { sequences, length: T } = batchOf(config, ids);
-  const { model, hooks } = await prepare(subject, options, sequences.length, T);
+  const { model, hooks } = await prepare(loaded, options, sequences.length, T);
   const V = config.vocab_size;
   const rows = Math.min(T, PREFILL_ROWS);
   const data = new Float32Array(sequences.length * T * V);
@@ -35,7 +34,7 @@ export async function forwardAll(subject: Subject, ids: Ids, options: RunOptions
   } finally {
     state.free();
   }
-  return { shape: [sequences.length, T, V], data };
+  return new HostTensor([sequences.length, T, V], data);
 }
 
 /**
@@ -44,15 +43,15 @@ export async function forwardAll(subject: Subject, ids: Ids, options: RunOptions
  * @param options `logits` where they are wanted, (B,T,V)
  */
 export async function runHooked(
-  subject: Subject,
+  loaded: InferenceModel,
   ids: Ids,
   hooks: HookSet,
   { logits: wanted = false, ...options }: RunOptions & { logits?: boolean },
 ): Promise<HostTensor | undefined> {
-  const { backend, config } = subject.model;
+  const { backend, config } = loaded;
   const { sequences, length: T } = batchOf(config, ids);
   const B = sequences.length;
-  const { model, hooks: interventions } = await prepare(subject, options, B, T);
+  const { model, hooks: interventions } = await prepare(loaded, options, B, T);
   const all = chainHooks(interventions, hooks)!;
   const readout = wanted || READOUT_HOOKS.some((name) => all.has(name));
   const rows = B * T;
@@ -65,15 +64,15 @@ export async function runHooked(
   try {
     const logits = await forward(model, state, step, all);
     if (!logits) return undefined;
-    return { shape: [B, T, config.vocab_size], data: (await backend.read(logits)) as Float32Array };
+    return new HostTensor([B, T, config.vocab_size], (await backend.read(logits)) as Float32Array);
   } finally {
     state.free();
   }
 }
 
 /** For B sequences of T ids, all of which are a prompt's. */
-const prepare = (subject: Subject, options: RunOptions, B: number, T: number) =>
-  prepareRun(subject, options, Array(B).fill({ prompt: T, readout: 0, end: T }));
+const prepare = (loaded: InferenceModel, options: RunOptions, B: number, T: number) =>
+  prepareRun(loaded, options, Array(B).fill({ prompt: T, readout: 0, end: T }));
 
 function batchOf(config: ModelConfig, ids: Ids): { sequences: Int32Array[]; length: number } {
   if (typeof ids === "string") {

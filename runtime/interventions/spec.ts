@@ -2,6 +2,7 @@
 import { closest } from "fastest-levenshtein";
 import * as v from "valibot";
 import { ReflowError } from "../common/errors.ts";
+import { displayValue, finiteNumber, invalidValue, wholeNumber } from "../common/validation.ts";
 
 /**
  * A direction. A `token` is a token's own text; in an `expression` a word stands for its token with a leading space, and
@@ -76,23 +77,6 @@ export interface Swap extends Place {
  */
 export type Intervention = Add | Assign | Scale | Ablate | Swap;
 
-/**
- * Larger numbers have no use, and float32 no room for them: with strength 1e6 in units of the residual's norm nothing of
- * what was there is left.
- */
-export const MOST = 1e6;
-
-/** A message says what was expected; see {@link describe}. */
-export const finite = v.pipe(
-  v.number("a finite number"),
-  v.finite("a finite number"),
-  v.check((x) => Math.abs(x) <= MOST, `a number of at most ${MOST} in size`),
-);
-export const whole = v.pipe(
-  v.number("a whole number from 0 on"),
-  v.safeInteger("a whole number from 0 on"),
-  v.minValue(0, "a whole number from 0 on"),
-);
 const text = v.pipe(v.string("text"), v.nonEmpty("text"));
 const numbers = v.custom<ArrayLike<number>>(
   (x) => (Array.isArray(x) || x instanceof Float32Array || x instanceof Float64Array) && x.length > 0,
@@ -102,7 +86,7 @@ const numbers = v.custom<ArrayLike<number>>(
 const target = v.pipe(
   v.strictObject(
     {
-      signal: v.optional(whole),
+      signal: v.optional(wholeNumber),
       token: v.optional(text),
       expression: v.optional(text),
       vector: v.optional(numbers),
@@ -126,20 +110,23 @@ const place = {
   hook: text,
   layers: v.optional(
     v.pipe(
-      v.array(whole, "[first, last]"),
+      v.array(wholeNumber, "[first, last]"),
       v.check((x) => x.length === 2 && x[0] <= x[1], "[first, last]"),
       v.transform((x) => x as [first: number, last: number]),
     ),
   ),
   positions: v.optional(
     v.union(
-      [v.picklist(NAMED_POSITIONS), v.pipe(v.array(whole), v.nonEmpty("a list of positions"))],
+      [v.picklist(NAMED_POSITIONS), v.pipe(v.array(wholeNumber), v.nonEmpty("a list of positions"))],
       `${NAMED_POSITIONS.join(", ")} or a list of positions`,
     ),
   ),
   when: v.optional(
     v.pipe(
-      v.strictObject({ signal: whole, gt: v.optional(finite), lt: v.optional(finite) }, "a condition"),
+      v.strictObject(
+        { signal: wholeNumber, gt: v.optional(finiteNumber), lt: v.optional(finiteNumber) },
+        "a condition",
+      ),
       v.check(({ gt, lt }) => gt !== undefined || lt !== undefined, "a condition with gt or lt"),
     ),
   ),
@@ -151,11 +138,11 @@ const operations = [
   v.strictObject({
     op: v.literal("add"),
     ...place,
-    strength: finite,
+    strength: finiteNumber,
     unit: v.optional(v.picklist(UNITS, UNITS.join(", "))),
   }),
-  v.strictObject({ op: v.literal("set"), ...place, value: finite }),
-  v.strictObject({ op: v.literal("scale"), ...place, factor: finite }),
+  v.strictObject({ op: v.literal("set"), ...place, value: finiteNumber }),
+  v.strictObject({ op: v.literal("scale"), ...place, factor: finiteNumber }),
   v.strictObject({
     op: v.literal("ablate"),
     ...place,
@@ -191,17 +178,6 @@ export function parseInterventions(json: unknown): Intervention[] {
   return result.output;
 }
 
-/** A field that is not what it should be. */
-export function wrong(field: string, value: unknown, expected: string, help: string): ReflowError {
-  return new ReflowError("usage", `${field} is ${show(value)}: ${expected} was expected`, help);
-}
-
-/** A value for an error: as JSON, which has no NaN, and cut where it is long. */
-export function show(value: unknown): string {
-  const text = typeof value === "number" ? String(value) : String(JSON.stringify(value));
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
-}
-
 type Issue = v.BaseIssue<unknown>;
 
 const isUnknownKey = (issue: Issue): boolean => issue.expected === "never";
@@ -217,9 +193,14 @@ function describe(issue: Issue): ReflowError {
   const missing = last?.origin === "key" || (last?.key === "op" && issue.input === undefined);
   if (missing) return new ReflowError("usage", `${field} is missing`, help);
   if (last?.key === "op" && typeof issue.input === "string") {
-    return wrong(field, issue.input, OPS.join(", "), `did you mean ${show(closest(issue.input, OPS))}?`);
+    return invalidValue(
+      field,
+      issue.input,
+      OPS.join(", "),
+      `did you mean ${displayValue(closest(issue.input, OPS))}?`,
+    );
   }
-  return wrong(field, issue.input, issue.message, help);
+  return invalidValue(field, issue.input, issue.message, help);
 }
 
 const A_TARGET =
@@ -243,7 +224,7 @@ function fieldsOf(op: unknown): { needed: string[]; more: string[] } {
 function fieldsHelp(op: unknown): string {
   const { needed, more } = fieldsOf(op);
   if (needed.length === 0) return `an intervention has an op: ${OPS.join(", ")}`;
-  return `${show(op)} needs ${needed.join(", ")}, and takes ${more.join(", ")}`;
+  return `${displayValue(op)} needs ${needed.join(", ")}, and takes ${more.join(", ")}`;
 }
 
 function unknownKey(field: string, key: string, parent: unknown, op: unknown): ReflowError {
@@ -251,19 +232,23 @@ function unknownKey(field: string, key: string, parent: unknown, op: unknown): R
   const namesOf = (op: unknown) => Object.values(fieldsOf(op)).flat();
   const others = nested ? [] : OPS.filter((op) => namesOf(op).includes(key));
   if (others.length > 0) {
-    const help = `it belongs to op ${others.map(show).join(", ")}; ${fieldsHelp(op)}`;
-    return new ReflowError("usage", `${field} is not a field of op ${show(op)}`, help);
+    const help = `it belongs to op ${others.map(displayValue).join(", ")}; ${fieldsHelp(op)}`;
+    return new ReflowError("usage", `${field} is not a field of op ${displayValue(op)}`, help);
   }
   const known = nested ? Object.keys(nested.entries) : namesOf(op);
-  return new ReflowError("usage", `${field} is not a field`, `did you mean ${show(closest(key, known))}?`);
+  return new ReflowError(
+    "usage",
+    `${field} is not a field`,
+    `did you mean ${displayValue(closest(key, known))}?`,
+  );
 }
 
 function checkVector(target: Target, where: string): void {
   if (!("vector" in target)) return;
   for (let i = 0; i < target.vector.length; i++) {
-    const result = v.safeParse(finite, target.vector[i]);
+    const result = v.safeParse(finiteNumber, target.vector[i]);
     if (result.success) continue;
     const help = "the numbers are a direction's coordinates at the hook point";
-    throw wrong(`${where}.vector[${i}]`, target.vector[i], result.issues[0].message, help);
+    throw invalidValue(`${where}.vector[${i}]`, target.vector[i], result.issues[0].message, help);
   }
 }

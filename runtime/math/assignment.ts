@@ -1,4 +1,4 @@
-import type { Matrix } from "../experiments/framework/experiment.ts";
+import type { Matrix } from "./matrix.ts";
 
 /**
  * The assignment of rows to different columns of which the values' sum is largest: the Hungarian method by shortest

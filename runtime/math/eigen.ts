@@ -1,6 +1,6 @@
 /** Spectra of symmetric matrices, in float64. */
 
-import type { Matrix } from "../experiments/framework/experiment.ts";
+import type { Matrix } from "./matrix.ts";
 import { rowOf } from "./matrix.ts";
 
 export interface Eigen {

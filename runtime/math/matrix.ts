@@ -1,10 +1,24 @@
-/** Matrices on the host; what is large is multiplied on the model's device. */
-
+/** Matrices on the host. Large products run on a model's device, through {@link Multiplier}. */
 import { takeTurn } from "../common/event-loop.ts";
-import type { Matrix } from "../experiments/framework/experiment.ts";
-import type { Model } from "../model/model.ts";
+import type { TensorData } from "./host-tensor.ts";
 
-/** Zeros where no values are given. */
+/** A row-major matrix of float32 values. */
+export interface Matrix {
+  readonly rows: number;
+  readonly columns: number;
+  readonly data: Float32Array;
+}
+
+/** Multiplies matrices faster than JavaScript does: a `Model` is one. */
+export interface Multiplier {
+  multiply(
+    a: TensorData,
+    b: TensorData,
+    options?: { transA?: boolean; transB?: boolean },
+  ): Promise<TensorData>;
+}
+
+/** A matrix of zeros, or of the given values. */
 export const matrix = (
   rows: number,
   columns: number,
@@ -14,14 +28,14 @@ export const matrix = (
 export const rowOf = ({ columns, data }: Matrix, row: number): Float32Array =>
   data.subarray(row * columns, (row + 1) * columns);
 
-/** The rows of these indices, in their order. */
+/** The rows at the given indices, in that order. */
 export function pick(table: Matrix, rows: ArrayLike<number>): Matrix {
   const out = matrix(rows.length, table.columns);
   for (let i = 0; i < rows.length; i++) out.data.set(rowOf(table, rows[i]), i * table.columns);
   return out;
 }
 
-/** Each row divided by its length; rows of zeros stay. */
+/** Each row divided by its length; rows of zeros stay zero. */
 export function unitRows({ rows, columns, data }: Matrix): Matrix {
   const out = new Float32Array(data.length);
   for (let i = 0; i < rows; i++) {
@@ -50,27 +64,27 @@ export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return sum;
 }
 
-/** a·b on the model's device. Others have a turn first: on a CPU nothing of it waits by itself. */
+/** a·b on a device. Yields to the event loop first, because a product on the CPU never waits by itself. */
 export async function multiply(
-  model: Model,
+  device: Multiplier,
   a: Matrix,
   b: Matrix,
   options?: { transA?: boolean; transB?: boolean },
 ): Promise<Matrix> {
   await takeTurn();
-  const { shape, data } = await model.multiply(tensor(a), tensor(b), options);
+  const { shape, data } = await device.multiply(tensor(a), tensor(b), options);
   return { rows: shape[0], columns: shape[1], data };
 }
 
 const tensor = ({ rows, columns, data }: Matrix) => ({ shape: [rows, columns], data });
 
-/** (n,m): the cosine of each row of `a` (n,C) with each of `b` (m,C); 0 with a row of zeros. */
-export function cosines(model: Model, a: Matrix, b: Matrix): Promise<Matrix> {
+/** Cosines (n,m) of each row of `a` (n,C) with each row of `b` (m,C); 0 for a row of zeros. */
+export function cosines(device: Multiplier, a: Matrix, b: Matrix): Promise<Matrix> {
   const units = unitRows(a);
-  return multiply(model, units, a === b ? units : unitRows(b), { transB: true });
+  return multiply(device, units, a === b ? units : unitRows(b), { transB: true });
 }
 
-/** The indices of the k largest values, largest first; of equals, the lowest index first. */
+/** The indices of the k largest values, largest first; among equal values, the lowest index first. */
 export function largest(values: ArrayLike<number>, k: number): number[] {
   const best = new Int32Array(Math.min(k, values.length));
   let found = 0;
@@ -86,7 +100,7 @@ export function largest(values: ArrayLike<number>, k: number): number[] {
   return Array.from(best);
 }
 
-/** Of each row of cosines (n,n) the k largest but its own. */
+/** The k largest entries of each row of cosines (n,n), except the diagonal. */
 export function nearest({ rows: n, data }: Matrix, k: number): number[][] {
   const row = new Float32Array(n);
   return Array.from({ length: n }, (_, i) => {
@@ -96,7 +110,7 @@ export function nearest({ rows: n, data }: Matrix, k: number): number[][] {
   });
 }
 
-/** Of each row the k values of largest size, the first of equals, and zeros in the place of the others. */
+/** Keeps the k entries of largest magnitude in each row (the first among equals) and sets the others to zero. */
 export function keepLargest({ rows, columns, data }: Matrix, k: number): Matrix {
   const out = matrix(rows, columns);
   const sizes = new Float32Array(columns);

@@ -1,5 +1,5 @@
 /** Figures of lists and labelled points. */
-import { mean } from "../experiments/framework/statistics.ts";
+import { mean } from "./statistics.ts";
 
 /** E[(x − μ)⁴]/σ⁴: 3 of a Gaussian; larger where few values are far larger than the rest. */
 export function kurtosis(values: ArrayLike<number>): number {

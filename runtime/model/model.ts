@@ -1,3 +1,4 @@
+import { type BlastRadius, type BlastRadiusOptions, blastRadius } from "../analysis/blast-radius.ts";
 import { type ChanceBand, type ChanceBandOptions, chanceBand } from "../analysis/chance-band.ts";
 import {
   divergence,
@@ -14,12 +15,19 @@ import { ReflowError } from "../common/errors.ts";
 import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "../generation/generate.ts";
 import { GenerationPool, type PoolOptions } from "../generation/pool.ts";
 import { type SteerEvent, type SteerOptions, steer } from "../generation/steer.ts";
-import type { Subject } from "../interventions/directions.ts";
 import type { RunOptions } from "../interventions/prepare-run.ts";
-import { forwardAll, type HostTensor, type Ids, runHooked } from "../interventions/run-batch.ts";
+import { forwardAll, type Ids, runHooked } from "../interventions/run-batch.ts";
+import { HostTensor, type TensorData } from "../math/host-tensor.ts";
 import { applyPatch, type PatchOptions } from "../patches/apply.ts";
 import { createPatch } from "../patches/expression.ts";
 import type { GenePatch } from "../patches/patch.ts";
+import {
+  Lexicon,
+  type LexiconEntry,
+  type LexiconSignal,
+  type LexiconSpace,
+  type Neighbour,
+} from "../signals/lexicon.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { multiply, readTables, type TokenTables, withTable } from "../transformer/embedding-tables.ts";
 import { type Hook, type HookName, type HookSet, hostHooks, resolveHookNames } from "../transformer/hooks.ts";
@@ -27,58 +35,66 @@ import type { InferenceModel } from "../transformer/inference.ts";
 
 export type { HostTensor, Ids };
 
+/** Text, the ids of one sequence, or several sequences of equal length. */
+export type Input = string | Ids;
+
+/** Text, or the ids of one sequence. */
+export type SequenceInput = string | Int32Array | readonly number[];
+
 export interface RunWithHooksOptions extends RunOptions {
   hooks?: readonly Hook[];
 }
 
 export interface RunWithCacheOptions extends RunOptions {
-  /** Which hook points to keep: a name, names, or a predicate. All where it isn't said. */
+  /** The hook points to keep: a name, a list of names, or a predicate. Default: all. */
   namesFilter?: HookName | readonly string[];
 }
 
 /**
- * A model that runs, generates and is looked into. `loadModel` makes one; it holds memory on its device until it is
- * disposed of.
+ * A loaded model: runs, generates, and can be read and steered. {@link loadModel} creates one. It holds memory on its
+ * device until {@link Model.dispose} is called.
+ *
+ * Wherever text is accepted it is encoded by the model's tokenizer; token ids are accepted in its place.
  *
  * @example
  * using model = await loadModel("runs/tiny");
  * for await (const event of model.generate("Once upon a time", { maxTokens: 50, seed: 1 })) {
  *   process.stdout.write(event.text);
  * }
- * const cache = await model.runWithCache(model.tokenize("three kings"), { namesFilter: "hook_signals" });
+ * const cache = await model.runWithCache("three kings", { namesFilter: "hook_signals" });
+ * cache.get("hook_signals")!.at(0, -1, 17); // signal 17 at the last position
  */
 export class Model implements Disposable {
   readonly #model: InferenceModel;
-  readonly #tokenizer: Tokenizer | undefined;
+  #lexicon: Promise<Lexicon> | undefined;
 
-  /** Takes over the model's backend and weights, which must be on it. */
-  constructor(model: InferenceModel, tokenizer?: Tokenizer) {
-    this.#model = model;
-    this.#tokenizer = tokenizer;
+  /** Takes ownership of the model's backend; the weights must be on it. */
+  constructor(model: InferenceModel, tokenizer = model.tokenizer) {
+    this.#model = { ...model, tokenizer };
   }
 
   get config() {
     return this.#model.config;
   }
 
-  /** SHA-256 of the F32 `model.safetensors` it was made from, where that is known: what a gene patch names. */
+  /** SHA-256 of the F32 `model.safetensors` that the model was made from, if known. Gene patches name it. */
   get checkpoint(): string | undefined {
     return this.#model.checkpoint;
   }
 
-  /** One line about the device, for people. */
+  /** A one-line description of the device. */
   get device(): string {
     return this.#model.backend.description;
   }
 
-  /** Bytes on its device: now, and the most so far. */
+  /** Bytes allocated on the device: at present, and at most so far. */
   get memory(): { allocated: number; peak: number } {
     return this.#model.backend.memory();
   }
 
-  /** @throws ReflowError `checkpoint` where the checkpoint came without one */
+  /** @throws ReflowError `checkpoint` if the checkpoint has no tokenizer */
   get tokenizer(): Tokenizer {
-    if (this.#tokenizer) return this.#tokenizer;
+    if (this.#model.tokenizer) return this.#model.tokenizer;
     throw new ReflowError(
       "checkpoint",
       "the checkpoint has no tokenizer.json",
@@ -86,61 +102,74 @@ export class Model implements Disposable {
     );
   }
 
-  /** Text to ids; `<|endoftext|>` in it is only text. @throws ReflowError as {@link Model.tokenizer} */
+  /** Encodes text. `<|endoftext|>` in it is plain text, not the special token. @throws ReflowError as {@link Model.tokenizer} */
   tokenize(text: string): Int32Array {
     return this.tokenizer.encode(text);
   }
+
+  // ---- running ----------------------------------------------------------------------------------------------
 
   /**
    * Logits (B,T,V).
    *
    * @throws ReflowError `data` for ids outside the vocabulary, sequences of different lengths or longer than the context;
-   *   `usage` for interventions that can't be applied
+   *   `usage` for interventions that cannot be applied
    * @example
    * const kinder = { op: "add", target: { expression: "great - terrible" }, hook: "hook_embed", strength: 2 } as const;
-   * const logits = await model.forward(model.tokenize("The film was"), { interventions: [kinder] });
+   * const logits = await model.forward("The film was", { interventions: [kinder] });
    */
-  forward(ids: Ids, options?: RunOptions): Promise<HostTensor> {
-    return forwardAll(this.#subject, ids, options);
+  async forward(input: Input, options?: RunOptions): Promise<HostTensor> {
+    return forwardAll(this.#model, this.#ids(input), options);
   }
 
   /**
-   * The cross-entropy of a text, each token but the first predicted once. The text is read in windows of the context
-   * that begin `stride` tokens apart; a window scores what the one before it hasn't, so that a token is predicted from
-   * at least context − stride tokens before it (where there are as many).
+   * Runs the model and returns activations by hook name, in the order of the forward pass and after any interventions. The
+   * readout (final norm, signals, logits) is computed only if one of its hooks is kept.
    *
-   * @throws ReflowError `data` for fewer than two ids, or ids outside the vocabulary; `usage` for an impossible stride
-   */
-  evaluate(text: Int32Array | readonly number[], options?: EvaluateOptions): Promise<Evaluation> {
-    return evaluate(this.#subject, text, options);
-  }
-
-  /**
-   * The log-probability in nats of each id but the first, given those before it: (T−1).
-   *
-   * @throws ReflowError `data` for ids outside the vocabulary, or more than the context and one more
-   */
-  logprobs(sequence: Int32Array | readonly number[]): Promise<Float32Array> {
-    return logprobsOf(this.#model, sequence);
-  }
-
-  /**
-   * How far a patch and interventions carry the predictions of a text away: the Kullback–Leibler divergence in nats of the
-   * distribution after each position (T) from the model's own. The text is read in windows of the context.
-   *
-   * @throws ReflowError `data` for no ids, or ids outside the vocabulary; `usage` for what can't be applied
+   * @throws ReflowError as {@link Model.forward}; `usage` for an unknown name, suggesting the nearest one
    * @example
-   * const kl = await model.divergence(model.tokenize(text), { patch });
+   * const cache = await model.runWithCache("three kings", { namesFilter: ["hook_recipe", "hook_signals"] });
+   * cache.get("hook_signals")!.slice(0, -1); // (S) at the last position
    */
-  divergence(
-    text: Int32Array | readonly number[],
-    options: RunOptions & { signal?: AbortSignal },
-  ): Promise<Float64Array> {
-    return divergence(this.#subject, text, options);
+  async runWithCache(
+    input: Input,
+    { namesFilter = () => true, ...options }: RunWithCacheOptions = {},
+  ): Promise<Map<string, HostTensor>> {
+    const { backend, config } = this.#model;
+    const filters = typeof namesFilter === "object" ? namesFilter : [namesFilter];
+    const names = new Set(filters.flatMap((filter) => resolveHookNames(config, filter)));
+    const cache = new Map<string, HostTensor>();
+    const hooks: HookSet = {
+      has: (name) => names.has(name),
+      async at(name, tensor, shape) {
+        cache.set(name, new HostTensor(shape, (await backend.read(tensor)) as Float32Array));
+      },
+    };
+    await runHooked(this.#model, this.#ids(input), hooks, options);
+    return cache;
   }
 
   /**
-   * Continues a prompt, or several at once; see {@link generate}.
+   * Runs the model with functions called at hook points. A function may edit the activation's `data` in place, return a
+   * replacement, or both (the replacement then wins). Interventions are applied first.
+   *
+   * @returns logits (B,T,V)
+   * @throws ReflowError as {@link Model.runWithCache}; `usage` for a replacement of another size
+   * @example
+   * // Ablate the output of the first block's MLP.
+   * await model.runWithHooks("three kings", {
+   *   hooks: [["blocks.0.hook_mlp_out", ({ data }) => { data.fill(0); }]],
+   * });
+   */
+  async runWithHooks(input: Input, { hooks = [], ...options }: RunWithHooksOptions): Promise<HostTensor> {
+    const set = hostHooks(this.#model.backend, this.#model.config, hooks);
+    return (await runHooked(this.#model, this.#ids(input), set, { ...options, logits: true }))!;
+  }
+
+  // ---- generating -------------------------------------------------------------------------------------------
+
+  /**
+   * Continues one prompt or several at once; see {@link GenerateOptions}.
    *
    * @param prompt text, ids, or a list of these
    */
@@ -148,27 +177,13 @@ export class Model implements Disposable {
     prompt: Prompt | readonly Prompt[],
     options?: GenerateOptions,
   ): AsyncGenerator<GenerateEvent, void, undefined> {
-    return generate(this.#subject, asList(prompt), options);
+    return generate(this.#model, asList(prompt), options);
   }
 
   /**
-   * For many callers at a time: requests that come and go are generated together. It holds memory on the device until it has
-   * drained.
+   * Continues prompts twice with the same seed: unmodified, and steered by interventions or a patch.
    *
-   * @throws ReflowError `usage` for options out of range, `memory` where its cache doesn't fit
-   * @example
-   * const pool = model.pool({ slots: 16 });
-   * for await (const event of pool.generate("Once upon a time", { maxTokens: 50 })) process.stdout.write(event.text);
-   */
-  pool(options?: PoolOptions): GenerationPool {
-    return new GenerationPool(this.#subject, options);
-  }
-
-  /**
-   * Continues a prompt, or several, twice at once and with the same seed: as the model does, and steered by interventions or a
-   * patch.
-   *
-   * @throws ReflowError as {@link generate}; `usage` for an empty prompt
+   * @throws ReflowError as {@link Model.generate}; `usage` for an empty prompt
    * @example
    * const interventions: Intervention[] = [
    *   { op: "add", target: { expression: "great - terrible" }, hook: "hook_resid_post", layers: [0, 3], strength: 0.15,
@@ -183,144 +198,227 @@ export class Model implements Disposable {
     prompt: Prompt | readonly Prompt[],
     options: SteerOptions,
   ): AsyncGenerator<SteerEvent, void, undefined> {
-    return steer(this.#subject, asList(prompt), options);
+    return steer(this.#model, asList(prompt), options);
   }
 
   /**
-   * Runs the model and keeps activations by their hook's name, in the order of the forward pass: as interventions leave
-   * them, where there are any. What only the readout needs is not computed where no hook of it is asked for.
+   * A pool that generates for many concurrent requests in one batch. It holds device memory until it is drained.
    *
-   * @throws ReflowError as {@link Model.forward}; `usage` for an unknown name, with the nearest one
-   */
-  async runWithCache(
-    ids: Ids,
-    { namesFilter = () => true, ...options }: RunWithCacheOptions = {},
-  ): Promise<Map<string, HostTensor>> {
-    const { backend, config } = this.#model;
-    const filters = typeof namesFilter === "object" ? namesFilter : [namesFilter];
-    const names = new Set(filters.flatMap((filter) => resolveHookNames(config, filter)));
-    const cache = new Map<string, HostTensor>();
-    const hooks: HookSet = {
-      has: (name) => names.has(name),
-      async at(name, tensor, shape) {
-        cache.set(name, { shape, data: (await backend.read(tensor)) as Float32Array });
-      },
-    };
-    await runHooked(this.#subject, ids, hooks, options);
-    return cache;
-  }
-
-  /**
-   * Runs the model with functions called at hook points; what one returns takes the activation's place. Interventions
-   * come first.
-   *
-   * @returns logits (B,T,V)
-   * @throws ReflowError as {@link Model.runWithCache}; `usage` for a replacement of another size
+   * @throws ReflowError `usage` for options out of range, `memory` if its cache does not fit
    * @example
-   * // What is left without the first block's MLP?
-   * await model.runWithHooks(ids, { hooks: [["blocks.0.hook_mlp_out", ({ data }) => data.fill(0)]] });
+   * const pool = model.pool({ slots: 16 });
+   * for await (const event of pool.generate("Once upon a time", { maxTokens: 50 })) process.stdout.write(event.text);
    */
-  async runWithHooks(ids: Ids, { hooks = [], ...options }: RunWithHooksOptions): Promise<HostTensor> {
-    const set = hostHooks(this.#model.backend, this.#model.config, hooks);
-    return (await runHooked(this.#subject, ids, set, { ...options, logits: true }))!;
+  pool(options?: PoolOptions): GenerationPool {
+    return new GenerationPool(this.#model, options);
+  }
+
+  // ---- reading ----------------------------------------------------------------------------------------------
+
+  /**
+   * Attributes a logit exactly: the contribution of each signal, and of each component that writes to the residual stream.
+   *
+   * @throws ReflowError `data` for ids outside the vocabulary, no ids, or more than the context; `usage` for an invalid
+   *   position, target or patch, for interventions that cannot be applied, and for interventions on logits
+   * @example
+   * const { target, signals, writers } = await model.explain("The capital of France is", { target: " Paris" });
+   */
+  async explain(input: SequenceInput, options?: ExplainOptions): Promise<Explanation> {
+    return explain(this.#model, this.#sequence(input), options);
   }
 
   /**
-   * What tokens are made of, on the host: R, as a patch leaves it, and B; or E where it is not factored.
+   * The logit lens (nostalgebraist 2020): the prediction read from the residual stream before the first block and after
+   * each, by position. The last row is the model's own prediction.
    *
-   * @throws ReflowError `usage` for a patch that can't be applied
+   * @throws ReflowError as {@link Model.forward}; `usage` for positions out of range and for interventions after the last
+   *   block
+   * @example
+   * const { hooks, cells } = await model.lens("Once upon a", { positions: [2], top: 1 });
+   * hooks.map((hook, l) => `${hook}: ${cells[l][0].top[0].text}`);
+   */
+  async lens(input: SequenceInput, options?: LensOptions): Promise<Lens> {
+    return lens(this.#model, this.#sequence(input), options);
+  }
+
+  /**
+   * A token's recipe: its row of R, with the signals of largest weight. A bare word is its token with a leading space, as in
+   * expressions; quotes make it literal.
+   *
+   * @param token a word, a quoted token or an id
+   * @throws ReflowError `usage` for text of several tokens, or an id out of range
+   * @example
+   * const { recipe } = await model.recipe("king");
+   * recipe[0]; // { signal: 17, weight: 0.21 }
+   */
+  async recipe(token: string | number, options?: { count?: number }): Promise<LexiconEntry> {
+    const lexicon = await this.lexicon();
+    return lexicon.token(lexicon.resolve(token), options);
+  }
+
+  /**
+   * A signal: the tokens that use it most, in both directions.
+   *
+   * @throws ReflowError `usage` for an id out of range
+   * @example
+   * (await model.signal(9)).most.map(({ text }) => text);
+   */
+  async signal(id: number, options?: { count?: number }): Promise<LexiconSignal> {
+    return (await this.lexicon()).signal(id, options);
+  }
+
+  /**
+   * The nearest tokens by cosine, in recipe space by default.
+   *
+   * @param token as in {@link Model.recipe}
+   * @throws ReflowError as {@link Model.recipe}
+   * @example
+   * await model.neighbours("king", { count: 5 }); // [{ id, text, cosine }, …]
+   */
+  async neighbours(
+    token: string | number,
+    options?: { space?: LexiconSpace; count?: number },
+  ): Promise<Neighbour[]> {
+    const lexicon = await this.lexicon();
+    return lexicon.neighbours(lexicon.resolve(token), options);
+  }
+
+  /**
+   * The model's recipes and signals on the host, for many lookups. Without a patch they are read once and kept.
+   *
+   * @throws ReflowError as {@link Model.tables}
+   */
+  lexicon({ patch }: PatchOptions = {}): Promise<Lexicon> {
+    if (patch) return Lexicon.of(this, { patch });
+    if (!this.#lexicon) {
+      const lexicon = Lexicon.of(this);
+      this.#lexicon = lexicon;
+      // A failed read is not kept.
+      lexicon.catch(() => {
+        this.#lexicon = undefined;
+      });
+    }
+    return this.#lexicon;
+  }
+
+  /**
+   * R, as a patch leaves it, and B on the host; E for an unfactored model.
+   *
+   * @throws ReflowError `usage` for a patch that cannot be applied
    */
   async tables({ patch }: PatchOptions = {}): Promise<TokenTables> {
-    return readTables(await applyPatch(this.#subject, patch));
+    return readTables(await applyPatch(this.#model, patch));
   }
 
+  // ---- scoring ----------------------------------------------------------------------------------------------
+
   /**
-   * Takes a prediction apart: the exact contribution of each signal, and of each writer of the residual stream, to a token's
-   * logit.
+   * The cross-entropy of a text, in which every token but the first is predicted once. The text is read in windows of the
+   * context that begin `stride` tokens apart, and a window scores only what the previous one has not, so that a token is
+   * predicted from at least context − stride preceding tokens, where the text has that many.
    *
-   * @throws ReflowError `data` for ids outside the vocabulary, none, or more than the context; `usage` for a position, a target or
-   *   a patch that isn't there, and for interventions that can't be applied or are on logits
-   * @example
-   * const { target, signals, writers } = await model.explain(model.tokenize("The capital of France is"), {
-   *   target: " Paris",
-   * });
+   * @throws ReflowError `data` for fewer than two ids, or ids outside the vocabulary; `usage` for an invalid stride
    */
-  explain(ids: Int32Array | readonly number[], options?: ExplainOptions): Promise<Explanation> {
-    return explain(this.#subject, ids, options);
+  async evaluate(text: SequenceInput, options?: EvaluateOptions): Promise<Evaluation> {
+    return evaluate(this.#model, this.#sequence(text), options);
   }
 
   /**
-   * Each token of a text, with what the model gives it after those before it.
+   * The log-probability in nats of each id but the first, given those before it: (T−1).
+   *
+   * @throws ReflowError `data` for ids outside the vocabulary, or more than context + 1 of them
+   */
+  async logprobs(sequence: SequenceInput): Promise<Float32Array> {
+    return logprobsOf(this.#model, this.#sequence(sequence));
+  }
+
+  /**
+   * Each token of a text with its log-probability given the tokens before it.
    *
    * @throws ReflowError as {@link Model.forward}
    */
-  scoreTokens(ids: Int32Array | readonly number[], options?: ScoreOptions): Promise<TokenScore[]> {
-    return scoreTokens(this.#subject, ids, options);
+  async scoreTokens(input: SequenceInput, options?: ScoreOptions): Promise<TokenScore[]> {
+    return scoreTokens(this.#model, this.#sequence(input), options);
   }
 
   /**
-   * The logit lens: what the model would say if no further block came, before the first block and after each, by position. The
-   * last is what it does say.
+   * How far a patch and interventions move the model's predictions on a text: at each position (T), the Kullback–Leibler
+   * divergence in nats of the modified prediction from the unmodified one. The text is read in windows of the context.
    *
-   * @throws ReflowError as {@link Model.forward}; `usage` for positions that aren't there, and interventions after the last block
+   * @throws ReflowError `data` for no ids, or ids outside the vocabulary; `usage` for a patch or interventions that cannot
+   *   be applied
    * @example
-   * const { hooks, cells } = await model.lens(model.tokenize("Once upon a"), { positions: [2], top: 1 });
-   * hooks.map((hook, l) => `${hook}: ${cells[l][0].top[0].text}`);
+   * const kl = await model.divergence(text, { patch });
    */
-  lens(ids: Int32Array | readonly number[], options?: LensOptions): Promise<Lens> {
-    return lens(this.#subject, ids, options);
+  async divergence(
+    text: SequenceInput,
+    options: RunOptions & { signal?: AbortSignal },
+  ): Promise<Float64Array> {
+    return divergence(this.#model, this.#sequence(text), options);
   }
 
   /**
-   * How interventions change the log-probability of a token as the next one after a text, and how others do that are as strong: with
-   * a random direction, of the same length, in the place of each one's own.
+   * How interventions change the log-probability of the next token, compared with random directions of the same strength in
+   * place of each intervention's own.
    *
-   * @throws ReflowError as {@link Model.forward}; `usage` for a target that isn't there, and no interventions
+   * @throws ReflowError as {@link Model.forward}; `usage` for an invalid target, or no interventions
    * @example
-   * const { change, low, high } = await model.chanceBand(model.tokenize("The food was"), { interventions, target: " great" });
-   * change > high; // more than 19 of 20 random directions would
+   * const { change, low, high } = await model.chanceBand("The food was", { interventions, target: " great" });
+   * change > high; // a larger increase than 95% of random directions give
    */
-  chanceBand(ids: Int32Array | readonly number[], options: ChanceBandOptions): Promise<ChanceBand> {
-    return chanceBand(this.#subject, Int32Array.from(ids), options);
+  async chanceBand(input: SequenceInput, options: ChanceBandOptions): Promise<ChanceBand> {
+    return chanceBand(this.#model, Int32Array.from(this.#sequence(input)), options);
   }
 
+  // ---- editing ----------------------------------------------------------------------------------------------
+
   /**
-   * Makes a gene patch of this model: an edit of recipes, to be passed as `patch` to whatever runs the model. It is kept as a JSON
-   * file; see `composePatches` and `invertPatch` for what else can be done with it.
+   * Makes a gene patch of this model: an edit of recipes that any call takes as `patch`. It serialises to JSON; see
+   * {@link composePatches} and {@link invertPatch}.
    *
-   * @param expression statements `TOKEN += SUM` or `TOKEN -= SUM`, with semicolons between; a statement sees what those before it
-   *   have done
-   * @throws ReflowError `usage` for what can't be read, words of several tokens, models whose recipes can't be edited
+   * @param expression statements `TOKEN += SUM` or `TOKEN -= SUM`, separated by semicolons; each sees the effect of those
+   *   before it
+   * @throws ReflowError `usage` for an expression that cannot be parsed, words of several tokens, and models whose recipes
+   *   cannot be edited
    * @example
    * const patch = await model.createPatch('"terrible" += 0.6 * ("great" - "terrible")');
    * for await (const event of model.generate("The food was terrible", { patch })) process.stdout.write(event.text);
    */
   createPatch(expression: string): Promise<GenePatch> {
-    return createPatch(this.#subject, expression);
+    return createPatch(this.#model, expression);
   }
 
   /**
-   * Runs something with other recipes (other rows of E where it is not factored) in both of their uses. Whatever happens,
-   * the model's own are in their place afterwards, to the bit. Nothing else may run on the model meanwhile.
+   * The side effects of a patch: on other tokens' neighbours, on predictions of a text, and on analogies.
    *
-   * @param rows the table's first rows, (≤V, S) or (≤V, d); the others stay
+   * @throws ReflowError `usage` for a patch that cannot be applied
+   */
+  blastRadius(patch: GenePatch, options?: BlastRadiusOptions): Promise<BlastRadius> {
+    return blastRadius(this, patch, options);
+  }
+
+  /**
+   * Runs a function while other rows replace the model's recipes (rows of E in an unfactored model), in both of their uses.
+   * The model's own rows are restored afterwards to the bit, even after an error. Nothing else may use the model meanwhile.
+   *
+   * @param rows the table's first rows, (≤V, S) or (≤V, d); the remaining rows stay
    * @example
-   * const { loss } = await model.withTable(cut, () => model.evaluate(text));
+   * const { loss } = await model.withTable(truncated, () => model.evaluate(text));
    */
   withTable<T>(rows: Float32Array, run: () => Promise<T>): Promise<T> {
     return withTable(this.#model, rows, run);
   }
 
-  /** a·b of matrices on the model's device, which multiplies faster than JavaScript does. */
+  /** a·b for matrices on the host, computed on the model's device. */
   multiply(
-    a: HostTensor,
-    b: HostTensor,
+    a: TensorData,
+    b: TensorData,
     options?: Pick<MatmulOptions, "transA" | "transB">,
   ): Promise<HostTensor> {
     return multiply(this.#model.backend, a, b, options);
   }
 
-  /** Gives back the device and its memory. Nothing may follow. */
+  /** Releases the device and its memory. The model must not be used afterwards. */
   dispose(): void {
     this.#model.backend.dispose();
   }
@@ -329,8 +427,12 @@ export class Model implements Disposable {
     this.dispose();
   }
 
-  get #subject(): Subject {
-    return { model: this.#model, tokenizer: this.#tokenizer };
+  #ids(input: Input): Ids {
+    return typeof input === "string" ? this.tokenize(input) : input;
+  }
+
+  #sequence(input: SequenceInput): Int32Array | readonly number[] {
+    return typeof input === "string" ? this.tokenize(input) : input;
   }
 }
 

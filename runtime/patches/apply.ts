@@ -1,16 +1,11 @@
 /** Gene patches over a model, whose own weights stay as they are. */
-import type { Backend, Tensor } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
+import { invalidValue } from "../common/validation.ts";
 import { isFactored } from "../config/config.ts";
-import type { Subject } from "../interventions/directions.ts";
-import { wrong } from "../interventions/spec.ts";
-import { dot } from "../math/direction.ts";
 import { gatherRows } from "../transformer/embedding-tables.ts";
-import type { InferenceModel } from "../transformer/inference.ts";
+import { type InferenceModel, tokenCount } from "../transformer/inference.ts";
+import type { Overlay } from "../transformer/recipe-overlay.ts";
 import { type Edit, type GenePatch, netEdits, parsePatch } from "./patch.ts";
-
-/** Rows (S) of R by token, in the place of the model's own. */
-export type Overlay = ReadonlyMap<number, Float32Array>;
 
 export interface PatchOptions {
   /** Runs with an edited R, in this call alone. See {@link GenePatch}. */
@@ -23,7 +18,7 @@ export interface PatchOptions {
  * @throws ReflowError `usage` for a patch that isn't one, or is for another model, naming the field
  */
 export async function applyPatch(
-  { model, tokenizer }: Subject,
+  model: InferenceModel,
   patch: GenePatch | undefined,
 ): Promise<InferenceModel> {
   if (patch === undefined) return model;
@@ -34,12 +29,12 @@ export async function applyPatch(
     throw new ReflowError("usage", `patch.model is ${made}: the model is ${checkpoint}`, help);
   }
   const signals = model.config.n_signals!;
-  const tokens = Math.min(tokenizer?.vocabSize ?? Infinity, model.config.vocab_size);
+  const tokens = tokenCount(model);
   for (const [i, { token, signal }] of edits.entries()) {
     const field = `patch.edits[${i}]`;
     const among = (what: string, n: number) => [`one of ${n} ${what}`, `they are 0 to ${n - 1}`] as const;
-    if (token >= tokens) throw wrong(`${field}.token`, token, ...among("tokens", tokens));
-    if (signal >= signals) throw wrong(`${field}.signal`, signal, ...among("signals", signals));
+    if (token >= tokens) throw invalidValue(`${field}.token`, token, ...among("tokens", tokens));
+    if (signal >= signals) throw invalidValue(`${field}.signal`, signal, ...among("signals", signals));
   }
   return { ...model, overlay: await overlayOf(model, edits) };
 }
@@ -80,30 +75,4 @@ async function overlayOf(model: InferenceModel, edits: readonly Edit[]): Promise
     if (rounded.some((x, s) => x !== row[s])) overlay.set(ids[i], rounded);
   }
   return overlay;
-}
-
-/** recipe (M,S) = R[ids], R being the edited one */
-export function overlayRecipes(backend: Backend, recipe: Tensor, ids: Int32Array, overlay: Overlay): void {
-  const [, S] = recipe.shape;
-  for (const [row, id] of ids.entries()) {
-    const edited = overlay.get(id);
-    if (edited) backend.write(recipe, edited, row * S);
-  }
-}
-
-/** logits (N,V) = signals (N,S)·Rᵀ, R being the edited one: other tokens' keep their bits. */
-export async function overlayLogits(
-  backend: Backend,
-  logits: Tensor,
-  signals: Tensor,
-  overlay: Overlay,
-): Promise<void> {
-  const [[N, V], [, S]] = [logits.shape, signals.shape];
-  const z = (await backend.read(signals)) as Float32Array;
-  for (let row = 0; row < N; row++) {
-    const own = z.subarray(row * S, (row + 1) * S);
-    for (const [id, edited] of overlay) {
-      backend.write(logits, Float32Array.of(dot(own, edited)), row * V + id);
-    }
-  }
 }

@@ -1,9 +1,9 @@
 /** Gene patches from sums of recipes. */
 import { ReflowError } from "../common/errors.ts";
-import type { Subject } from "../interventions/directions.ts";
-import { MOST } from "../interventions/spec.ts";
+import { MAX_MAGNITUDE } from "../common/validation.ts";
 import { parseExpression, type Term, tokenOf } from "../text/expression.ts";
 import { gatherRows } from "../transformer/embedding-tables.ts";
+import { type InferenceModel, tokenCount } from "../transformer/inference.ts";
 import { patchable } from "./apply.ts";
 import { type Edit, type GenePatch, netEdits } from "./patch.ts";
 
@@ -57,16 +57,15 @@ export function parseStatements(expression: string): Statement[] {
  *
  * @throws ReflowError `usage` for what can't be read, words of several tokens, and what changes nothing
  * @example
- * const kinder = await createPatch(subject, '"terrible" += 0.6 * ("great" - "terrible")');
+ * const kinder = await createPatch(model, '"terrible" += 0.6 * ("great" - "terrible")');
  */
-export async function createPatch(subject: Subject, expression: string): Promise<GenePatch> {
-  const { model } = subject;
+export async function createPatch(model: InferenceModel, expression: string): Promise<GenePatch> {
   const checkpoint = patchable(model);
   const statements = parseStatements(expression);
   const texts = [
     ...new Set(statements.flatMap(({ target, terms }) => [target, ...terms.map(({ text }) => text)])),
   ];
-  const ids = tokensOf(subject, texts);
+  const ids = tokensOf(model, texts);
   const idOf = (text: string) => ids[texts.indexOf(text)];
 
   const before = (await gatherRows(model, ids)).map((row) => Float64Array.from(row));
@@ -81,22 +80,23 @@ export async function createPatch(subject: Subject, expression: string): Promise
   const edits = [...new Map(ids.map((id, i) => [id, before[i]]))].flatMap(([token, from]) =>
     Array.from(rows.get(token)!, (x, signal): Edit => ({ token, signal, delta: shorten(x - from[signal]) })),
   );
-  const beyond = edits.find(({ delta }) => Math.abs(delta) > MOST);
+  const beyond = edits.find(({ delta }) => Math.abs(delta) > MAX_MAGNITUDE);
   if (beyond) {
     const message = `${quoted(expression)} changes signal ${beyond.signal} by ${beyond.delta}`;
-    throw new ReflowError("usage", message, `at most ${MOST} makes sense: use smaller numbers`);
+    throw new ReflowError("usage", message, `at most ${MAX_MAGNITUDE} makes sense: use smaller numbers`);
   }
   const net = netEdits(edits);
   if (net.length > 0) return { model: checkpoint, edits: net };
   throw new ReflowError("usage", `${quoted(expression)} changes nothing`, "what it adds comes to zero");
 }
 
-function tokensOf({ model, tokenizer }: Subject, texts: readonly string[]): number[] {
+function tokensOf(model: InferenceModel, texts: readonly string[]): number[] {
+  const { tokenizer } = model;
   if (!tokenizer) {
     const help = "give edits, by token and signal";
     throw new ReflowError("usage", "an expression is of words, and the model has no tokenizer", help);
   }
-  const rows = Math.min(tokenizer.vocabSize, model.config.vocab_size);
+  const rows = tokenCount(model);
   const spaced = texts.map((text) => (text.startsWith(" ") ? text : ` ${text}`));
   const areTokens = (texts: readonly string[]) =>
     texts.every((text) => tokenizer.tokenId(text) !== undefined);

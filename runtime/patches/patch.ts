@@ -1,7 +1,7 @@
 /** Gene patches: sparse edits of R, as files hold them. What they do to a model: `overlay.ts`. */
 import * as v from "valibot";
 import { ReflowError } from "../common/errors.ts";
-import { finite, show, whole, wrong } from "../interventions/spec.ts";
+import { displayValue, finiteNumber, invalidValue, wholeNumber } from "../common/validation.ts";
 
 /** R[token, signal] += delta */
 export interface Edit {
@@ -24,7 +24,10 @@ export const patchSchema = v.strictObject(
   {
     model: v.pipe(v.string(SHA256), v.regex(/^[0-9a-f]{64}$/, SHA256)),
     edits: v.array(
-      v.strictObject({ token: whole, signal: whole, delta: finite }, "an edit, which is an object,"),
+      v.strictObject(
+        { token: wholeNumber, signal: wholeNumber, delta: finiteNumber },
+        "an edit, which is an object,",
+      ),
       "a list of edits",
     ),
   },
@@ -48,7 +51,7 @@ export function parsePatch(json: unknown, where = "patch"): GenePatch {
   const help = 'a patch is {"model":SHA256,"edits":[{"token":1234,"signal":17,"delta":0.4}]}';
   if (isUnknown(issue)) throw new ReflowError("usage", `${field} is not a field`, help);
   if (issue.path?.at(-1)?.origin === "key") throw new ReflowError("usage", `${field} is missing`, help);
-  throw wrong(field, issue.input, issue.message, help);
+  throw invalidValue(field, issue.input, issue.message, help);
 }
 
 /** A patch as a file's text. */
@@ -83,7 +86,12 @@ export function composePatches(first: GenePatch, ...others: readonly GenePatch[]
   for (const [i, { model }] of others.entries()) {
     if (model === first.model) continue;
     const help = "patches can be composed that are for one model";
-    throw wrong(`model of patch ${i + 1}`, model, `${show(first.model)}, that of patch 0,`, help);
+    throw invalidValue(
+      `model of patch ${i + 1}`,
+      model,
+      `${displayValue(first.model)}, that of patch 0,`,
+      help,
+    );
   }
   return { model: first.model, edits: netEdits([first, ...others].flatMap(({ edits }) => edits)) };
 }

@@ -1,7 +1,7 @@
 /** What a signal is made of: the tokens that have most of it, and least. */
 
-import { largest } from "../generation/sampling.ts";
-import type { Subject } from "../interventions/directions.ts";
+import { topK } from "../math/logits.ts";
+import { type InferenceModel, tokenCount } from "../transformer/inference.ts";
 
 /** A token, and its share of a signal. */
 export interface CodebookEntry {
@@ -23,7 +23,7 @@ export interface Codebook {
  * @param size tokens at each end
  */
 export async function codebooksOf(
-  { model, tokenizer }: Subject,
+  model: InferenceModel,
   signals: readonly number[],
   size: number,
 ): Promise<Codebook[]> {
@@ -45,16 +45,16 @@ export async function codebooksOf(
     backend.free(a);
     backend.free(out);
   }
-  const rows = Math.min(tokenizer?.vocabSize ?? Infinity, V);
+  const rows = tokenCount(model);
   return signals.map((s, i) => {
     const column = columns.subarray(i * V, i * V + rows);
     for (const [id, row] of overlay ?? []) column[id] = row[s];
     const entries = (ids: Int32Array) =>
-      Array.from(ids, (id) => ({ id, text: tokenizer?.tokenText(id) ?? "", weight: column[id] }));
+      Array.from(ids, (id) => ({ id, text: model.tokenizer?.tokenText(id) ?? "", weight: column[id] }));
     return {
-      most: entries(largest(column, size)),
+      most: entries(topK(column, size)),
       least: entries(
-        largest(
+        topK(
           column.map((x) => -x),
           size,
         ),

@@ -1,13 +1,15 @@
 /** A model's tokens and signals, to be looked up: what they are made of, and what is near. */
 import { ReflowError } from "../common/errors.ts";
-import { isFactored } from "../config/config.ts";
-import { largest } from "../generation/sampling.ts";
-import { wrong } from "../interventions/spec.ts";
+import { invalidValue } from "../common/validation.ts";
+import { isFactored, type ModelConfig } from "../config/config.ts";
 import { lengthOf } from "../math/direction.ts";
+import { topK } from "../math/logits.ts";
+import type { Multiplier } from "../math/matrix.ts";
 import { principalPlane } from "../math/principal-plane.ts";
-import type { Model } from "../model/model.ts";
 import type { PatchOptions } from "../patches/apply.ts";
 import { parseExpression, type Term, tokenOf } from "../text/expression.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import type { TokenTables } from "../transformer/embedding-tables.ts";
 
 /** What a token is compared by: its row of R, or of E = R·B. */
 export type LexiconSpace = "recipe" | "embedding";
@@ -30,6 +32,26 @@ export type Neighbour = LexiconToken & { cosine: number };
 /** A place on a map, in units of the rows it was made of. */
 export type MapPoint = LexiconToken & { x: number; y: number };
 
+/** A signal: the tokens with the most and the least of it. */
+export interface LexiconSignal {
+  signal: number;
+  /** A dimension of E in an unfactored model. */
+  unit: "signal" | "dimension";
+  /** ‖R[:,s]‖: how much tokens use it. */
+  used: number;
+  /** ‖B[s,:]‖: how strongly it writes to the residual stream; absent in an unfactored model. */
+  written: number | undefined;
+  most: (LexiconToken & { weight: number })[];
+  least: (LexiconToken & { weight: number })[];
+}
+
+/** The part of a model that a lexicon reads; every `Model` has it. */
+export interface LexiconModel extends Multiplier {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  tables(options?: PatchOptions): Promise<TokenTables>;
+}
+
 /** Rows (n,C) with their lengths. */
 interface Table {
   columns: number;
@@ -47,19 +69,23 @@ interface Table {
  * await lexicon.algebra("king - man + woman", { count: 5 });
  */
 export class Lexicon {
-  readonly #model: Model;
+  readonly #model: LexiconModel;
   readonly #recipe: Table;
   readonly #basis: { shape: readonly number[]; data: Float32Array } | undefined;
   #embedding: Promise<Table> | undefined;
 
-  private constructor(model: Model, recipe: Table, basis?: { shape: readonly number[]; data: Float32Array }) {
+  private constructor(
+    model: LexiconModel,
+    recipe: Table,
+    basis?: { shape: readonly number[]; data: Float32Array },
+  ) {
     this.#model = model;
     this.#recipe = recipe;
     this.#basis = basis;
   }
 
   /** Reads a model's tables. @throws ReflowError as {@link Model.tables} */
-  static async of(model: Model, options?: PatchOptions): Promise<Lexicon> {
+  static async of(model: LexiconModel, options?: PatchOptions): Promise<Lexicon> {
     const { recipe, basis } = await model.tables(options);
     const rows = Math.min(model.tokenizer.vocabSize, model.config.vocab_size);
     return new Lexicon(model, tableOf(recipe.data, rows, recipe.shape[1]), basis);
@@ -80,11 +106,23 @@ export class Lexicon {
     return tokenOf(this.#model.tokenizer, text, { where: "token", rows: this.size });
   }
 
-  /** @param count signals that are listed */
+  /**
+   * The id of a token given as an id, a bare word (its token with a leading space) or a quoted token.
+   *
+   * @throws ReflowError `usage` for text of several tokens
+   */
+  resolve(token: string | number): number {
+    if (typeof token === "number") return token;
+    const terms = parseExpression(token, "token");
+    if (terms.length === 1 && terms[0].coefficient === 1) return this.find(terms[0].text);
+    throw invalidValue("token", token, "one token", 'write a word, or a quoted token such as ""king""');
+  }
+
+  /** @param count number of signals listed */
   token(id: number, { count = 10 } = {}): LexiconEntry {
     this.#checkToken(id);
     const row = rowOf(this.#recipe, id);
-    const most = largest(row.map(Math.abs), Math.min(count, row.length));
+    const most = topK(row.map(Math.abs), Math.min(count, row.length));
     return {
       ...this.#text(id),
       length: this.#recipe.lengths[id],
@@ -97,22 +135,21 @@ export class Lexicon {
    *
    * @param count tokens at each end
    */
-  signal(signal: number, { count = 20 } = {}) {
+  signal(signal: number, { count = 20 } = {}): LexiconSignal {
     const S = this.signals;
     if (!(Number.isInteger(signal) && signal >= 0 && signal < S)) {
-      throw wrong("signal", signal, `one of ${S} signals`, `they are 0 to ${S - 1}`);
+      throw invalidValue("signal", signal, `one of ${S} signals`, `they are 0 to ${S - 1}`);
     }
     const column = new Float32Array(this.size);
     for (let id = 0; id < this.size; id++) column[id] = this.#recipe.data[id * S + signal];
     const entries = (values: Float32Array) =>
-      Array.from(largest(values, Math.min(count, this.size)), (id) => ({
+      Array.from(topK(values, Math.min(count, this.size)), (id) => ({
         ...this.#text(id),
         weight: column[id],
       }));
     return {
       signal,
-      unit: isFactored(this.#model.config) ? ("signal" as const) : ("dimension" as const),
-      /** ‖R[:,s]‖, and ‖B[s,:]‖ where there is one: how much of it there is, and how loudly it is written. */
+      unit: isFactored(this.#model.config) ? "signal" : "dimension",
       used: lengthOf(column),
       written: this.#basis ? lengthOf(rowsOf(this.#basis, signal)) : undefined,
       most: entries(column),
@@ -183,7 +220,7 @@ export class Lexicon {
 
   #checkToken(id: number): void {
     if (Number.isInteger(id) && id >= 0 && id < this.size) return;
-    throw wrong("token", id, `one of ${this.size} tokens`, `they are 0 to ${this.size - 1}`);
+    throw invalidValue("token", id, `one of ${this.size} tokens`, `they are 0 to ${this.size - 1}`);
   }
 
   async #table(space: LexiconSpace): Promise<Table> {
@@ -205,7 +242,7 @@ export class Lexicon {
       const norms = length * table.lengths[id];
       cosines[id] = own.has(id) ? Number.NEGATIVE_INFINITY : norms > 0 ? dot(table, id, query) / norms : 0;
     }
-    const nearest = largest(cosines, Math.min(count, this.size - own.size));
+    const nearest = topK(cosines, Math.min(count, this.size - own.size));
     return Array.from(nearest, (id) => ({ ...this.#text(id), cosine: cosines[id] }));
   }
 }

@@ -1,6 +1,6 @@
 /** Sums of tokens: `great - terrible`, `0.6 * (" King" - man)`. */
 import { ReflowError } from "../common/errors.ts";
-import { MOST, show } from "../interventions/spec.ts";
+import { displayValue, MAX_MAGNITUDE } from "../common/validation.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** A token's text, and how often it is in the sum. */
@@ -99,8 +99,8 @@ export function parseExpression(expression: string, where = "the expression"): T
 
   const { constant, terms } = sum();
   if (lexemes[next].kind !== "end") throw unexpected('"+", "-" or "*"');
-  if (![constant, ...terms.values()].every((x) => Math.abs(x) <= MOST)) {
-    throw fail(`a number is beyond ${MOST}`);
+  if (![constant, ...terms.values()].every((x) => Math.abs(x) <= MAX_MAGNITUDE)) {
+    throw fail(`a number is beyond ${MAX_MAGNITUDE}`);
   }
   if (constant !== 0 || terms.size === 0) {
     const help = `multiply a token by it, or quote it where it is a token: " ${constant}"`;
@@ -174,14 +174,18 @@ export function tokenOf(
     throw new ReflowError("usage", `${where}: ${JSON.stringify(text)} is token ${id} of ${rows}`, help);
   }
   if (text.length > LONGEST) {
-    throw new ReflowError("usage", `${where}: ${show(text)} is no token`, "use words that are single tokens");
+    throw new ReflowError(
+      "usage",
+      `${where}: ${displayValue(text)} is no token`,
+      "use words that are single tokens",
+    );
   }
   const parts = Array.from(tokenizer.encode(text), (part) => JSON.stringify(tokenizer.tokenText(part)));
   const spaced =
     tokenizer.tokenId(` ${text}`) === undefined ? "" : `; ${JSON.stringify(` ${text}`)} is one token`;
   throw new ReflowError(
     "usage",
-    `${where}: ${show(text)} is ${parts.length} tokens, ${parts.slice(0, LISTED).join(" ")}${parts.length > LISTED ? " …" : ""}`,
+    `${where}: ${displayValue(text)} is ${parts.length} tokens, ${parts.slice(0, LISTED).join(" ")}${parts.length > LISTED ? " …" : ""}`,
     `use words that are single tokens${spaced}`,
   );
 }

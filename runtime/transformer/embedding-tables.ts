@@ -1,6 +1,6 @@
 /** The tables at both ends of a model, on the host: what probes read, multiply and exchange. */
 import type { Backend, MatmulOptions, Tensor } from "../backend/contract/backend.ts";
-import type { HostTensor } from "../interventions/run-batch.ts";
+import { HostTensor, type TensorData } from "../math/host-tensor.ts";
 import type { InferenceModel } from "./inference.ts";
 
 /** What tokens are made of. */
@@ -19,10 +19,8 @@ const ROWS = 4096;
 
 export async function readTables({ backend, weights, overlay }: InferenceModel): Promise<TokenTables> {
   const { recipe, embedding, basis } = weights;
-  const read = async (table: Tensor): Promise<HostTensor> => ({
-    shape: table.shape,
-    data: await readRows(backend, table, 0, table.shape[0]),
-  });
+  const read = async (table: Tensor) =>
+    new HostTensor(table.shape, await readRows(backend, table, 0, table.shape[0]));
   const table = await read((recipe ?? embedding)!);
   for (const [id, row] of overlay ?? []) table.data.set(row, id * row.length);
   return { recipe: table, basis: basis && (await read(basis)) };
@@ -103,8 +101,8 @@ export async function withTable<T>(
 /** a·b on a device, a few rows of the first at a time. */
 export async function multiply(
   backend: Backend,
-  a: HostTensor,
-  b: HostTensor,
+  a: TensorData,
+  b: TensorData,
   { transA = false, transB = false }: Pick<MatmulOptions, "transA" | "transB"> = {},
 ): Promise<HostTensor> {
   const [rows, inner] = transA ? [a.shape[1], a.shape[0]] : a.shape;
@@ -133,5 +131,5 @@ export async function multiply(
   } finally {
     for (const tensor of tensors) backend.free(tensor);
   }
-  return { shape: [rows, columns], data };
+  return new HostTensor([rows, columns], data);
 }

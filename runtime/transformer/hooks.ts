@@ -1,8 +1,8 @@
 import { closest } from "fastest-levenshtein";
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
+import { displayValue } from "../common/validation.ts";
 import { isFactored, type ModelConfig } from "../config/config.ts";
-import { show } from "../interventions/spec.ts";
 
 /** The rows of one forward: B sequences of T tokens. */
 export interface HookRows {
@@ -32,7 +32,7 @@ export interface Activation extends HookRows {
   data: Float32Array;
 }
 
-/** Sees an activation; what it returns takes its place. A change to `data` alone changes nothing. */
+/** Receives an activation. It may edit `data` in place, return a replacement, or both (the replacement then wins). */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook that only looks has no return statement
 export type HookFunction = (activation: Activation) => void | Float32Array | Promise<void | Float32Array>;
 /** Which hook points: one's name, or a predicate over their names. */
@@ -91,7 +91,7 @@ export function resolveHookNames(config: ModelConfig, which: HookName): string[]
   if (names.includes(which)) return [which];
   throw new ReflowError(
     "usage",
-    `no hook point ${show(which)} in this ${config.variant} of ${config.n_layers} layers`,
+    `no hook point ${displayValue(which)} in this ${config.variant} of ${config.n_layers} layers`,
     `did you mean ${JSON.stringify(closest(which, names))}?`,
   );
 }
@@ -109,8 +109,10 @@ export function hostHooks(backend: Backend, config: ModelConfig, hooks: readonly
     async at(name, tensor, shape, rows) {
       for (const hook of functions.get(name) ?? []) {
         const data = (await backend.read(tensor)) as Float32Array;
-        const replacement = await hook({ ...rows, name, shape, data });
-        if (!replacement) continue;
+        const original = data.slice();
+        const replacement = (await hook({ ...rows, name, shape, data })) ?? data;
+        // A hook that only looks must not write: a backend may hold the value in more than f32.
+        if (replacement.length === data.length && replacement.every((x, i) => Object.is(x, original[i]))) continue;
         if (!(replacement instanceof Float32Array) || replacement.length !== data.length) {
           throw new ReflowError(
             "usage",

@@ -7,9 +7,10 @@ import type { Backend, Tensor } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
 import { takeTurn } from "../common/event-loop.ts";
 import type { ModelConfig } from "../config/config.ts";
-import { type Overlay, overlayLogits, overlayRecipes } from "../patches/apply.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { type HookRows, type HookSet, hookPattern } from "./hooks.ts";
 import { linear, linears, norm } from "./layers.ts";
+import { type Overlay, overlayLogits, overlayRecipes } from "./recipe-overlay.ts";
 import { type RunState, stateBytes } from "./run-state.ts";
 import { type Weights, weightBytes } from "./weights.ts";
 
@@ -17,11 +18,17 @@ export interface InferenceModel {
   backend: Backend;
   config: ModelConfig;
   weights: Weights;
-  /** SHA-256 of the F32 weights it was made from, where that is known. */
+  /** Absent if the checkpoint has none: prompts are then ids, and targets signals or vectors. */
+  tokenizer?: Tokenizer;
+  /** SHA-256 of the F32 weights, if known. */
   checkpoint?: string;
-  /** A gene patch's, in a copy of the model that a request has to itself: the weights are everybody's. */
+  /** Edited recipes of a gene patch. A request with a patch gets its own copy of this object; weights are shared. */
   overlay?: Overlay;
 }
+
+/** The number of tokens a model can sample, score or edit: rows beyond the tokenizer's vocabulary are padding. */
+export const tokenCount = ({ config, tokenizer }: InferenceModel): number =>
+  Math.min(tokenizer?.vocabSize ?? Infinity, config.vocab_size);
 
 export interface Step {
   /** (B,T), each in [0, V) */

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { accepts } from "hono/accepts";
 import { createMiddleware } from "hono/factory";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { show } from "../../runtime/interventions/spec.ts";
+import { displayValue } from "../../runtime/common/validation.ts";
 import type { AppEnv, Services } from "../services.ts";
 import { Refusal } from "./errors.ts";
 import { decodeMessagePack, encodeMessagePack, plain } from "./message-pack.ts";
@@ -127,6 +127,6 @@ function decode(bytes: Uint8Array, contentType: string | null): object {
     throw new Refusal(400, "malformed", message, "encode it again; nothing in it was looked at");
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  const message = `the request is ${show(value)}: an object was expected`;
+  const message = `the request is ${displayValue(value)}: an object was expected`;
   throw new Refusal(400, "usage", message, "/docs says what each route expects");
 }

@@ -1,6 +1,6 @@
 /** Named gene patches, kept across restarts. */
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { show } from "../../runtime/interventions/spec.ts";
+import { displayValue } from "../../runtime/common/validation.ts";
 import { type GenePatch, parsePatch } from "../../runtime/patches/patch.ts";
 
 /** Where texts are kept by name: `memoryTexts`, `sqliteTexts`, `kvTexts`. */
@@ -64,7 +64,7 @@ function checked(name: string): string {
   if (/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/.test(name) && !name.includes("..")) return name;
   const help =
     "use at most 64 letters, digits, single dots, dashes and underscores, a letter or a digit first";
-  throw new ReflowError("usage", `${show(name)} is no name for a patch`, help);
+  throw new ReflowError("usage", `${displayValue(name)} is no name for a patch`, help);
 }
 
 /** For servers that needn't remember. */

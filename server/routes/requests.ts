@@ -2,7 +2,7 @@
 import { ReflowError } from "../../runtime/common/errors.ts";
 import type { GenerateOptions } from "../../runtime/generation/generate.ts";
 import type { RunOptions } from "../../runtime/interventions/prepare-run.ts";
-import { wrong } from "../../runtime/interventions/spec.ts";
+import { invalidValue } from "../../runtime/common/validation.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { GenePatch } from "../../runtime/patches/patch.ts";
 import { tokenOf } from "../../runtime/text/expression.ts";
@@ -57,7 +57,7 @@ export function tokenIdOf({ config, tokenizer }: Model, token: string | number, 
   const rows = Math.min(tokenizer.vocabSize, config.vocab_size);
   if (typeof token === "string") return tokenOf(tokenizer, token, { where, rows });
   if (token < rows) return token;
-  throw wrong(where, token, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
+  throw invalidValue(where, token, `one of ${rows} tokens`, `they are 0 to ${rows - 1}`);
 }
 
 /** Tokens of a reference text that interventions are measured on. */

@@ -5,7 +5,8 @@ import type { MiddlewareHandler, ValidationTargets } from "hono";
 import { createMiddleware } from "hono/factory";
 import { type DescribeRouteOptions, describeRoute, resolver, uniqueSymbol } from "hono-openapi";
 import * as v from "valibot";
-import { parseInterventions, show } from "../../runtime/interventions/spec.ts";
+import { parseInterventions } from "../../runtime/interventions/spec.ts";
+import { displayValue } from "../../runtime/common/validation.ts";
 import { Refusal } from "../middleware/errors.ts";
 import { failure } from "../schemas/fields.ts";
 import type { AppEnv } from "../services.ts";
@@ -97,10 +98,10 @@ function refusalOf(schema: Schema, first: readonly Issue[], input: unknown): Ref
     const known = keys.length === 1 && "entries" in schema ? Object.keys(schema.entries as object) : [];
     const nearest = known.length > 0 ? closest(String(keys[0]), known) : "";
     const isNear = nearest !== "" && distance(String(keys[0]), nearest) <= MISSPELT * nearest.length;
-    return refuse("is not a field", isNear ? `did you mean ${show(nearest)}?` : SEE_DOCS);
+    return refuse("is not a field", isNear ? `did you mean ${displayValue(nearest)}?` : SEE_DOCS);
   }
   if (path.at(-1)?.origin === "key") return refuse("is missing");
-  return refuse(`is ${show(issue.input)}: ${path.length > 0 ? issue.message : "an object"} was expected`);
+  return refuse(`is ${displayValue(issue.input)}: ${path.length > 0 ? issue.message : "an object"} was expected`);
 }
 
 /** What the document says of a route. */

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { fileURLToPath } from "node:url";
 import type { Browser } from "playwright-core";
 import { OP_PROPERTIES } from "../runtime/backend/op-properties.ts";
-import { ORACLE_CASES } from "../runtime/model/oracle-suite.ts";
+import { ORACLE_CASES } from "../runtime/transformer/oracle-suite.ts";
 import { bundle, html, shims } from "./bundle.ts";
 import { type Files, filesIn, launchChromium, noChromium, visit } from "./chromium.ts";
 import type { Report } from "./suites.ts";

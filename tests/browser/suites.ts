@@ -3,7 +3,7 @@ import type { Backend } from "../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../runtime/backend/wasm/mod.ts";
 import { createWebgpuBackend } from "../../runtime/backend/webgpu/mod.ts";
 import { opSuite } from "../runtime/backend/op-suite.ts";
-import { oracleSuite } from "../runtime/model/oracle-suite.ts";
+import { oracleSuite } from "../runtime/transformer/oracle-suite.ts";
 import { type Result, run } from "./shims/test.ts";
 
 const assets = new URL("/reflow/", location.href);

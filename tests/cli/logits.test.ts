@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parameterSpecs } from "../../runtime/config/config.ts";
 import { readSafetensors, type TensorData, writeSafetensors } from "../../runtime/formats/safetensors.ts";
-import { ORACLE_CASES, readOracle } from "../runtime/model/oracle-suite.ts";
+import { ORACLE_CASES, readOracle } from "../runtime/transformer/oracle-suite.ts";
 import { assertClose } from "../support/compare.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";

@@ -10,7 +10,7 @@ import { int8Entries } from "../../runtime/formats/checkpoint-tensors.ts";
 import { elementsOf } from "../../runtime/formats/safetensors.ts";
 import { trainBpe } from "../../runtime/text/train-bpe.ts";
 import { noAdapter } from "../support/webgpu.ts";
-import { COMMON, text, Workplace } from "../trainer/child.ts";
+import { COMMON, text, Workplace } from "../trainer/workspace.ts";
 
 const place = new Workplace();
 const TIMEOUT = { timeout: 3_600_000 };

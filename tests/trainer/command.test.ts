@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
-import { COMMON, CPU, MODEL, Workplace } from "./child.ts";
+import { COMMON, CPU, MODEL, Workplace } from "./workspace.ts";
 
 const place = new Workplace();
 const TIMEOUT = { timeout: 60_000 };

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { asData, readChunks } from "./files.ts";
+import { asData, readChunks } from "../../runtime/host/files.ts";
 
 /** A document, or one of the parts that a very long one comes in, in order. */
 export interface DocumentPart {

@@ -4,7 +4,7 @@ import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { defaultCorpus } from "./default-corpus.ts";
 import { documentFiles } from "./documents.ts";
-import { asData, cacheDirectory } from "./files.ts";
+import { asData, cacheDirectory } from "../../runtime/host/files.ts";
 import {
   isPrepared,
   openPrepared,

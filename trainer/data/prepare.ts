@@ -14,7 +14,7 @@ import * as v from "valibot";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { type DocumentPart, readDocuments } from "./documents.ts";
-import { asData, hashFile, sha256, writeFolder } from "./files.ts";
+import { asData, hashFile, sha256, writeFolder } from "../../runtime/host/files.ts";
 import { openTokens, type TokenSource, type TokenType, tokenBytes } from "./shards.ts";
 import { heldOutCut, sliceDocuments } from "./split.ts";
 import { type ResolveOptions, readTokenizer, resolveTokenizer, tokenizerKey } from "./tokenizer-flag.ts";

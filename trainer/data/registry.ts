@@ -6,7 +6,7 @@ import { parseTarGzip } from "nanotar";
 import registryUrl, { defaultUrl } from "registry-url";
 import * as v from "valibot";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { cacheDirectory, sha256, writeFolder } from "./files.ts";
+import { cacheDirectory, sha256, writeFolder } from "../../runtime/host/files.ts";
 
 /** A package of data files, pinned. */
 export interface DataPackage {

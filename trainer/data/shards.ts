@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, readSync } from "node:fs";
 import { basename } from "node:path";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { asData, openFile } from "./files.ts";
+import { asData, openFile } from "../../runtime/host/files.ts";
 
 export type TokenType = "uint16" | "uint32";
 

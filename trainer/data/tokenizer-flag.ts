@@ -5,7 +5,7 @@ import { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { trainBpe } from "../../runtime/text/train-bpe.ts";
 import { GPT2, gpt2Files } from "./default-corpus.ts";
 import type { DocumentPart } from "./documents.ts";
-import { asData, hashFile } from "./files.ts";
+import { asData, hashFile } from "../../runtime/host/files.ts";
 
 /** What takes long, as it goes on: bytes, except for `tokenizer`, which counts tokens. */
 export type Progress = (stage: "download" | "tokenizer" | "tokenize", done: number, of: number) => void;

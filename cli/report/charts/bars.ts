@@ -1,8 +1,19 @@
 import type { Bars } from "../../../runtime/experiments/framework/figure.ts";
-import { type Markup, markup } from "../html.ts";
-import { short } from "../numbers.ts";
-import { extent, linear } from "../scale.ts";
-import { at, axisTitle, type Box, type Chart, fitted, legend, svg, TEXT, textWidth, WIDTH } from "./frame.ts";
+import { type Markup, markup } from "../markup/html.ts";
+import { short } from "../markup/numbers.ts";
+import { extent, linear } from "../markup/scale.ts";
+import {
+  axisTitle,
+  type Box,
+  type Chart,
+  fitted,
+  legend,
+  round,
+  svg,
+  TEXT,
+  textWidth,
+  WIDTH,
+} from "./frame.ts";
 
 type Bar = Bars["bars"][number];
 
@@ -34,31 +45,31 @@ export function drawBars(figure: Bars, shared: readonly Bars[] = [figure]): Char
     const middle = top + (beside ? 11 : 26);
     const text = top + (beside ? 15 : 14);
     const [from, to] = [Math.min(x.at(0), x.at(value)), Math.max(x.at(0), x.at(value))];
-    return markup`<g><text x="${at(beside ? box.left - 8 : box.left)}" y="${at(text)}"${
+    return markup`<g><text x="${round(beside ? box.left - 8 : box.left)}" y="${round(text)}"${
       beside ? markup` text-anchor="end"` : undefined
-    }>${fitted(name, beside ? BESIDE : WIDTH - values - 14)}<title>${name}</title></text><text class="value" x="${at(
+    }>${fitted(name, beside ? BESIDE : WIDTH - values - 14)}<title>${name}</title></text><text class="value" x="${round(
       WIDTH - 2,
-    )}" y="${at(text)}" text-anchor="end">${short(value)}</text><path class="bar" d="M${at(from)} ${at(
+    )}" y="${round(text)}" text-anchor="end">${short(value)}</text><path class="bar" d="M${round(from)} ${round(
       middle - 5,
-    )}h${at(Math.max(0.5, to - from))}v10h${at(-Math.max(0.5, to - from))}z"/>${
+    )}h${round(Math.max(0.5, to - from))}v10h${round(-Math.max(0.5, to - from))}z"/>${
       low !== undefined &&
       high !== undefined &&
-      markup`<path class="whisker" d="M${at(x.at(low))} ${at(middle)}H${at(x.at(high))}M${at(x.at(low))} ${at(middle - 3)}v6M${at(x.at(high))} ${at(middle - 3)}v6"/>`
+      markup`<path class="whisker" d="M${round(x.at(low))} ${round(middle)}H${round(x.at(high))}M${round(x.at(low))} ${round(middle - 3)}v6M${round(x.at(high))} ${round(middle - 3)}v6"/>`
     }${
       chance !== undefined && [
-        markup`<path class="halo" d="M${at(x.at(chance))} ${at(middle - 6)}v12"/>`,
-        markup`<path class="chance" d="M${at(x.at(chance))} ${at(middle - 7)}v14"/>`,
+        markup`<path class="halo" d="M${round(x.at(chance))} ${round(middle - 6)}v12"/>`,
+        markup`<path class="chance" d="M${round(x.at(chance))} ${round(middle - 7)}v14"/>`,
       ]
     }</g>`;
   };
 
   const scale = markup`<g class="rules">${x.ticks.map(
     ({ value }) =>
-      markup`<path${value === 0 ? markup` class="zero"` : undefined} d="M${at(x.at(value))} ${at(box.top)}V${at(box.bottom + 4)}"/>`,
+      markup`<path${value === 0 ? markup` class="zero"` : undefined} d="M${round(x.at(value))} ${round(box.top)}V${round(box.bottom + 4)}"/>`,
   )}</g><g class="ticks">${x.ticks.map(
     ({ value, label }) =>
-      markup`<text x="${at(x.at(value))}" y="${at(box.bottom + 17)}" text-anchor="${anchor(x.at(value), label)}">${label}</text>`,
-  )}</g><g class="titles"><text x="${at(box.left)}" y="11">${axisTitle(figure.y)}</text></g>`;
+      markup`<text x="${round(x.at(value))}" y="${round(box.bottom + 17)}" text-anchor="${anchor(x.at(value), label)}">${label}</text>`,
+  )}</g><g class="titles"><text x="${round(box.left)}" y="11">${axisTitle(figure.y)}</text></g>`;
   return {
     legend: legend([
       ...(bars.some((bar) => bar.null !== undefined)

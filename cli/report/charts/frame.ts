@@ -1,7 +1,7 @@
 /** What charts have in common: paper, axes, and text that has to fit. */
 import type { Axis } from "../../../runtime/experiments/framework/figure.ts";
-import { type Markup, markup } from "../html.ts";
-import type { Scale } from "../scale.ts";
+import { type Markup, markup } from "../markup/html.ts";
+import type { Scale } from "../markup/scale.ts";
 
 /** Units of an SVG are those of a page about as wide as this; text is of {@link TEXT} of them. */
 export const WIDTH = 400;
@@ -16,14 +16,14 @@ export interface Box {
 }
 
 /** A place or a length, to a tenth of a unit: "12.3". */
-export const at = (x: number): string => String(Math.round(10 * x) / 10);
+export const round = (x: number): string => String(Math.round(10 * x) / 10);
 
 export function svg(
   title: string,
   { width = WIDTH, height }: { width?: number; height: number },
   body: Markup,
 ) {
-  return markup`<svg viewBox="0 0 ${at(width)} ${at(height)}" role="img" aria-label="${title}">${body}</svg>`;
+  return markup`<svg viewBox="0 0 ${round(width)} ${round(height)}" role="img" aria-label="${title}">${body}</svg>`;
 }
 
 /** About how wide a text is, in a font like Helvetica: what it is in fact depends on the reader's fonts. */
@@ -56,10 +56,10 @@ export const labelRoom = (labels: readonly string[]): number =>
 /** Both axes with their ticks: rules across for the vertical one, whose title stands above it. */
 export function axes(box: Box, { x, y }: { x: Scale; y: Scale }, titles: { x?: Axis; y?: Axis }): Markup {
   return markup`<g class="rules">${y.ticks.map(
-    ({ value }) => markup`<path d="M${at(box.left)} ${at(y.at(value))}H${at(box.right)}"/>`,
+    ({ value }) => markup`<path d="M${round(box.left)} ${round(y.at(value))}H${round(box.right)}"/>`,
   )}</g><g class="ticks">${y.ticks.map(
     ({ value, label }) =>
-      markup`<text x="${at(box.left - 6)}" y="${at(y.at(value) + 4)}" text-anchor="end">${label}</text>`,
+      markup`<text x="${round(box.left - 6)}" y="${round(y.at(value) + 4)}" text-anchor="end">${label}</text>`,
   )}${acrossLabels(box, x)}</g>${axisTitles(box, titles)}`;
 }
 
@@ -72,7 +72,7 @@ function acrossLabels({ bottom }: Box, { at: place, ticks }: Scale): Markup[] {
     if (place(value) - half < end + 5) continue;
     end = place(value) + half;
     labels.push(
-      markup`<path d="M${at(place(value))} ${at(bottom)}v4"/><text x="${at(place(value))}" y="${at(bottom + 16)}" text-anchor="middle">${label}</text>`,
+      markup`<path d="M${round(place(value))} ${round(bottom)}v4"/><text x="${round(place(value))}" y="${round(bottom + 16)}" text-anchor="middle">${label}</text>`,
     );
   }
   return labels;
@@ -80,10 +80,10 @@ function acrossLabels({ bottom }: Box, { at: place, ticks }: Scale): Markup[] {
 
 function axisTitles({ left, right, bottom }: Box, { x, y }: { x?: Axis; y?: Axis }): Markup {
   return markup`<g class="titles">${
-    y && markup`<text x="${at(Math.min(left, 4))}" y="11">${axisTitle(y)}</text>`
+    y && markup`<text x="${round(Math.min(left, 4))}" y="11">${axisTitle(y)}</text>`
   }${
     x &&
-    markup`<text x="${at((left + right) / 2)}" y="${at(bottom + 33)}" text-anchor="middle">${axisTitle(x)}</text>`
+    markup`<text x="${round((left + right) / 2)}" y="${round(bottom + 33)}" text-anchor="middle">${axisTitle(x)}</text>`
   }</g>`;
 }
 
@@ -91,11 +91,11 @@ function axisTitles({ left, right, bottom }: Box, { x, y }: { x?: Axis; y?: Axis
 export function symbol(index: number, x: number, y: number, r = 4): Markup {
   const [a, b] = [r * 1.15, r * 0.9];
   const paths = [
-    `M${at(x - r)} ${at(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`,
-    `M${at(x)} ${at(y - a)}L${at(x + a)} ${at(y + b)}H${at(x - a)}z`,
-    `M${at(x - b)} ${at(y - b)}h${at(2 * b)}v${at(2 * b)}h${at(-2 * b)}z`,
-    `M${at(x)} ${at(y - 1.3 * r)}L${at(x + 1.1 * r)} ${at(y)}L${at(x)} ${at(y + 1.3 * r)}L${at(x - 1.1 * r)} ${at(y)}z`,
-    `M${at(x)} ${at(y + a)}L${at(x + a)} ${at(y - b)}H${at(x - a)}z`,
+    `M${round(x - r)} ${round(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`,
+    `M${round(x)} ${round(y - a)}L${round(x + a)} ${round(y + b)}H${round(x - a)}z`,
+    `M${round(x - b)} ${round(y - b)}h${round(2 * b)}v${round(2 * b)}h${round(-2 * b)}z`,
+    `M${round(x)} ${round(y - 1.3 * r)}L${round(x + 1.1 * r)} ${round(y)}L${round(x)} ${round(y + 1.3 * r)}L${round(x - 1.1 * r)} ${round(y)}z`,
+    `M${round(x)} ${round(y + a)}L${round(x + a)} ${round(y - b)}H${round(x - a)}z`,
   ];
   return markup`<path class="${colour(index)}" d="${paths[index % paths.length]}"/>`;
 }

@@ -1,8 +1,8 @@
 import type { Heatmap } from "../../../runtime/experiments/framework/figure.ts";
-import { type Markup, markup } from "../html.ts";
-import { decimalsOf, grouped, short } from "../numbers.ts";
-import { extent } from "../scale.ts";
-import { at, axisTitle, type Chart, fitted, svg, TEXT, textWidth, WIDTH } from "./frame.ts";
+import { type Markup, markup } from "../markup/html.ts";
+import { decimalsOf, grouped, short } from "../markup/numbers.ts";
+import { extent } from "../markup/scale.ts";
+import { axisTitle, type Chart, fitted, round, svg, TEXT, textWidth, WIDTH } from "./frame.ts";
 
 /** Of the page, in the same units. */
 const PAGE = 900;
@@ -63,9 +63,9 @@ function heatmap(figure: Heatmap, shade: (value: number) => Shade, width: number
       if (value === null) return undefined;
       const shown = shade(value);
       const name = `${rows[i]}, ${columns[j]}: ${short(value)}`;
-      return markup`<g><path ${fill(shown)} d="M${at(left + cell * j)} ${at(y)}h${at(cell - 1)}v${at(height - 1)}h${at(1 - cell)}z"/>${
+      return markup`<g><path ${fill(shown)} d="M${round(left + cell * j)} ${round(y)}h${round(cell - 1)}v${round(height - 1)}h${round(1 - cell)}z"/>${
         showsValues &&
-        markup`<text${shown.strength > 0.55 ? markup` class="on"` : undefined} x="${at(places[j])}" y="${at(y + height / 2 + 3.5)}" text-anchor="middle">${texts[i][j]}</text>`
+        markup`<text${shown.strength > 0.55 ? markup` class="on"` : undefined} x="${round(places[j])}" y="${round(y + height / 2 + 3.5)}" text-anchor="middle">${texts[i][j]}</text>`
       }<title>${name}</title></g>`;
     }),
   );
@@ -73,9 +73,9 @@ function heatmap(figure: Heatmap, shade: (value: number) => Shade, width: number
   return svg(
     figure.title,
     { width, height: bottom + names.height + 24 },
-    markup`<g class="titles"><text x="0" y="11">${axisTitle(figure.y)}</text><text x="${at((left + width) / 2)}" y="${at(bottom + names.height + 18)}" text-anchor="middle">${axisTitle(figure.x)}</text></g><g class="ticks">${rows.map(
+    markup`<g class="titles"><text x="0" y="11">${axisTitle(figure.y)}</text><text x="${round((left + width) / 2)}" y="${round(bottom + names.height + 18)}" text-anchor="middle">${axisTitle(figure.x)}</text></g><g class="ticks">${rows.map(
       (row, i) =>
-        markup`<text x="${at(left - 6)}" y="${at(top + height * (i + 0.5) + 3.5)}" text-anchor="end">${fitted(row, NAMES)}</text>`,
+        markup`<text x="${round(left - 6)}" y="${round(top + height * (i + 0.5) + 3.5)}" text-anchor="end">${fitted(row, NAMES)}</text>`,
     )}${names.text}</g><g class="cells">${cells}</g>`,
   );
 }
@@ -91,7 +91,7 @@ function columnNames(
   if (widest > cell - 3 && !areNumbers) {
     return {
       text: columns.map((column, i) => {
-        const [x, y] = [at(places[i] + 4), at(top + 5)];
+        const [x, y] = [round(places[i] + 4), round(top + 5)];
         return markup`<text x="${x}" y="${y}" text-anchor="end" transform="rotate(-90 ${x} ${y})">${fitted(column, NAMES)}</text>`;
       }),
       height: Math.min(NAMES, widest) + 8,
@@ -101,7 +101,7 @@ function columnNames(
   return {
     text: columns.flatMap((column, i) =>
       i % every === 0
-        ? [markup`<text x="${at(places[i])}" y="${at(top + 15)}" text-anchor="middle">${column}</text>`]
+        ? [markup`<text x="${round(places[i])}" y="${round(top + 15)}" text-anchor="middle">${column}</text>`]
         : [],
     ),
     height: 16,

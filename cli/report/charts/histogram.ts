@@ -1,8 +1,8 @@
 import type { Histogram } from "../../../runtime/experiments/framework/figure.ts";
-import { markup } from "../html.ts";
-import { short } from "../numbers.ts";
-import { extent, linear } from "../scale.ts";
-import { at, axes, type Box, type Chart, labelRoom, legend, svg, textWidth, WIDTH } from "./frame.ts";
+import { markup } from "../markup/html.ts";
+import { short } from "../markup/numbers.ts";
+import { extent, linear } from "../markup/scale.ts";
+import { axes, type Box, type Chart, labelRoom, legend, round, svg, textWidth, WIDTH } from "./frame.ts";
 
 const HEIGHT = 190;
 
@@ -19,7 +19,7 @@ export function drawHistogram(figure: Histogram, shared: readonly Histogram[] = 
   const bins = counts.map((count, i) => {
     if (count === 0) return undefined;
     const [from, to] = [x.at(edges[i]), x.at(edges[i + 1])];
-    return markup`<path d="M${at(from)} ${at(box.bottom)}V${at(y.at(count))}H${at(Math.max(from + 0.6, to))}V${at(box.bottom)}z"/>`;
+    return markup`<path d="M${round(from)} ${round(box.bottom)}V${round(y.at(count))}H${round(Math.max(from + 0.6, to))}V${round(box.bottom)}z"/>`;
   });
   const here = x.at(observed);
   const label = `observed ${short(observed)}`;
@@ -32,7 +32,7 @@ export function drawHistogram(figure: Histogram, shared: readonly Histogram[] = 
     drawing: svg(
       figure.title,
       { height: HEIGHT },
-      markup`${axes(box, { x, y }, { x: figure.x, y: { label: "draws" } })}<g class="bins">${bins}</g><path class="observed" d="M${at(here)} ${at(box.bottom)}V${at(box.top - 8)}"/><text class="observed" x="${at(here + (isRight ? -5 : 5))}" y="${at(box.top - 1)}" text-anchor="${isRight ? "end" : "start"}">${label}</text>`,
+      markup`${axes(box, { x, y }, { x: figure.x, y: { label: "draws" } })}<g class="bins">${bins}</g><path class="observed" d="M${round(here)} ${round(box.bottom)}V${round(box.top - 8)}"/><text class="observed" x="${round(here + (isRight ? -5 : 5))}" y="${round(box.top - 1)}" text-anchor="${isRight ? "end" : "start"}">${label}</text>`,
     ),
   };
 }

@@ -1,7 +1,7 @@
 import type { Lines, Series } from "../../../runtime/experiments/framework/figure.ts";
-import { type Markup, markup } from "../html.ts";
-import { extent, linear, logarithmic, type Scale } from "../scale.ts";
-import { at, axes, type Box, type Chart, colour, labelRoom, legend, svg, symbol, WIDTH } from "./frame.ts";
+import { type Markup, markup } from "../markup/html.ts";
+import { extent, linear, logarithmic, type Scale } from "../markup/scale.ts";
+import { axes, type Box, type Chart, colour, labelRoom, legend, round, svg, symbol, WIDTH } from "./frame.ts";
 
 const HEIGHT = 250;
 /** Lines of so few points show each of them. */
@@ -71,7 +71,7 @@ function path(points: Points): string {
   let pen = "M";
   for (const [x, y] of points) {
     if (Number.isFinite(x) && Number.isFinite(y)) {
-      text += `${pen}${at(x)} ${at(y)}`;
+      text += `${pen}${round(x)} ${round(y)}`;
       pen = "L";
     } else {
       pen = "M";

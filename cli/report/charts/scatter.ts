@@ -1,8 +1,7 @@
 import type { Scatter } from "../../../runtime/experiments/framework/figure.ts";
-import { type Markup, markup } from "../html.ts";
-import { extent, linear } from "../scale.ts";
+import { type Markup, markup } from "../markup/html.ts";
+import { extent, linear } from "../markup/scale.ts";
 import {
-  at,
   axes,
   type Box,
   type Chart,
@@ -10,6 +9,7 @@ import {
   fitted,
   labelRoom,
   legend,
+  round,
   svg,
   symbol,
   textWidth,
@@ -92,7 +92,7 @@ function labels(
         area[0] >= box.left && area[2] <= box.right + 6 && area[1] >= box.top - 6 && area[3] <= box.bottom;
       if (!inside || taken.some((other) => overlap(area, other))) continue;
       taken.push(area);
-      return markup`<text class="${colour(styleOf(group))}" x="${at(x)}" y="${at(y)}" text-anchor="${anchor}">${text}</text>`;
+      return markup`<text class="${colour(styleOf(group))}" x="${round(x)}" y="${round(y)}" text-anchor="${anchor}">${text}</text>`;
     }
     return undefined;
   });

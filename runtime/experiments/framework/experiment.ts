@@ -1,3 +1,4 @@
+import type { Matrix } from "../../math/matrix.ts";
 import type { Random } from "../../math/random.ts";
 import type { Model } from "../../model/model.ts";
 import type { Words } from "../../text/word-sets.ts";
@@ -67,13 +68,6 @@ export interface ProbedModel {
   readonly embedding: Matrix;
   /** R and B as the run began, by its seed; absent where the checkpoint doesn't say. */
   readonly initial?: { recipe: Matrix; basis?: Matrix };
-}
-
-/** Row-major. */
-export interface Matrix {
-  readonly rows: number;
-  readonly columns: number;
-  readonly data: Float32Array;
 }
 
 /** A figure of a claim, before the family is corrected for. */

@@ -1,59 +1,11 @@
 /** What nulls are drawn from. */
 
+import type { Matrix } from "../../math/matrix.ts";
 import { keepLargest, matrix, multiply } from "../../math/matrix.ts";
 import type { Random } from "../../math/random.ts";
 import type { Model } from "../../model/model.ts";
 import { orthonormalColumns } from "../../transformer/parameters.ts";
-import type { Matrix, ProbeContext } from "./experiment.ts";
-
-/** Puts a list into a random order, in place (Fisher & Yates). */
-export function shuffle<T extends { length: number; [i: number]: unknown }>(list: T, random: Random): T {
-  for (let i = list.length - 1; i > 0; i--) {
-    const j = Math.floor(random.uniform() * (i + 1));
-    [list[i], list[j]] = [list[j], list[i]];
-  }
-  return list;
-}
-
-/** So many different numbers below n, in order: all of them where there are fewer. */
-export function sample(n: number, count: number, random: Random): number[] {
-  const all = Array.from({ length: n }, (_, i) => i);
-  if (count >= n) return all;
-  for (let i = 0; i < count; i++) {
-    const j = i + Math.floor(random.uniform() * (n - i));
-    [all[i], all[j]] = [all[j], all[i]];
-  }
-  return all.slice(0, count).sort((a, b) => a - b);
-}
-
-/**
- * A null of permuted labels, words or answers.
- *
- * @param figure of the labels in a new order
- */
-export function permuted(
-  labels: readonly number[],
-  draws: number,
-  random: Random,
-  figure: (labels: readonly number[]) => number,
-): Float64Array {
-  const shuffled = [...labels];
-  return Float64Array.from({ length: draws }, () => figure(shuffle(shuffled, random)));
-}
-
-/** Puts a list into a random order within runs of so many. In a list by frequency, what changes places is about as frequent. */
-export function shuffleWithin<T>(list: readonly T[], run: number, random: Random): T[] {
-  const out: T[] = [];
-  for (let at = 0; at < list.length; at += run) out.push(...shuffle(list.slice(at, at + run), random));
-  return out;
-}
-
-/** (n), of length 1, in any direction alike. */
-export function randomDirection(n: number, random: Random): Float32Array {
-  const values = Float64Array.from({ length: n }, () => random.normal());
-  const length = Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
-  return Float32Array.from(values, (x) => x / length);
-}
+import type { ProbeContext } from "./experiment.ts";
 
 /** Q (n,n), distributed evenly over all orthogonal matrices. */
 export const randomOrthogonal = (n: number, random: Random): Matrix =>

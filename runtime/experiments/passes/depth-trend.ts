@@ -1,9 +1,10 @@
 /** What changes with depth. */
 import type { Random } from "../../math/random.ts";
+import { bootstrap, mean } from "../../math/statistics.ts";
 import type { ClaimId } from "../framework/claims.ts";
 import type { ClaimResult, ProbeContext } from "../framework/experiment.ts";
 import { type Axis, type Figure, histogram } from "../framework/figure.ts";
-import { bootstrap, claim, mean } from "../framework/statistics.ts";
+import { claim } from "../framework/statistics.ts";
 
 /** From 0 to 1, the depths of so many places. */
 export const evenly = (count: number): number[] => Array.from({ length: count }, (_, l) => l / (count - 1));

@@ -1,11 +1,12 @@
 /** A model run on many short sequences at once, each of them changed in its own way. */
 import { type Direction, directionAlong, lengthOf, move } from "../../math/direction.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { matrix, multiply, rowOf } from "../../math/matrix.ts";
+import { randomDirection, sample } from "../../math/permutation.ts";
 import type { Random } from "../../math/random.ts";
 import type { GenePatch } from "../../patches/patch.ts";
 import type { Hook } from "../../transformer/hooks.ts";
-import type { Matrix, ProbeContext, ProbedModel } from "../framework/experiment.ts";
-import { randomDirection, sample } from "../framework/null-draws.ts";
+import type { ProbeContext, ProbedModel } from "../framework/experiment.ts";
 
 /** Logits that one pass makes, and rows that it has, at the most: 16 MB, and enough to keep the matrix kernels busy. */
 const MOST_LOGITS = 2 ** 22;

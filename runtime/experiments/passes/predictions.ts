@@ -1,5 +1,5 @@
 /** What is read off logits (V). */
-import { logSum } from "../../analysis/evaluate.ts";
+import { logSum } from "../../math/logits.ts";
 
 /** −log p of a token, in nats. */
 export const crossEntropy = (logits: Float32Array, id: number): number => logSum(logits) - logits[id];

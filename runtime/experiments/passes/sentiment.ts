@@ -1,8 +1,8 @@
 /** What models make of good and bad, and of what is done to them. */
 
+import { mean } from "../../math/statistics.ts";
 import type { Word, Words } from "../../text/word-sets.ts";
 import type { ProbeContext } from "../framework/experiment.ts";
-import { mean } from "../framework/statistics.ts";
 import { forwards, type Push, pushes, type Sequence, windows } from "./forward-passes.ts";
 import { crossEntropy } from "./predictions.ts";
 import { openings } from "./prompts.ts";

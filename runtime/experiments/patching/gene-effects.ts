@@ -1,13 +1,14 @@
 /** What gene patches do to texts: by passes through the patched model, and, where no text has the edited words, by a formula. */
 
-import { klDivergence, logSum } from "../../analysis/evaluate.ts";
 import { lengthOf } from "../../math/direction.ts";
+import { klDivergence, logSum } from "../../math/logits.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { matrix, multiply, rowOf } from "../../math/matrix.ts";
+import { randomDirection } from "../../math/permutation.ts";
 import type { Random } from "../../math/random.ts";
+import { mean } from "../../math/statistics.ts";
 import { type Edit, type GenePatch, netEdits } from "../../patches/patch.ts";
-import type { Matrix, ProbeContext, ProbedModel } from "../framework/experiment.ts";
-import { randomDirection } from "../framework/null-draws.ts";
-import { mean } from "../framework/statistics.ts";
+import type { ProbeContext, ProbedModel } from "../framework/experiment.ts";
 import { forwards, type Sequence } from "../passes/forward-passes.ts";
 import { type Pair, sentimentOf } from "../passes/sentiment.ts";
 

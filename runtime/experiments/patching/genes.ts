@@ -1,10 +1,12 @@
 import { blastRadius } from "../../analysis/blast-radius.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { rowOf } from "../../math/matrix.ts";
+import { bootstrap, mean } from "../../math/statistics.ts";
 import { composePatches, encodePatch, type GenePatch, invertPatch } from "../../patches/patch.ts";
 import { leftOutNote, type Word } from "../../text/word-sets.ts";
-import type { Matrix, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { bootstrap, claim, mean } from "../framework/statistics.ts";
+import { claim } from "../framework/statistics.ts";
 import { visible } from "../passes/forward-passes.ts";
 import type { Pair } from "../passes/sentiment.ts";
 import {

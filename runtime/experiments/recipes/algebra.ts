@@ -6,13 +6,15 @@ import {
   type Method,
   permutedAnswers,
 } from "../../analysis/analogies.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { cosines, largest, pick, rowOf } from "../../math/matrix.ts";
+import { sample } from "../../math/permutation.ts";
+import { clopperPearson, mean, wilson } from "../../math/statistics.ts";
 import { type Analogy, type AnalogySection, leftOutNote } from "../../text/word-sets.ts";
-import { ARM_DRAWS, metricArms, overArms } from "../framework/controls.ts";
-import type { Matrix, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { ARM_DRAWS, metricArms, overArms } from "../framework/compared-tables.ts";
+import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { sample } from "../framework/null-draws.ts";
-import { claim, clopperPearson, mean, wilson } from "../framework/statistics.ts";
+import { claim } from "../framework/statistics.ts";
 
 const ALL_METHODS = Object.keys(METHODS) as Method[];
 

@@ -1,12 +1,15 @@
+import type { Matrix } from "../../math/matrix.ts";
 import { cosines, largest, nearest, pick, rowOf } from "../../math/matrix.ts";
+import { permuted, shuffleWithin } from "../../math/permutation.ts";
 import type { Random } from "../../math/random.ts";
 import { spearman } from "../../math/sparsity.ts";
+import { bootstrap, mean } from "../../math/statistics.ts";
 import { leftOutNote, type Word, type WordPair } from "../../text/word-sets.ts";
-import { ARM_DRAWS, metricArms, overArms, RECIPES } from "../framework/controls.ts";
-import type { ClaimResult, Matrix, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { ARM_DRAWS, metricArms, overArms, RECIPES } from "../framework/compared-tables.ts";
+import type { ClaimResult, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Table } from "../framework/figure.ts";
-import { coordinateNull, permuted, shuffleWithin } from "../framework/null-draws.ts";
-import { bootstrap, claim, mean } from "../framework/statistics.ts";
+import { coordinateNull } from "../framework/null-draws.ts";
+import { claim } from "../framework/statistics.ts";
 import { codebooks, ENDS, pureByChance, pureEnds } from "./codebooks.ts";
 import { labelled } from "./galaxy-clusters.ts";
 

@@ -1,6 +1,7 @@
+import type { Matrix } from "../../math/matrix.ts";
 import { largest, transposed } from "../../math/matrix.ts";
 import { kurtosis } from "../../math/sparsity.ts";
-import type { Matrix, ProbeContext } from "../framework/experiment.ts";
+import type { ProbeContext } from "../framework/experiment.ts";
 import type { Table } from "../framework/figure.ts";
 import { coordinateDraws } from "../framework/null-draws.ts";
 

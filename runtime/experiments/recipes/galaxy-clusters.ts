@@ -1,12 +1,14 @@
 import { principal } from "../../math/eigen.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { cosines, pick, unitRows } from "../../math/matrix.ts";
+import { permuted, shuffleWithin } from "../../math/permutation.ts";
 import { silhouettes } from "../../math/sparsity.ts";
+import { bootstrap, mean } from "../../math/statistics.ts";
 import { leftOutNote, type Word, type Words } from "../../text/word-sets.ts";
-import { ARM_DRAWS, metricArms, overArms, RECIPES } from "../framework/controls.ts";
-import type { Matrix, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { ARM_DRAWS, metricArms, overArms, RECIPES } from "../framework/compared-tables.ts";
+import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { permuted, shuffleWithin } from "../framework/null-draws.ts";
-import { bootstrap, claim, mean } from "../framework/statistics.ts";
+import { claim } from "../framework/statistics.ts";
 
 /** Words beside each other in frequency, among which categories are exchanged for the second null. */
 const BAND = 10;

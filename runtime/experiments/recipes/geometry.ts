@@ -1,8 +1,9 @@
 import { effectiveRank, eigen, gram, singularValues } from "../../math/eigen.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { matrix, multiply, pick, rowOf, unitRows } from "../../math/matrix.ts";
-import type { Matrix, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { randomDirection } from "../../math/permutation.ts";
+import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Series } from "../framework/figure.ts";
-import { randomDirection } from "../framework/null-draws.ts";
 import { claim } from "../framework/statistics.ts";
 
 /** Rows of the basis that are held against random directions: the cost grows with their square. */

@@ -1,11 +1,14 @@
 import { accuracy, answer } from "../../analysis/analogies.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { cosines, keepLargest, nearest, pick } from "../../math/matrix.ts";
+import { sample } from "../../math/permutation.ts";
 import { silhouettes } from "../../math/sparsity.ts";
+import { mean } from "../../math/statistics.ts";
 import type { Analogy } from "../../text/word-sets.ts";
-import type { Matrix, Probe, ProbeContext, ProbedModel, ProbeFindings } from "../framework/experiment.ts";
+import type { Probe, ProbeContext, ProbedModel, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Series } from "../framework/figure.ts";
-import { coordinateDraws, coordinateNull, sample } from "../framework/null-draws.ts";
-import { claim, mean } from "../framework/statistics.ts";
+import { coordinateDraws, coordinateNull } from "../framework/null-draws.ts";
+import { claim } from "../framework/statistics.ts";
 import { cosineDistances, labelled } from "./galaxy-clusters.ts";
 
 /** Shares of a recipe's entries that are kept. The source kept 64 of 1024: a sixteenth. */

@@ -1,9 +1,12 @@
+import type { Matrix } from "../../math/matrix.ts";
 import { matrix, pick, rowOf } from "../../math/matrix.ts";
+import { sample } from "../../math/permutation.ts";
 import { gini, hoyer, kurtosis } from "../../math/sparsity.ts";
-import type { Matrix, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { mean, middle95 } from "../../math/statistics.ts";
+import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Series } from "../framework/figure.ts";
-import { coordinateDraws, coordinateNull, sample } from "../framework/null-draws.ts";
-import { claim, mean, middle95 } from "../framework/statistics.ts";
+import { coordinateDraws, coordinateNull } from "../framework/null-draws.ts";
+import { claim } from "../framework/statistics.ts";
 
 /** An entry is active where it is larger than so many times the mean size of all. */
 const ACTIVE = 2;

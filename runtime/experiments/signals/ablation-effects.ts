@@ -1,11 +1,13 @@
 /** Signals replaced where tokens are looked up: what no formula tells. */
-import { klDivergence } from "../../analysis/evaluate.ts";
+import { klDivergence } from "../../math/logits.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { matrix, multiply, pick, rowOf } from "../../math/matrix.ts";
+import { sample } from "../../math/permutation.ts";
 import type { Random } from "../../math/random.ts";
+import { mean } from "../../math/statistics.ts";
 import type { Hook } from "../../transformer/hooks.ts";
-import type { Matrix, ProbeContext } from "../framework/experiment.ts";
-import { randomOrthogonal, sample } from "../framework/null-draws.ts";
-import { mean } from "../framework/statistics.ts";
+import type { ProbeContext } from "../framework/experiment.ts";
+import { randomOrthogonal } from "../framework/null-draws.ts";
 import { forwards, type Sequence } from "../passes/forward-passes.ts";
 import { crossEntropy } from "../passes/predictions.ts";
 import { CLAIMED, minus, REPLACEMENTS, type Replacement, replaceAlong } from "./replacement.ts";

@@ -1,8 +1,10 @@
 import { largest, matrix, pick, rowOf } from "../../math/matrix.ts";
+import { sample } from "../../math/permutation.ts";
+import { bootstrap, mean } from "../../math/statistics.ts";
 import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { rotations, sample } from "../framework/null-draws.ts";
-import { bootstrap, claim, mean } from "../framework/statistics.ts";
+import { rotations } from "../framework/null-draws.ts";
+import { claim } from "../framework/statistics.ts";
 import { forwards, type Sequence, visible, windows } from "../passes/forward-passes.ts";
 import { crossEntropy } from "../passes/predictions.ts";
 import {

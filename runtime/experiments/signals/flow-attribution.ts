@@ -1,9 +1,10 @@
 import type { Explanation } from "../../analysis/explain.ts";
 import { largest, matrix, pick, rowOf } from "../../math/matrix.ts";
+import { bootstrap, mean, middle95 } from "../../math/statistics.ts";
 import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
 import { rotations } from "../framework/null-draws.ts";
-import { bootstrap, claim, mean, middle95 } from "../framework/statistics.ts";
+import { claim } from "../framework/statistics.ts";
 import { forwards, type Sequence, visible, windows } from "../passes/forward-passes.ts";
 import { crossEntropy } from "../passes/predictions.ts";
 

@@ -1,7 +1,8 @@
 /** What a prediction loses where one direction of the signals is replaced before the recipes read them. */
-import { logSum } from "../../analysis/evaluate.ts";
+import { logSum } from "../../math/logits.ts";
+import type { Matrix } from "../../math/matrix.ts";
 import { largest, matrix, multiply, pick, rowOf } from "../../math/matrix.ts";
-import type { Matrix, ProbedModel } from "../framework/experiment.ts";
+import type { ProbedModel } from "../framework/experiment.ts";
 import { crossEntropy } from "../passes/predictions.ts";
 
 /** What takes a signal's place: nothing, its mean over the text, or what it is at a random position of that. */

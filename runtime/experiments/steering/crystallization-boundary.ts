@@ -1,9 +1,9 @@
 import { lengthOf } from "../../math/direction.ts";
+import { shuffle } from "../../math/permutation.ts";
+import { bootstrap, type Interval, mean } from "../../math/statistics.ts";
 import { leftOutNote, type Word } from "../../text/word-sets.ts";
 import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import type { Figure } from "../framework/figure.ts";
-import { shuffle } from "../framework/null-draws.ts";
-import { bootstrap, type Interval, mean } from "../framework/statistics.ts";
 import { eitherWay, fall, fallClaim } from "../passes/depth-trend.ts";
 import {
   along,

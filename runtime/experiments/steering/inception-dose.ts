@@ -1,8 +1,9 @@
 import type { Direction } from "../../math/direction.ts";
+import { bootstrap, mean } from "../../math/statistics.ts";
 import { leftOutNote, type Word } from "../../text/word-sets.ts";
 import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { bootstrap, claim, mean } from "../framework/statistics.ts";
+import { claim } from "../framework/statistics.ts";
 import {
   along,
   blocksBetween,

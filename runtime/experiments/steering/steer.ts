@@ -1,9 +1,10 @@
 import type { Intervention } from "../../interventions/spec.ts";
 import { type Direction, directionAlong } from "../../math/direction.ts";
+import { bootstrap, mean } from "../../math/statistics.ts";
 import { leftOutNote } from "../../text/word-sets.ts";
 import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { bootstrap, claim, mean } from "../framework/statistics.ts";
+import { claim } from "../framework/statistics.ts";
 import {
   along,
   blocksBetween,

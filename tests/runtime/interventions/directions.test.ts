@@ -1,13 +1,14 @@
 import { describe, expect, test } from "bun:test";
-import { directionOf, type Subject, signalReader } from "../../../runtime/interventions/directions.ts";
+import { directionOf, signalReader } from "../../../runtime/interventions/directions.ts";
 import { pointsOf, type Space } from "../../../runtime/interventions/points.ts";
 import type { Target } from "../../../runtime/interventions/spec.ts";
+import type { InferenceModel } from "../../../runtime/transformer/inference.ts";
 import { assertClose } from "../../support/compare.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { expectError } from "../formats/support.ts";
 import { combine, norm, SEA, type Setting, setUp, THE } from "./support.ts";
 
-const subjectOf = ({ inner }: Setting): Subject => ({ model: inner, tokenizer: tinyTokenizer });
+const withTokenizer = ({ inner }: Setting): InferenceModel => ({ ...inner, tokenizer: tinyTokenizer });
 
 /** v = ‖v‖·u, dense. */
 async function along(setting: Setting, target: Target, space: Space): Promise<number[]> {
@@ -19,7 +20,7 @@ async function along(setting: Setting, target: Target, space: Space): Promise<nu
     signals: n_signals,
     logits: vocab_size,
   };
-  const { indices, values, length } = await directionOf(subjectOf(setting), target, space, "x");
+  const { indices, values, length } = await directionOf(withTokenizer(setting), target, space, "x");
   expect(norm(values)).toBeCloseTo(1, 10);
   const v: number[] = Array(width[space]).fill(0);
   for (const [i, index] of indices.entries()) v[index] = values[i] * length;
@@ -108,7 +109,7 @@ describe("targets", () => {
         /x\.signal is 3: a gpt2.* has no signals/,
       );
       expect(error.help).toContain("give a token");
-      await expectError(() => signalReader(subjectOf(s), 3, "residual", "x"), "usage", /has no signals/);
+      await expectError(() => signalReader(withTokenizer(s), 3, "residual", "x"), "usage", /has no signals/);
     }
   });
 
@@ -131,10 +132,10 @@ describe("targets", () => {
       ],
     ];
     for (const [target, space, message] of cases) {
-      await expectError(() => directionOf(subjectOf(s), target, space, "x"), "usage", message);
+      await expectError(() => directionOf(withTokenizer(s), target, space, "x"), "usage", message);
     }
     await expectError(
-      () => directionOf({ model: s.inner }, { token: " the" }, "residual", "x"),
+      () => directionOf(s.inner, { token: " the" }, "residual", "x"),
       "usage",
       /no tokenizer/,
     );
@@ -158,7 +159,7 @@ describe("how a signal is read", () => {
       const row = (name: string, width: number) => cache.get(name)!.data.subarray(2 * width, 3 * width);
       const exact = row("hook_signals", S!)[4];
       const read = async (space: Space, name: string, width: number) =>
-        (await signalReader(subjectOf(s), 4, space, "x"))(row(name, width));
+        (await signalReader(withTokenizer(s), 4, space, "x"))(row(name, width));
       expect(await read("signals", "hook_signals", S!)).toBe(exact);
       expect(await read("normalized", "ln_final.hook_normalized", d)).toBeCloseTo(exact, 5);
       expect(await read("residual", "blocks.1.hook_resid_post", d)).toBeCloseTo(exact, 5);

@@ -4,7 +4,7 @@ import { Model } from "../../../runtime/model/model.ts";
 import type { Activation, Hook } from "../../../runtime/transformer/hooks.ts";
 import { assertClose } from "../../support/compare.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
-import { makeModel, randomIds } from "../model/infer-support.ts";
+import { makeModel, randomIds } from "../transformer/inference-support.ts";
 import { combine, dot, generated, norm, SEA, type Setting, setUp, THE } from "./support.ts";
 
 const close = (a: ArrayLike<number>, b: ArrayLike<number>, what: string) =>

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { measure, momentsOf, type Probe } from "../../../runtime/interventions/reference.ts";
 import { directionAlong } from "../../../runtime/math/direction.ts";
 import { assertClose } from "../../support/compare.ts";
-import { randomIds } from "../model/infer-support.ts";
+import { randomIds } from "../transformer/inference-support.ts";
 import { setUp } from "./support.ts";
 
 const probe = (hook: string, width: number, key = "a"): Probe => {

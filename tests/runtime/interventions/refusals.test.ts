@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { GenerateOptions } from "../../../runtime/generation/generate.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { expectError } from "../formats/support.ts";
-import { randomIds } from "../model/infer-support.ts";
+import { randomIds } from "../transformer/inference-support.ts";
 import { generated, setUp } from "./support.ts";
 
 const setting = await setUp();

@@ -3,7 +3,7 @@ import type { GenerateOptions, Prompt } from "../../../runtime/generation/genera
 import { Model } from "../../../runtime/model/model.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
-import { makeModel, randomValues, tinyConfig, type WeightType } from "../model/infer-support.ts";
+import { makeModel, randomValues, tinyConfig, type WeightType } from "../transformer/inference-support.ts";
 
 /** Single tokens of the tiny tokenizer. */
 export const THE = tinyTokenizer.tokenId(" the")!;

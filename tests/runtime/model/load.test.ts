@@ -17,7 +17,13 @@ import { assertClose } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { expectError } from "../formats/support.ts";
-import { makeModel, randomIds, randomValues, tinyConfig, type WeightType } from "./infer-support.ts";
+import {
+  makeModel,
+  randomIds,
+  randomValues,
+  tinyConfig,
+  type WeightType,
+} from "../transformer/inference-support.ts";
 
 const root = temporaryFolder();
 const tokenizer = trainBpe(["ab ab"], 258);

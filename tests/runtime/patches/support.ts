@@ -4,7 +4,7 @@ import { Model } from "../../../runtime/model/model.ts";
 import type { Edit, GenePatch } from "../../../runtime/patches/patch.ts";
 import type { InferenceModel } from "../../../runtime/transformer/inference.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
-import { makeModel, randomValues, tinyConfig, type WeightType } from "../model/infer-support.ts";
+import { makeModel, randomValues, tinyConfig, type WeightType } from "../transformer/inference-support.ts";
 
 export { SEA, THE, WAS } from "../interventions/support.ts";
 

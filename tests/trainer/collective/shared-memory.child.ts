@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { SLOT } from "../../../trainer/collective/job-memory.ts";
-import { joinLaunched } from "../../../trainer/rank.ts";
+import { joinLaunched } from "../../../trainer/distributed/join-launched.ts";
 
 const collective = joinLaunched(20);
 const { rank, world } = collective;

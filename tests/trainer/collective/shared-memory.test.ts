@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ReflowError } from "../../../runtime/common/errors.ts";
 import { JobMemory } from "../../../trainer/collective/job-memory.ts";
-import { measureAllReduce } from "../../../trainer/collective/measure.ts";
+import { measureAllReduce } from "../../../trainer/distributed/measure-all-reduce.ts";
 import { joinSharedMemory } from "../../../trainer/collective/shared-memory.ts";
-import { HOST, launch } from "../../../trainer/launch.ts";
+import { HOST, launch } from "../../../trainer/distributed/launch.ts";
 
 const TIMEOUT = { timeout: 60_000 };
 const CHILD = join(import.meta.dirname, "shared-memory.child.ts");

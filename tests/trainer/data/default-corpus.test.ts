@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { defaultCorpus, gpt2Files, splitByYear } from "../../../trainer/data/default-corpus.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 const saved = process.env.npm_config_registry;
 

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { cutBefore, documentFiles, readDocuments } from "../../../trainer/data/documents.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 /** The documents of files with these contents, parts put together. */
 function documents(files: Record<string, string | Uint8Array>): string[] {

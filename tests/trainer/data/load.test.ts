@@ -6,7 +6,7 @@ import { type LoadOptions, loadData } from "../../../trainer/data/load.ts";
 import { prepareData } from "../../../trainer/data/prepare.ts";
 import type { TokenSource } from "../../../trainer/data/shards.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 const stories = Array.from(
   { length: 60 },

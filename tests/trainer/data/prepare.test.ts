@@ -16,7 +16,7 @@ import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { openPrepared, prepareData, preparedKey, ShardWriter } from "../../../trainer/data/prepare.ts";
 import { openTokens, type TokenSource } from "../../../trainer/data/shards.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 const readAll = (source: TokenSource) => {
   const ids = new Int32Array(source.length);

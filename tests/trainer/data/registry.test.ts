@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createTarGzip } from "nanotar";
 import { type DataPackage, fetchPackage } from "../../../trainer/data/registry.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 const tarball = await createTarGzip([
   { name: "package/package.json", data: "{}" },

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { countWindows, readBatch, Sampler } from "../../../trainer/data/sampler.ts";
 import type { TokenSource } from "../../../trainer/data/shards.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 /** 0, 1, 2, … */
 const counting = (length: number): TokenSource => ({

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { openTokens, sliceTokens } from "../../../trainer/data/shards.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 const uint16 = (ids: number[]) => new Uint8Array(Uint16Array.from(ids).buffer);
 const uint32 = (ids: number[]) => new Uint8Array(Uint32Array.from(ids).buffer);

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { DocumentPart } from "../../../trainer/data/documents.ts";
 import { heldOutCut, heldOutSize, sliceDocuments } from "../../../trainer/data/split.ts";
-import { refusal } from "./refusal.ts";
+import { refusal } from "./expect-error.ts";
 
 const parts = (...texts: string[]): DocumentPart[] => texts.map((text) => ({ text, ends: true }));
 const join = (found: Iterable<DocumentPart>) =>

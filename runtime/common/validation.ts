@@ -1,0 +1,33 @@
+/** Helpers for validating input, shared by the intervention specification, patches and routes. */
+import * as v from "valibot";
+import { ReflowError } from "./errors.ts";
+
+/** A value as shown in an error: JSON (except that NaN and infinities keep their names), truncated to 60 characters. */
+export function displayValue(value: unknown): string {
+  const text = typeof value === "number" ? String(value) : String(JSON.stringify(value));
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+/** The error for a field whose value is not what was expected. */
+export function invalidValue(field: string, value: unknown, expected: string, help: string): ReflowError {
+  return new ReflowError("usage", `${field} is ${displayValue(value)}: ${expected} was expected`, help);
+}
+
+/**
+ * The largest magnitude accepted for a number in an intervention or a patch. Larger ones have no use, and float32 has no
+ * room for them: at strength 1e6 in units of the residual's norm, nothing of the original residual is left.
+ */
+export const MAX_MAGNITUDE = 1e6;
+
+/** A schema's message names what was expected; {@link invalidValue} makes the sentence. */
+export const finiteNumber = v.pipe(
+  v.number("a finite number"),
+  v.finite("a finite number"),
+  v.check((x) => Math.abs(x) <= MAX_MAGNITUDE, `a number of at most ${MAX_MAGNITUDE} in size`),
+);
+
+export const wholeNumber = v.pipe(
+  v.number("a whole number from 0 on"),
+  v.safeInteger("a whole number from 0 on"),
+  v.minValue(0, "a whole number from 0 on"),
+);

@@ -1,0 +1,58 @@
+/** Toy models in which something is planted. */
+import type { Backend } from "../../../runtime/backend/contract/backend.ts";
+import type { PartialConfig } from "../../../runtime/config/config.ts";
+import { corrected } from "../../../runtime/experiments/certificate.ts";
+import type { Claim, Probe, ProbeContext } from "../../../runtime/experiments/framework/experiment.ts";
+import type { Matrix } from "../../../runtime/math/matrix.ts";
+import { matrix, rowOf } from "../../../runtime/math/matrix.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { toyConfig, toyContext, toyModel, toyText, toyTokenizer, V } from "./toy-model.ts";
+
+/** The token of a word with its space. */
+export const tokenOf = (word: string): number => toyTokenizer.tokenId(` ${word}`)!;
+
+/** Recipes of all tokens, Gaussian with this deviation, and padding. */
+export function recipesOf(
+  deviation: number,
+  plant: (row: (id: number) => Float32Array) => void,
+  S = 32,
+): Matrix {
+  const random = new Random("recipes");
+  const table = matrix(V + 5, S);
+  for (let i = 0; i < table.data.length; i++) table.data[i] = deviation * random.normal();
+  plant((id) => rowOf(table, id));
+  return table;
+}
+
+/** (d,d), a multiple of the identity. */
+export function scaledIdentity(d: number, by: number): Float32Array {
+  const out = new Float32Array(d * d);
+  for (let i = 0; i < d; i++) out[i * d + i] = by;
+  return out;
+}
+
+/** A context of a toy model with parameters of its own, that can be patched. */
+export async function contextWith(
+  backend: Backend,
+  {
+    seed = 1,
+    config = {},
+    values = {},
+    text = toyText(3000, seed),
+  }: {
+    seed?: number;
+    config?: PartialConfig;
+    values?: Record<string, Float32Array>;
+    text?: Int32Array;
+  } = {},
+): Promise<ProbeContext> {
+  const checkpoint = String(seed).padStart(64, "0");
+  const model = await toyModel(backend, { seed, config: toyConfig(config), values, checkpoint });
+  return { ...(await toyContext(model, { seed })), text };
+}
+
+/** A probe's only claim, were no other looked at. */
+export async function claimOf(probe: Probe, context: ProbeContext): Promise<Claim> {
+  const [claim] = corrected((await probe.run(context)).claims);
+  return claim;
+}

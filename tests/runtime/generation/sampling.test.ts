@@ -1,0 +1,210 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { Sampler, type SamplingOptions } from "../../../runtime/generation/sampling.ts";
+import { logprobs, topK } from "../../../runtime/math/logits.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { expectError } from "../formats/support.ts";
+
+const draw = (logits: number[], options: SamplingOptions, { seen = [] as number[], seed = 1 } = {}) =>
+  new Sampler(options, logits.length).next(Float32Array.from(logits), seen, new Random(`${seed}`));
+
+/** How often each token is drawn. */
+function frequencies(logits: number[], options: SamplingOptions, draws: number): number[] {
+  const sampler = new Sampler(options, logits.length);
+  const random = new Random("frequencies");
+  const counts = logits.map(() => 0);
+  for (let i = 0; i < draws; i++) counts[sampler.next(Float32Array.from(logits), [], random)]++;
+  return counts.map((n) => n / draws);
+}
+
+/** ln of probabilities: logits whose softmax they are. */
+const ln = (...probabilities: number[]) => probabilities.map((p) => Math.log(p));
+
+describe("which tokens may be drawn", () => {
+  const support = (logits: number[], options: SamplingOptions) =>
+    frequencies(logits, options, 400).flatMap((f, id) => (f > 0 ? [id] : []));
+  const logits = ln(0.1, 0.4, 0.2, 0.05, 0.25);
+
+  test("all of them without options", () => {
+    expect(support(logits, {})).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  test("top-k keeps the k likeliest; of equals, the lowest id", () => {
+    expect(support(logits, { topK: 2 })).toEqual([1, 4]);
+    expect(support([1, 2, 1, 1], { topK: 2 })).toEqual([0, 1]);
+    expect(support(logits, { topK: 100 })).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  test("top-p keeps the fewest that reach p", () => {
+    expect(support(logits, { topP: 0.39 })).toEqual([1]);
+    expect(support(logits, { topP: 0.41 })).toEqual([1, 4]);
+    expect(support(logits, { topP: 0.64 })).toEqual([1, 4]);
+    expect(support(logits, { topP: 0.66 })).toEqual([1, 2, 4]);
+    expect(support(logits, { topP: 0 })).toEqual([1]);
+  });
+
+  test("top-p counts over what top-k left, after temperature", () => {
+    // Of (.4, .25, .2), .4 is 47%: less than half.
+    expect(support(logits, { topK: 3, topP: 0.45 })).toEqual([1]);
+    expect(support(logits, { topK: 3, topP: 0.5 })).toEqual([1, 4]);
+    // At temperature 1/2 probabilities are squared: .16 of .275 is 58%.
+    expect(support(logits, { temperature: 0.5, topP: 0.55 })).toEqual([1]);
+    expect(support(logits, { temperature: 1, topP: 0.55 })).toEqual([1, 4]);
+  });
+
+  test("min-p keeps what is at least p times the likeliest", () => {
+    expect(support(logits, { minP: 0.6 })).toEqual([1, 4]);
+    expect(support(logits, { minP: 0.45 })).toEqual([1, 2, 4]);
+    expect(support(logits, { minP: 1 })).toEqual([1]);
+    expect(support([3, 1, 3], { minP: 1 })).toEqual([0, 2]);
+    // Squared: .0625 of .16 is 39%.
+    expect(support(logits, { minP: 0.45, temperature: 0.5 })).toEqual([1]);
+  });
+
+  test("temperature 0 is greedy, and the lowest id of equals", () => {
+    expect(draw([1, 3, 3, 2], { temperature: 0 })).toBe(1);
+    expect(draw([-5, -4, -4], { temperature: 0, topK: 3, topP: 0.1 })).toBe(1);
+  });
+
+  test("a temperature near 0 neither overflows nor loses the likeliest", () => {
+    expect(draw([1000, 1001, -1e30], { temperature: 1e-6 })).toBe(1);
+    expect(draw([0, -1e38, 3e38], { temperature: 1e-300 })).toBe(2);
+  });
+
+  test("repetition penalty divides positive logits and multiplies negative ones", () => {
+    expect(draw([2, 1.9], { temperature: 0, repetitionPenalty: 1.2 }, { seen: [0] })).toBe(1);
+    expect(draw([2, 1.6], { temperature: 0, repetitionPenalty: 1.2 }, { seen: [0] })).toBe(0);
+    expect(draw([-1, -1.1], { temperature: 0, repetitionPenalty: 1.2 }, { seen: [0] })).toBe(1);
+    expect(draw([-1, -1.3], { temperature: 0, repetitionPenalty: 1.2 }, { seen: [0] })).toBe(0);
+  });
+
+  test("never the padding, whatever its logits, nor what isn't finite", () => {
+    const padded = Float32Array.of(0, 1, 50, 60);
+    expect(new Sampler({ temperature: 0 }, 2).next(padded, [3], new Random("1"))).toBe(1);
+    for (const options of [{}, { topK: 3 }, { topP: 0.99 }, { minP: 0.1 }, { temperature: 0 }]) {
+      expect(support([Number.NaN, 0, Infinity, -Infinity, Number.NaN], options)).toEqual([1]);
+    }
+  });
+
+  test("logits without a finite one are an error", async () => {
+    await expectError(() => draw([Number.NaN, -Infinity], {}), "numerics", /no logit is finite/);
+  });
+
+  test("agrees with sorting everything", () => {
+    const options = fc.record({
+      temperature: fc.double({ min: 0.1, max: 3, noNaN: true }),
+      topK: fc.integer({ min: 0, max: 30 }),
+      topP: fc.double({ min: 0, max: 1, noNaN: true }),
+      minP: fc.double({ min: 0, max: 0.9, noNaN: true }),
+    });
+    // Quarters, so that ties occur.
+    const logit = fc.integer({ min: -12, max: 12 }).map((x) => x / 4);
+    fc.assert(
+      fc.property(fc.array(logit, { minLength: 1, maxLength: 300, size: "max" }), options, (values, o) => {
+        const allowed = sortedSupport(values, o);
+        for (let seed = 0; seed < 20; seed++) expect(allowed).toContain(draw(values, o, { seed }));
+      }),
+    );
+  });
+});
+
+/** The definition, with a full sort. Sets are widened where rounding could decide. */
+function sortedSupport(
+  logits: number[],
+  { temperature, topK, topP, minP }: Required<Omit<SamplingOptions, "repetitionPenalty">>,
+) {
+  const most = Math.max(...logits);
+  let kept = logits
+    .map((x, id) => ({ id, weight: Math.exp((x - most) / temperature) }))
+    .sort((a, b) => b.weight - a.weight || a.id - b.id);
+  if (topK > 0) kept = kept.slice(0, topK);
+  const total = kept.reduce((sum, { weight }) => sum + weight, 0);
+  let sum = 0;
+  const end = kept.findIndex(({ weight }) => {
+    sum += weight;
+    return sum >= (topP + 1e-12) * total;
+  });
+  if (end >= 0) kept = kept.slice(0, end + 1);
+  return kept.filter(({ weight }) => weight >= minP - 1e-12).map(({ id }) => id);
+}
+
+describe("how often they are drawn", () => {
+  // 40,000 draws: a standard deviation is .0025 at the most, and the seed is fixed.
+  const close = (actual: number[], expected: number[]) => {
+    for (const [i, p] of expected.entries()) expect(Math.abs(actual[i] - p)).toBeLessThan(0.01);
+  };
+
+  test("by the softmax", () => {
+    close(frequencies(ln(0.1, 0.4, 0.2, 0.3), {}, 40_000), [0.1, 0.4, 0.2, 0.3]);
+  });
+
+  test("by the softmax at the temperature", () => {
+    const squares = [0.01, 0.16, 0.04, 0.09].map((x) => x / 0.3);
+    close(frequencies(ln(0.1, 0.4, 0.2, 0.3), { temperature: 0.5 }, 40_000), squares);
+  });
+
+  test("by what the cuts leave", () => {
+    close(frequencies(ln(0.1, 0.4, 0.2, 0.3), { topK: 2 }, 40_000), [0, 4 / 7, 0, 3 / 7]);
+    close(frequencies(ln(0.1, 0.4, 0.2, 0.3), { topP: 0.85 }, 40_000), [0, 4 / 9, 2 / 9, 3 / 9]);
+  });
+});
+
+test("the same seed draws the same, another one differently", () => {
+  const logits = Array.from({ length: 50 }, () => 0);
+  const tokens = (seed: string) => {
+    const [sampler, random] = [new Sampler({}, 50), new Random(seed)];
+    return Array.from({ length: 20 }, () => sampler.next(Float32Array.from(logits), [], random));
+  };
+  expect(tokens("1")).toEqual(tokens("1"));
+  expect(tokens("1")).not.toEqual(tokens("2"));
+});
+
+test("options out of their range are errors that name them", async () => {
+  const wrong: [SamplingOptions, RegExp][] = [
+    [{ temperature: -1 }, /temperature is -1/],
+    [{ temperature: Number.NaN }, /temperature is NaN/],
+    [{ topK: 2.5 }, /topK is 2.5/],
+    [{ topP: 1.1 }, /topP is 1.1/],
+    [{ minP: -0.1 }, /minP is -0.1/],
+    [{ repetitionPenalty: 0 }, /repetitionPenalty is 0/],
+  ];
+  for (const [options, message] of wrong) await expectError(() => new Sampler(options, 5), "usage", message);
+});
+
+describe("largest", () => {
+  test("in order, the lowest index of equals first", () => {
+    expect([...topK(Float32Array.of(3, 1, 4, 1, 5, 9, 2, 6, 5), 4)]).toEqual([5, 7, 4, 8]);
+    expect([...topK(Float32Array.of(1, 2), 5)]).toEqual([1, 0]);
+    expect([...topK(Float32Array.of(1, 2), 0)]).toEqual([]);
+  });
+
+  test("is what a sort gives", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 99 }), { maxLength: 500, size: "max" }),
+        fc.nat(600),
+        (scores, n) => {
+          const sorted = [...scores.keys()].sort((a, b) => scores[b] - scores[a] || a - b).slice(0, n);
+          expect([...topK(Float32Array.from(scores), n)]).toEqual(sorted);
+        },
+      ),
+    );
+  });
+});
+
+describe("logprobs", () => {
+  test("are the log-softmax of all logits, padding too; the likeliest are tokens", () => {
+    const { logprob, top } = logprobs(Float32Array.from(ln(0.1, 0.4, 0.2, 0.3)), 0, 2, 3);
+    expect(logprob).toBeCloseTo(Math.log(0.1), 6);
+    expect(top.map(({ id }) => id)).toEqual([1, 2]);
+    expect(top[0].logprob).toBeCloseTo(Math.log(0.4), 6);
+    expect(top[1].logprob).toBeCloseTo(Math.log(0.2), 6);
+  });
+
+  test("of large logits don't overflow", () => {
+    expect(logprobs(Float32Array.of(1000, 999), 1, 0, 2).logprob).toBeCloseTo(
+      -1 - Math.log1p(Math.exp(-1)),
+      5,
+    );
+  });
+});

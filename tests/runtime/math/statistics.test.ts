@@ -1,0 +1,223 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { CLAIMS, FAMILY, LEAST_DRAWS } from "../../../runtime/experiments/framework/claims.ts";
+import { claim } from "../../../runtime/experiments/framework/statistics.ts";
+import { permuted, sample, shuffle, shuffleWithin } from "../../../runtime/math/permutation.ts";
+import { Random } from "../../../runtime/math/random.ts";
+import { gini, hoyer, kurtosis, ranks, silhouettes, spearman } from "../../../runtime/math/sparsity.ts";
+import {
+  bootstrap,
+  clopperPearson,
+  deviation,
+  holm,
+  mean,
+  pValue,
+  quantile,
+  wilson,
+} from "../../../runtime/math/statistics.ts";
+
+describe("p-values", () => {
+  test("count draws at least as extreme on the claim's side, and the observation itself", () => {
+    const draws = [1, 2, 3, 4];
+    expect(pValue(3, draws, "greater")).toBe(3 / 5);
+    expect(pValue(3, draws, "less")).toBe(4 / 5);
+    expect(pValue(5, draws, "greater")).toBe(1 / 5);
+    expect(pValue(0, draws, "less")).toBe(1 / 5);
+  });
+
+  test("a draw that differs by rounding is as extreme", () => {
+    expect(pValue(0.3, [0.1 + 0.2], "less")).toBe(1);
+    expect(pValue(0.1 + 0.2, [0.3], "greater")).toBe(1);
+  });
+
+  test("are uniform where the null applies", () => {
+    const random = new Random("uniform");
+    const ps = Array.from({ length: 2000 }, () => {
+      const draws = Float64Array.from({ length: 99 }, () => random.normal());
+      return pValue(random.normal(), draws, "greater");
+    });
+    for (const level of [0.01, 0.05, 0.5]) {
+      expect(Math.abs(ps.filter((p) => p <= level).length / 2000 - level)).toBeLessThan(
+        4 * Math.sqrt(level / 2000),
+      );
+    }
+  });
+
+  test("a figure that isn't finite is refused", () => {
+    const values = [0, 1];
+    expect(() => claim("galaxy.plane", Number.NaN, { name: "n", values })).toThrow(
+      "galaxy.plane: a figure is NaN",
+    );
+    expect(() => claim("galaxy.plane", 1, { name: "n", values: [Infinity] })).toThrow("Infinity");
+  });
+
+  test("a claim has its null's moments and its own side", () => {
+    const { p, null: nothing } = claim("sparsity.active", 0, { name: "n", values: [1, 2, 3] });
+    expect(nothing).toEqual({ name: "n", mean: 2, sd: 1, draws: 3 });
+    expect(p).toBe(1 / 4); // its side is "less"
+  });
+});
+
+describe("Holm", () => {
+  test("a worked case: .01, .04, .03 in a family of four, of which one is not known", () => {
+    // Sorted .01·4 = .04, .03·3 = .09, .04·2 = .08, which may not be below the one before.
+    const [a, b, c] = holm([0.01, 0.04, 0.03], 4);
+    expect(a).toBeCloseTo(0.04, 12);
+    expect(b).toBeCloseTo(0.09, 12);
+    expect(c).toBeCloseTo(0.09, 12);
+  });
+
+  test("never falls below p, keeps the order, ends at 1, and is as if the others were 1", () => {
+    fc.assert(
+      fc.property(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 12 }), (ps) => {
+        const family = ps.length + 5;
+        const corrected = holm(ps, family);
+        const whole = holm([...ps, ...Array(5).fill(1)], family);
+        expect(whole.slice(0, ps.length)).toEqual(corrected);
+        for (const [i, p] of ps.entries()) {
+          expect(corrected[i]).toBeGreaterThanOrEqual(p);
+          expect(corrected[i]).toBeLessThanOrEqual(1);
+          for (const [j, q] of ps.entries())
+            if (p < q) expect(corrected[i]).toBeLessThanOrEqual(corrected[j]);
+        }
+      }),
+    );
+  });
+
+  test("the least number of draws lets one claim alone hold, and one fewer doesn't", () => {
+    expect(FAMILY).toBe(Object.keys(CLAIMS).length);
+    expect(holm([1 / (LEAST_DRAWS + 1)], FAMILY)[0]).toBeLessThan(0.05);
+    expect(holm([1 / LEAST_DRAWS], FAMILY)[0]).toBeCloseTo(0.05, 12);
+  });
+});
+
+describe("intervals", () => {
+  test("Wilson: 8 of 10 is .490 to .943; 0 of 10 ends at z²/(n + z²)", () => {
+    const [low, high] = wilson(8, 10);
+    expect(low).toBeCloseTo(0.4902, 4);
+    expect(high).toBeCloseTo(0.9433, 4);
+    expect(wilson(0, 10)[0]).toBe(0);
+    expect(wilson(0, 10)[1]).toBeCloseTo(3.8415 / 13.8415, 4);
+    expect(wilson(0, 0)).toEqual([0, 1]);
+  });
+
+  test("Clopper–Pearson: 3 of 3 has the lower bound ∛.025, 0 of n the upper 1 − .025^(1/n); 8 of 10", () => {
+    expect(clopperPearson(3, 3)[0]).toBeCloseTo(0.025 ** (1 / 3), 10);
+    expect(clopperPearson(3, 3)[1]).toBe(1);
+    expect(clopperPearson(0, 5)[1]).toBeCloseTo(1 - 0.025 ** (1 / 5), 10);
+    // P(X ≥ 8) = 45·p⁸q² + 10·p⁹q + p¹⁰ is .025 at .4439; P(X ≤ 8) = 1 − 10·p⁹q − p¹⁰ is .025 at .9748.
+    const [low, high] = clopperPearson(8, 10);
+    const [q, Q] = [1 - low, 1 - high];
+    expect(45 * low ** 8 * q ** 2 + 10 * low ** 9 * q + low ** 10).toBeCloseTo(0.025, 10);
+    expect(1 - 10 * high ** 9 * Q - high ** 10).toBeCloseTo(0.025, 10);
+    expect(low).toBeCloseTo(0.4439, 4);
+    expect(high).toBeCloseTo(0.9748, 4);
+  });
+
+  test("the exact interval holds Wilson's rate, for many trials too", () => {
+    for (const [k, n] of [
+      [0, 1],
+      [500, 1500],
+      [1999, 2000],
+    ]) {
+      const [low, high] = clopperPearson(k, n);
+      expect(low).toBeLessThanOrEqual(k / n);
+      expect(high).toBeGreaterThanOrEqual(k / n);
+      expect(Math.abs(low - wilson(k, n)[0])).toBeLessThan(n > 100 ? 0.002 : 1);
+    }
+  });
+
+  test("the bootstrap of a mean is its standard error wide, and the seed's own", () => {
+    const random = new Random("values");
+    const values = Array.from({ length: 400 }, () => random.normal());
+    const [low, high] = bootstrap(values, mean, new Random("b"));
+    expect((high - low) / (2 * 1.96 * (deviation(values) / 20))).toBeCloseTo(1, 0.8);
+    expect(low).toBeLessThan(mean(values));
+    expect(high).toBeGreaterThan(mean(values));
+    expect(bootstrap(values, mean, new Random("b"))).toEqual([low, high]);
+  });
+
+  test("quantiles and deviation", () => {
+    expect(quantile([4, 1, 3, 2], 0.5)).toBe(2.5);
+    expect(quantile([4, 1, 3, 2], 1)).toBe(4);
+    expect(quantile([7], 0.3)).toBe(7);
+    expect(deviation([1, 3])).toBeCloseTo(Math.SQRT2, 12);
+    expect(deviation([5])).toBe(0);
+  });
+});
+
+describe("measures", () => {
+  test("kurtosis: of ±1 it is 1, of 0 0 0 0 5 it is 3.25", () => {
+    expect(kurtosis([1, -1, 1, -1])).toBe(1);
+    // Mean 1: squares 1·4 + 16 = 20, fourths 4 + 256 = 260; 5·260/400.
+    expect(kurtosis([0, 0, 0, 0, 5])).toBeCloseTo(3.25, 12);
+  });
+
+  test("Hoyer: 1 of one value, 0 of equal ones, and (2 − 7/5)/(2 − 1) of 3, 4, 0, 0", () => {
+    expect(hoyer([0, 0, 7, 0])).toBeCloseTo(1, 12);
+    expect(hoyer([2, -2, 2, 2])).toBeCloseTo(0, 12);
+    expect(hoyer([3, -4, 0, 0])).toBeCloseTo(0.6, 12);
+    expect(hoyer([0, 0])).toBe(0);
+  });
+
+  test("Gini: 0 of equal shares, 3/4 where one of four has all, 1/4 of 1, 2, 3, 4", () => {
+    expect(gini([2, 2, 2])).toBe(0);
+    expect(gini([0, 8, 0, 0])).toBe(0.75);
+    expect(gini([4, 1, 3, 2])).toBe(0.25); // Σ|x−y| of all pairs is 20; 20/(2·16·2.5)
+    expect(gini([0, 0])).toBe(0);
+  });
+
+  test("Spearman: ties share ranks", () => {
+    expect(Array.from(ranks([10, 20, 10, 5]))).toEqual([2.5, 4, 2.5, 1]);
+    expect(spearman([1, 2, 3, 4], [1, 8, 27, 64])).toBeCloseTo(1, 12);
+    // d² = 1 + 1 + 0 + 0: 1 − 6·2/(4·15)
+    expect(spearman([1, 2, 3, 4], [2, 1, 3, 4])).toBeCloseTo(0.8, 12);
+    // Ranks 1.5, 1.5, 3 against 1, 2, 3: 1.5/√(1.5·2)
+    expect(spearman([0, 0, 1], [1, 2, 3])).toBeCloseTo(1.5 / Math.sqrt(3), 12);
+    expect(spearman([1, 1], [1, 2])).toBe(0);
+  });
+
+  test("silhouette: points 0, 1 and 4 on a line", () => {
+    const points = [0, 1, 4];
+    const distances = points.flatMap((x) => points.map((y) => Math.abs(x - y)));
+    // a = 1, b = 4 → 3/4; a = 1, b = 3 → 2/3; alone → 0
+    const [first, second, third] = silhouettes(distances, [0, 0, 1]);
+    expect(first).toBeCloseTo(0.75, 12);
+    expect(second).toBeCloseTo(2 / 3, 12);
+    expect(third).toBe(0);
+    // The far point with the first: a = 4, b = 1 → −3/4
+    expect(silhouettes(distances, [0, 1, 0])[0]).toBeCloseTo(-0.75, 12);
+  });
+});
+
+describe("chance", () => {
+  test("a shuffle keeps what there is, and puts each thing everywhere equally often", () => {
+    const random = new Random("shuffle");
+    const counts = Array.from({ length: 3 }, () => [0, 0, 0]);
+    for (let i = 0; i < 3000; i++)
+      for (const [at, x] of shuffle([0, 1, 2], random).entries()) counts[at][x]++;
+    for (const count of counts.flat()) expect(Math.abs(count - 1000)).toBeLessThan(110);
+  });
+
+  test("within runs, nothing leaves its run", () => {
+    const out = shuffleWithin([0, 1, 2, 3, 4, 5, 6], 3, new Random("runs"));
+    expect(out.map((x) => Math.floor(x / 3))).toEqual([0, 0, 0, 1, 1, 1, 2]);
+    expect(out).not.toEqual([0, 1, 2, 3, 4, 5, 6]);
+    expect([...out].sort()).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  });
+
+  test("a sample has different numbers, in order", () => {
+    fc.assert(
+      fc.property(fc.nat(50), fc.nat(60), fc.string(), (n, count, key) => {
+        const drawn = sample(n, count, new Random(key));
+        expect(drawn.length).toBe(Math.min(n, count));
+        expect(drawn.every((x, i) => x >= 0 && x < n && (i === 0 || x > drawn[i - 1]))).toBe(true);
+      }),
+    );
+  });
+
+  test("permuted labels keep their numbers", () => {
+    const sums = permuted([1, 2, 3], 20, new Random("p"), (labels) => labels[0] + 10 * labels.length);
+    expect(new Set(sums)).toEqual(new Set([31, 32, 33]));
+  });
+});

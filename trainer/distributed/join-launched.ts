@@ -1,0 +1,19 @@
+import { rmSync } from "node:fs";
+import type { Collective } from "../collective/collective.ts";
+import { joinSharedMemory } from "../collective/shared-memory.ts";
+
+/** Whether `launch` started this process. */
+export const isLaunched = (): boolean => process.env.REFLOW_MEMORY !== undefined;
+
+/** Joins the job that `launch` started this process for. From now on, it ends when its launcher is gone. */
+export function joinLaunched(deadlineSeconds?: number): Collective {
+  const { REFLOW_RANK, REFLOW_WORLD, REFLOW_MEMORY } = process.env;
+  const path = REFLOW_MEMORY!;
+  const leave = () => {
+    // Its name is there until all have joined.
+    rmSync(path, { force: true });
+    process.exit(1);
+  };
+  process.stdin.on("end", leave).on("error", leave).resume();
+  return joinSharedMemory(path, { rank: Number(REFLOW_RANK), world: Number(REFLOW_WORLD), deadlineSeconds });
+}
