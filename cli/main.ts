@@ -1,4 +1,4 @@
-/** `bun run cli`: looks at models, runs them, measures them, and prepares data. */
+/** `bun run cli`: inspects, runs and measures models, and prepares training data. */
 import { Command } from "commander";
 import { runCommand } from "../runtime/host/command.ts";
 import { activationsCommand } from "./commands/activations.ts";
@@ -38,8 +38,13 @@ const commands = [
 ];
 
 const program = new Command("bun run cli").description(
-  "Look at reFlow models, run them, measure them, and prepare data. A model is a checkpoint's folder.",
+  "Inspect, run and measure reFlow models, and prepare training data. A model is given by its checkpoint folder.",
 );
 for (const command of commands) program.addCommand(command);
+
+program.addHelpText(
+  "after",
+  "\nTo train a model: bun run trainer --help. To serve one: bun run server --help.",
+);
 
 await runCommand(program);

@@ -1,12 +1,24 @@
 /**
- * Runs before every command: installs the packages that the lock file names and builds the kernels, if either changed
- * since the last time. Uses nothing that isn't part of Bun, Deno or Node, since it runs before anything is installed.
+ * Runs before every command: installs the packages of the lock file and builds the kernels, if either changed since the
+ * last time. It installs what running requires; with `--all`, also what tests and checks require. It uses only built-in
+ * modules of Bun, Deno and Node.js, because it runs before anything is installed.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const here = join(root, "kernels-as");
@@ -31,36 +43,71 @@ function fingerprint(files: string[]): string {
 const isCurrent = (stamp: string, print: string) =>
   existsSync(stamp) && readFileSync(stamp, "utf8") === print;
 
-/** By whichever runs this; Deno uses what Bun has installed. */
-function install(files: string[]): void {
-  const print = fingerprint(files);
-  const stamp = (by: string) => join(root, `node_modules/.reflow-${by}`);
-  const by = process.versions.bun ? "bun" : "deno";
-  if (isCurrent(stamp("bun"), print) || isCurrent(stamp(by), print)) return;
-  process.stderr.write("Installing packages …\n");
-  const args = by === "bun" ? ["install", "--frozen-lockfile"] : ["install"];
-  const result = spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" });
-  if (result.status !== 0) {
-    console.error(result.stdout + result.stderr);
-    console.error(
-      `Installing packages failed. Is the npm registry within reach? \`${by} install\` tries again.`,
-    );
-    process.exit(1);
-  }
-  writeFileSync(stamp(by), print);
-  if (by === "bun") return;
-  // Deno looked at node_modules when it started: the rest is for a process that finds the packages there.
-  const again = spawnSync(process.execPath, ["run", "-A", fileURLToPath(import.meta.url)], {
-    stdio: "inherit",
-  });
-  process.exit(again.status ?? 1);
+const host = process.versions.bun ? "bun" : "deno";
+
+/** Arguments of the package manager. */
+const INSTALL = {
+  // Optional peers, among them TypeScript and webgpu, are in the lock file, and would be installed too.
+  bun: { run: ["--frozen-lockfile", "--production", "--omit=peer"], all: ["--frozen-lockfile"] },
+  deno: { run: ["--prod"], all: [] },
+};
+
+/** Runs the package manager of the current host, and ends the process if that fails. */
+function runInstall(cwd: string, args: readonly string[], message: string): void {
+  process.stderr.write(`${message} …\n`);
+  const result = spawnSync(process.execPath, ["install", ...args], { cwd, encoding: "utf8" });
+  if (result.status === 0) return;
+  console.error(result.stdout + result.stderr);
+  console.error("Installing packages failed. Check that the npm registry can be reached, and try again.");
+  process.exit(1);
 }
 
-async function buildKernels(): Promise<void> {
+/** Installs the project's packages, unless they are current. Deno uses packages that Bun installed. */
+function install(): void {
+  const print = fingerprint(["package.json", "bun.lock"].map((file) => join(root, file)));
+  const stamp = (by: string, what: string) => join(root, `node_modules/.reflow-${by}-${what}`);
+  // Never removes the development packages: Biome is one.
+  const hasAll = existsSync(join(root, "node_modules/@biomejs/biome"));
+  const what = hasAll || process.argv.includes("--all") ? "all" : "run";
+  if (["bun", host].some((by) => isCurrent(stamp(by, what), print))) return;
+  runInstall(root, INSTALL[host][what], "Installing packages");
+  writeFileSync(stamp(host, what), print);
+  if (host === "bun") return;
+  // Deno looked for node_modules when it started: the rest requires a process that finds the packages.
+  const args = ["run", "-A", fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  process.exit(spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1);
+}
+
+/**
+ * The AssemblyScript compiler (100 MB with its dependencies), which only a build of the kernels requires: the project's, or one
+ * that is installed in a temporary folder for the duration of the build.
+ */
+async function withCompiler<T>(use: (asc: typeof import("assemblyscript/asc")) => Promise<T>): Promise<T> {
+  const path = "node_modules/assemblyscript";
+  const { devDependencies, overrides } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const version: string = devDependencies.assemblyscript;
+  const installed = join(root, path, "package.json");
+  const isInstalled =
+    existsSync(installed) && JSON.parse(readFileSync(installed, "utf8")).version === version;
+  const folder = isInstalled ? root : mkdtempSync(join(tmpdir(), "reflow-compiler-"));
+  try {
+    if (!isInstalled) {
+      const manifest = { name: "reflow", dependencies: { assemblyscript: version }, overrides };
+      writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
+      // Pins the compiler's own dependencies.
+      if (host === "bun") copyFileSync(join(root, "bun.lock"), join(folder, "bun.lock"));
+      runInstall(folder, [], "Fetching the compiler of the kernels");
+    }
+    return await use(await import(pathToFileURL(join(folder, path, "dist/asc.js")).href));
+  } finally {
+    if (!isInstalled) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function buildKernels(asc: typeof import("assemblyscript/asc")): Promise<void> {
   process.stderr.write("Building the kernels …\n");
   mkdirSync(build, { recursive: true });
   const { microkernelSource } = await import("./microkernel.ts");
-  const asc = await import("assemblyscript/asc");
   const generated = microkernelSource();
   for (const [name, flags] of Object.entries(BUILDS)) {
     let wasm: Uint8Array | undefined;
@@ -101,22 +148,21 @@ async function buildKernels(): Promise<void> {
       console.error(`The kernels did not compile (${name}).`);
       process.exit(1);
     }
-    // Renamed into place, so that a command running beside this one never reads half a module.
+    // Renamed into place, so that a command that runs at the same time never reads half a module.
     const path = join(build, `${name}.wasm`);
     writeFileSync(`${path}.${process.pid}`, wasm);
     renameSync(`${path}.${process.pid}`, path);
   }
 }
 
-const lock = join(root, "bun.lock");
-install([join(root, "package.json"), lock]);
+install();
 const kernels = [
   ...readdirSync(sources).map((file) => join(sources, file)),
   ...["microkernel.ts", "prepare.ts"].map((file) => join(here, file)),
-  lock,
+  join(root, "bun.lock"),
 ];
 const print = fingerprint(kernels.sort());
 if (!isCurrent(join(build, "stamp"), print)) {
-  await buildKernels();
+  await withCompiler(buildKernels);
   writeFileSync(join(build, "stamp"), print);
 }

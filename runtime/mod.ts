@@ -9,6 +9,7 @@
  *   process.stdout.write(event.text);
  * }
  */
+import type { Checkpoint, CheckpointFiles, OpenOptions } from "./formats/checkpoint.ts";
 import { fetchModel } from "./model/fetch.ts";
 import type { Model } from "./model/model.ts";
 import type { LoadModelOptions } from "./model/read.ts";
@@ -20,26 +21,31 @@ export type { ExplainOptions, Explanation } from "./analysis/explain.ts";
 export type { Lens, LensCell, LensOptions } from "./analysis/logit-lens.ts";
 export type { ScoreOptions, TokenScore } from "./analysis/score-tokens.ts";
 export { type ErrorCode, ReflowError } from "./common/errors.ts";
-export { type ModelConfig, PRESETS, parameterCount, resolveConfig, VARIANTS } from "./config/config.ts";
+export { type ModelConfig, resolveConfig, VARIANTS } from "./config/config.ts";
+export { parameterCount } from "./config/parameter-specs.ts";
+export { PRESETS } from "./config/presets.ts";
+export type { Checkpoint, CheckpointFiles, OpenOptions } from "./formats/checkpoint.ts";
 export type {
   FinishEvent,
   GenerateEvent,
   GenerateOptions,
   Prompt,
   TokenEvent,
-} from "./generation/generate.ts";
+} from "./generation/options.ts";
 export { GenerationPool, type PoolOptions, type PoolStats } from "./generation/pool.ts";
 export type { SamplingOptions } from "./generation/sampling.ts";
 export type { SteerEvent, SteerOptions } from "./generation/steer.ts";
 export type { SteeringOptions } from "./interventions/compile.ts";
 export type { RunOptions } from "./interventions/prepare-run.ts";
 export { type Intervention, parseInterventions, type Target } from "./interventions/spec.ts";
+export { HostTensor, type TensorData } from "./math/host-tensor.ts";
 export {
-  type HostTensor,
   type Ids,
+  type Input,
   Model,
   type RunWithCacheOptions,
   type RunWithHooksOptions,
+  type SequenceInput,
 } from "./model/model.ts";
 export type { LoadModelOptions } from "./model/read.ts";
 export { composePatches, type Edit, type GenePatch, invertPatch, parsePatch } from "./patches/patch.ts";
@@ -47,6 +53,7 @@ export {
   LEXICON_SPACES,
   Lexicon,
   type LexiconEntry,
+  type LexiconSignal,
   type LexiconSpace,
   type LexiconToken,
   type MapPoint,
@@ -57,21 +64,57 @@ export { Tokenizer } from "./text/tokenizer.ts";
 export { type Activation, type Hook, type HookFunction, hookNames } from "./transformer/hooks.ts";
 
 /**
- * Loads a checkpoint's folder, or a run's newest checkpoint, onto a device of its own.
+ * Loads a checkpoint folder, or a run's newest checkpoint, onto a device of its own.
  *
- * @param from a folder on this machine; or the address of a checkpoint's folder on the web, which in a page may be relative to
- *   the page's own. From the web the weights are on the device as they arrive, and a manifest's hashes are not compared.
- * @throws ReflowError naming the file and what is wrong with it; `usage` for an unknown device, `device` for one that can't
- *   be had, `memory` where the weights don't fit, `network` where an address can't be reached
+ * @param from a folder on this machine, or the URL of a checkpoint folder, which in a page may be relative. From a URL, weights
+ *   are written to the device as they arrive, and the hashes of the manifest are not compared.
+ * @throws ReflowError naming the file and the problem; `usage` for an unknown device, `device` for one that is unavailable,
+ *   `memory` if the weights do not fit, `network` for a URL that cannot be fetched
  * @example
- * // In a page, bundled (`assets`: see BackendOptions):
+ * // In a bundled page (`assets`: see BackendOptions):
  * using model = await loadModel("models/tiny", { assets: new URL("reflow/", document.baseURI) });
  */
 export async function loadModel(from: string | URL, options?: LoadModelOptions): Promise<Model> {
-  // Pages and their workers have a location, and no disk.
+  // Pages and their workers have a location, and no file system.
   const address = globalThis.location ? new URL(from, location.href) : from;
   if (address instanceof URL && address.protocol !== "file:") return fetchModel(address, options);
-  // Only what needs a disk may import one: the rest of this module runs in a browser.
+  // Imported dynamically, so that the rest of this module runs in a browser.
   const disk = await import("./model/load.ts");
   return disk.loadModel(from, options);
+}
+
+/**
+ * Writes `model.int8.safetensors` beside the weights of a checkpoint on disk: a quarter of their size.
+ *
+ * @param path a checkpoint folder, or a run folder for its newest checkpoint
+ * @returns the path of the file written
+ * @throws ReflowError `checkpoint` or `format` for a folder that cannot be read or written, `numerics` for weights that are not
+ *   finite
+ */
+export async function quantizeCheckpoint(path: string): Promise<string> {
+  const disk = await import("./formats/quantize.ts");
+  return disk.quantizeCheckpoint(path);
+}
+
+/**
+ * Opens a checkpoint on disk and verifies it: config, tokenizer and tensors, read in chunks. The caller closes it.
+ *
+ * @throws ReflowError `checkpoint`, `config` or `format` naming the file and the problem
+ */
+export async function openCheckpoint(path: string, options?: OpenOptions): Promise<Checkpoint> {
+  const disk = await import("./formats/checkpoint.ts");
+  return disk.openCheckpoint(path, options);
+}
+
+/**
+ * Writes a checkpoint folder atomically: after a crash it is either absent or complete.
+ *
+ * @throws ReflowError `checkpoint` if it cannot be written or already exists
+ */
+export async function writeCheckpoint(
+  folder: string,
+  write: (files: CheckpointFiles) => void | Promise<void>,
+): Promise<void> {
+  const disk = await import("./formats/checkpoint.ts");
+  await disk.writeCheckpoint(folder, write);
 }

@@ -1,51 +1,52 @@
-/** The HTTP app, the same on Bun, Deno and Workers. */
+/** The HTTP app, identical on Bun, Deno and Workers. */
 import { Hono } from "hono";
 import { etag } from "hono/etag";
+import { AdmissionQueue } from "../runtime/generation/admission-queue.ts";
 import { Lexicon } from "../runtime/signals/lexicon.ts";
-import { Gate } from "./gate.ts";
-import { body } from "./middleware/body.ts";
+import { Metrics } from "./context/metrics.ts";
+import type { AppEnv, RouteServices, Services } from "./context/services.ts";
+import { requireApiKey } from "./middleware/api-keys.ts";
+import { bodyCodec } from "./middleware/body.ts";
 import { cors } from "./middleware/cors.ts";
-import { notFound, onError, Refusal } from "./middleware/errors.ts";
-import { headers } from "./middleware/headers.ts";
-import { keys } from "./middleware/keys.ts";
-import { log } from "./middleware/log.ts";
-import { Metrics, metrics } from "./middleware/metrics.ts";
-import { rateLimit } from "./middleware/rate.ts";
+import { ApiError, notFound, onError } from "./middleware/errors.ts";
+import { securityHeaders } from "./middleware/headers.ts";
+import { requestLog } from "./middleware/log.ts";
+import { recordMetrics } from "./middleware/metrics.ts";
+import { rateLimit } from "./middleware/rate-limit.ts";
 import { completionRoutes } from "./routes/completions.ts";
-import { documentRoutes } from "./routes/document.ts";
 import { healthRoutes, metricsRoutes } from "./routes/health.ts";
+import { inspectionRoutes } from "./routes/inspection.ts";
 import { lexiconRoutes } from "./routes/lexicon.ts";
+import { openapiRoutes } from "./routes/openapi.ts";
 import { patchRoutes } from "./routes/patches.ts";
 import { probeRoutes } from "./routes/probes.ts";
-import { readingRoutes } from "./routes/reading.ts";
 import { steerRoutes } from "./routes/steer.ts";
-import type { AppEnv, Services, Tools } from "./services.ts";
 
-/** Computations beside generation, and those that wait: each may hold a cache of its own. */
-const GATE = { places: 2, queue: 64 };
+/** Analyses that run at once, and those that may wait: each may hold a cache of its own. */
+const ANALYSES = { slots: 2, queue: 64 };
 
-/** What is no file of the page. */
-const OURS = /^\/(v1\/.*|docs|metrics|openapi\.json)$/;
+/** Paths of the API, which are never files of the playground. */
+const API_PATHS = /^\/(v1\/.*|docs|metrics|openapi\.json)$/;
 
 /**
- * Makes the app.
+ * Creates the app.
  *
  * @example
- * const app = createApp({ model, name: "tiny", pool: model.pool(), patches: patchStore(memoryTexts()), keys: [], origins: [], log() {} });
+ * const app = createApp({ model, name: "tiny", pool: model.pool(), patches: patchStore(memoryStore()), keys: [], origins: [], log() {} });
  * Bun.serve({ fetch: app.fetch });
  */
 export function createApp(services: Services) {
-  const { model, assets, ready = () => true, counted = new Metrics() } = services;
-  const gate = new Gate(GATE);
+  const { model, assets, ready = () => true, metrics = new Metrics() } = services;
+  const analysisQueue = new AdmissionQueue(ANALYSES);
   let lexicon: Promise<Lexicon> | undefined;
-  const tools: Tools = {
+  const routeServices: RouteServices = {
     ...services,
-    gate,
+    analysisQueue,
     lexicon(patched) {
-      if (patched) return gate.run(() => Lexicon.of(model, patched), patched.signal);
-      // Everybody's: it is read whether or not who asked first is still there.
-      lexicon ??= gate.run(() => Lexicon.of(model));
-      // What failed is tried again.
+      if (patched) return analysisQueue.run(() => Lexicon.of(model, patched), { signal: patched.signal });
+      // Shared by all requests, so a disconnect of the first client does not cancel it.
+      lexicon ??= analysisQueue.run(() => Lexicon.of(model));
+      // A failure is not cached.
       lexicon.catch(() => {
         lexicon = undefined;
       });
@@ -55,30 +56,30 @@ export function createApp(services: Services) {
   const app = new Hono<AppEnv>();
   app.onError(onError);
   app.notFound(notFound(() => app.routes));
-  app.use(log(services), metrics(counted), headers(), cors(services));
-  const open = app.route("/", healthRoutes(services));
-  open.use((_, next) => {
+  app.use(requestLog(services), recordMetrics(metrics), securityHeaders(), cors(services));
+  const publicRoutes = app.route("/", healthRoutes(services));
+  publicRoutes.use((_, next) => {
     if (ready()) return next();
-    throw new Refusal(503, "ending", "the server is about to end", "ask another one", {
+    throw new ApiError(503, "ending", "the server is shutting down", "send the request to another server", {
       headers: { "retry-after": "5" },
     });
   });
-  // The page is anyone's: who has it open enters a key there.
-  open.get("*", etag(), async (c, next) => {
-    const file = OURS.test(c.req.path) ? undefined : await assets?.(c.req.path);
+  // The playground needs no key to load; users enter theirs in the page.
+  publicRoutes.get("*", etag(), async (c, next) => {
+    const file = API_PATHS.test(c.req.path) ? undefined : await assets?.(c.req.path);
     return file ?? next();
   });
-  open.use(keys(services), rateLimit(services), body(services));
-  return open
-    .route("/", completionRoutes(tools))
-    .route("/", steerRoutes(tools))
-    .route("/", readingRoutes(tools))
-    .route("/", lexiconRoutes(tools))
-    .route("/", patchRoutes(tools))
-    .route("/", probeRoutes(tools))
-    .route("/", metricsRoutes(services, counted))
-    .route("/", documentRoutes(app, services));
+  publicRoutes.use(requireApiKey(services), rateLimit(services), bodyCodec(services));
+  return publicRoutes
+    .route("/", completionRoutes(routeServices))
+    .route("/", steerRoutes(routeServices))
+    .route("/", inspectionRoutes(routeServices))
+    .route("/", lexiconRoutes(routeServices))
+    .route("/", patchRoutes(routeServices))
+    .route("/", probeRoutes(routeServices))
+    .route("/", metricsRoutes(services, metrics))
+    .route("/", openapiRoutes(app, services));
 }
 
-/** For `hc<AppType>(address)` of hono/client. */
+/** The type of the routes, for `hc<AppType>(address)` of hono/client. */
 export type AppType = ReturnType<typeof createApp>;

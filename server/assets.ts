@@ -1,8 +1,10 @@
-/** The playground's files, built when the first is asked for. */
+/** The playground's files, built on the first request. */
+
 import { existsSync, openAsBlob, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { getMimeType } from "hono/utils/mime";
+import { toHex } from "../runtime/common/compatibility.ts";
 import { ReflowError } from "../runtime/common/errors.ts";
 import { HELD_OUT } from "../runtime/formats/checkpoint-tensors.ts";
 import { licensesOf } from "./licenses.ts";
@@ -12,32 +14,46 @@ const page = join(here, "playground");
 const kernels = join(here, "../kernels-as/build");
 
 const STYLES = ["style.css", "steer.css", "views.css"];
-/** Modules of other hosts, which a page never loads. */
+/** Modules of other hosts, which the page never loads. */
 const EXTERNAL = ["node:*", "bun:*", "webgpu"];
 
-/** By their path from the page's own on; the page is `index.html`. */
+/** Files by their path relative to the page, which is `index.html`. */
 export type PageFiles = Map<string, Blob>;
 
+/** The page of the published package, which comes built. */
+const prebuilt = join(here, "page");
+
+async function readPrebuilt(): Promise<PageFiles> {
+  const names = readdirSync(prebuilt, { recursive: true }) as string[];
+  const files = names.filter((name) => statSync(join(prebuilt, name)).isFile());
+  const entries = files.map(
+    async (name) => [name.replaceAll("\\", "/"), await open(join(prebuilt, name))] as const,
+  );
+  return new Map(await Promise.all(entries));
+}
+
 /**
- * Builds the page: its scripts, the runtime's worker and kernels in `reflow/`, and `licenses.txt`. The model that a page fetches for itself, in
- * `model/`, is not among them.
+ * Builds the page: its scripts, the runtime's worker and kernels in `reflow/`, and `licenses.txt`. The model in `model/`, which the
+ * page fetches for in-browser mode, is not included.
  *
- * @throws ReflowError `usage` where the kernels aren't built
+ * @throws ReflowError `usage` if the kernels are not built
  */
 export async function buildPage(): Promise<PageFiles> {
+  if (existsSync(prebuilt)) return readPrebuilt();
   const names = existsSync(kernels) ? readdirSync(kernels).filter((name) => name.endsWith(".wasm")) : [];
   if (names.length === 0) {
     throw new ReflowError("usage", "the WASM kernels are not built", "run `bun run prepare-kernels`");
   }
   const bundle = "Bun" in globalThis ? bundleInBun : bundleInDeno;
-  // One after the other: two of Deno's that find no bundler fetch it both, into each other's files.
+  // Sequential, because two concurrent calls of Deno.bundle would both download the bundler, to the same files.
   const scripts = [
     ...(await bundle(join(page, "main.tsx"))),
-    ...(await bundle(join(page, "local-worker.ts"))),
+    ...(await bundle(join(page, "engine/local-worker.ts"))),
   ];
   const threads = await bundle(join(here, "../runtime/backend/wasm/worker.ts"));
   const files = [
-    ...["index.html", ...STYLES].map((name) => [name, join(page, name)]),
+    ["index.html", join(page, "index.html")],
+    ...STYLES.map((name) => [name, join(page, "styles", name)]),
     ...names.map((name) => [`reflow/${name}`, join(kernels, name)]),
   ];
   const bundled = [...scripts, ...threads.map(([name, file]) => [`reflow/${name}`, file] as const)];
@@ -65,11 +81,11 @@ async function bundleInBun(entrypoint: string): Promise<Named[]> {
   return outputs.map((file) => [basename(file.path), file]);
 }
 
-/** As much of Deno as is needed: its types are none of Bun's. With `--unstable-bundle`. */
+/** The part of Deno's API that is used here, available with `--unstable-bundle`; Bun's types do not include it. */
 declare const Deno: {
   bundle(options: {
     entrypoints: string[];
-    /** Names what isn't written. */
+    /** Base of the output paths; with `write: false` nothing is written there. */
     outputDir: string;
     write: false;
     platform: "browser";
@@ -79,7 +95,7 @@ declare const Deno: {
     external: string[];
   }): Promise<{
     errors: { text: string }[];
-    /** Unless something failed. */
+    /** Undefined if bundling failed. */
     outputFiles?: { path: string; contents: Uint8Array<ArrayBuffer> }[];
   }>;
 };
@@ -96,9 +112,9 @@ async function bundleInDeno(entrypoint: string): Promise<Named[]> {
     external: EXTERNAL,
   });
   if (!outputFiles) {
-    // It looks for packages where it is started.
-    const help = "start it in the project's folder, as `deno task server` does";
-    throw new ReflowError("usage", `${basename(entrypoint)} can't be bundled: ${errors[0]?.text}`, help);
+    // Deno resolves packages from the working directory.
+    const help = "start the server in the project's folder, as `deno task server` does";
+    throw new ReflowError("usage", `cannot bundle ${basename(entrypoint)}: ${errors[0]?.text}`, help);
   }
   return outputFiles.map(({ path, contents }) => [
     basename(path),
@@ -108,7 +124,7 @@ async function bundleInDeno(entrypoint: string): Promise<Named[]> {
 
 const open = (path: string): Promise<Blob> => openAsBlob(path, { type: getMimeType(path) });
 
-/** What a page fetches of a checkpoint: as many of them as there are. */
+/** Files of a checkpoint that the page fetches, if they exist. */
 const MODEL_FILES = [
   "config.json",
   "manifest.json",
@@ -119,9 +135,9 @@ const MODEL_FILES = [
 ];
 
 /**
- * Files of the playground, by their path from `/` on: for `Services.assets`.
+ * Serves the playground's files by absolute URL path, for `Services.assets`.
  *
- * @param model the folder of the checkpoint that is `/model/`, for the engine that runs in the browser
+ * @param model folder of the checkpoint served as `/model/`, for in-browser mode
  */
 export function assets(model: string): (path: string) => Promise<Response | undefined> {
   let built: Promise<Map<string, Tagged>> | undefined;
@@ -131,7 +147,7 @@ export function assets(model: string): (path: string) => Promise<Response | unde
     );
     const ofModel = MODEL_FILES.filter((name) => existsSync(join(model, name))).map(async (name) => {
       const path = join(model, name);
-      // Weights may be too large to be read for this.
+      // Not a hash, since weights may be too large to read for it.
       const { size, mtimeMs } = statSync(path);
       return [`model/${name}`, { file: await open(path), tag: `${size}-${mtimeMs}` }] as const;
     });
@@ -139,7 +155,7 @@ export function assets(model: string): (path: string) => Promise<Response | unde
   };
   return async (path) => {
     built ??= build().catch((error: unknown) => {
-      // Deno fetches what bundles: the network may be back the next time.
+      // A failure is not cached: Deno downloads its bundler, and the network may be available at the next request.
       built = undefined;
       throw error;
     });
@@ -148,7 +164,7 @@ export function assets(model: string): (path: string) => Promise<Response | unde
     const { file, tag } = found;
     const headers = {
       "content-type": file.type,
-      // Bun would tell those who ask for the head alone that there is nothing.
+      // Without it, Bun would answer HEAD requests with a length of 0.
       "content-length": String(file.size),
       "cache-control": "no-cache",
       etag: `"${tag}"`,
@@ -157,7 +173,7 @@ export function assets(model: string): (path: string) => Promise<Response | unde
   };
 }
 
-/** `tag` is another one when the file is. */
+/** A file, and an entity tag that changes with its content. */
 interface Tagged {
   file: Blob;
   tag: string;
@@ -165,5 +181,5 @@ interface Tagged {
 
 async function hashOf(file: Blob): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
-  return new Uint8Array(digest).toHex().slice(0, 32);
+  return toHex(new Uint8Array(digest)).slice(0, 32);
 }

@@ -1,4 +1,4 @@
-/** `bun server/build-worker.ts [FOLDER]`: makes what `wrangler.jsonc` deploys, in dist/worker where it isn't said. */
+/** `bun server/build-worker.ts [FOLDER]`: builds what `wrangler.jsonc` deploys. Default folder: dist/worker. */
 import { copyFileSync, cpSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,8 +7,8 @@ import { buildPage } from "./assets.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * Fills a folder: `code/worker.js`; `code/kernels.wasm`, a module of its own, since Workers compile no WASM themselves; and
- * `assets/`, with the playground and the model that ships. (Were they in `code`, wrangler would upload them as modules too.)
+ * Builds the worker into a folder: `code/worker.js`; `code/kernels.wasm`, a separate module, since Workers cannot compile WASM at
+ * run time; and `assets/`, with the playground and the bundled model. (In `code`, wrangler would upload the assets as modules.)
  */
 export async function buildWorker(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
@@ -18,7 +18,7 @@ export async function buildWorker(folder: string): Promise<void> {
     target: "browser",
     conditions: ["workerd", "worker"],
     minify: true,
-    // What only other hosts have, and import when they need it.
+    // Modules of other hosts, which are imported only there.
     external: ["node:*", "webgpu"],
     plugins: [
       {

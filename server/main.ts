@@ -1,4 +1,4 @@
-/** `bun run server` and `deno task server`: one entry, since only how they listen differs. */
+/** The entry of `bun run server` and `deno task server`, which differ only in how they listen. */
 import { CommanderError } from "commander";
 import { ReflowError } from "../runtime/common/errors.ts";
 import { resolveCheckpoint } from "../runtime/formats/checkpoint.ts";
@@ -6,24 +6,26 @@ import { watchSignals } from "../runtime/host/signals.ts";
 import { loadModel } from "../runtime/mod.ts";
 import { createApp } from "./app.ts";
 import { assets } from "./assets.ts";
-import { refuseCrowds } from "./crowd.ts";
+import { Metrics } from "./context/metrics.ts";
+import { listenInNode } from "./listen-node.ts";
+import { shedLoad } from "./load-shedding.ts";
 import { logLine } from "./middleware/log.ts";
-import { Metrics } from "./middleware/metrics.ts";
-import { command, keptIn, keysOf, nameOf, type Options, SHIPPED, textOf } from "./options.ts";
+import { BUNDLED_MODEL, command, keysOf, nameOf, type Options, openPatchFile, textOf } from "./options.ts";
 import { patchStore } from "./patches/store.ts";
 
-/** What ends in a while has so long to do it; slow readers are cut off then. */
+/** Time for running requests to finish after a signal; slow readers are cut off then. */
 const GRACE_MS = 30_000;
 
 /** A listening server. */
 interface Listener {
   url: string;
-  /** Takes no more connections, and waits for the last answer, or not. */
+  /** Stops accepting connections, and waits for the running responses. */
   stop(): Promise<void>;
+  /** Stops without waiting. */
   abort(): Promise<void>;
 }
 
-/** What handlers know of a connection. */
+/** The connection of a request. */
 interface Connection {
   address(): string | undefined;
 }
@@ -40,54 +42,56 @@ async function serve(checkpoint: string, options: Options): Promise<void> {
   const log = (entry: Readonly<Record<string, unknown>>) => {
     process.stdout.write(`${logLine(entry)}\n`);
   };
-  const counted = new Metrics();
+  const metrics = new Metrics();
   const app = createApp({
-    counted,
+    metrics,
     model,
     name: nameOf(checkpoint, options),
     pool,
-    patches: patchStore(keptIn(options)),
+    patches: patchStore(openPatchFile(options)),
     reference: text === undefined ? undefined : model.tokenizer.encode(text, { allowSpecial: true }),
     keys,
     origins,
     rate,
     address: (c) => (c.env as Connection).address(),
     ready: () => ready,
-    // The page is anyone's, who may then have its model too: not one that keys guard.
-    assets: assets(keys.length > 0 ? SHIPPED : resolveCheckpoint(checkpoint)),
+    // The playground and its model need no key, so a model protected by keys is replaced with the bundled one.
+    assets: assets(keys.length > 0 ? BUNDLED_MODEL : resolveCheckpoint(checkpoint)),
     log,
   });
-  const fetch = refuseCrowds<Connection>((request, connection) => app.fetch(request, connection), {
+  const fetch = shedLoad<Connection>((request, connection) => app.fetch(request, connection), {
     pool,
     log,
     origins,
-    counted,
+    metrics,
   });
   const listener = await listen(fetch, { host, port });
-  note(`${nameOf(checkpoint, options)} on ${model.device}: ${listener.url} (reference: ${listener.url}docs)`);
+  note(
+    `${nameOf(checkpoint, options)} on ${model.device}: ${listener.url} (API reference: ${listener.url}docs)`,
+  );
 
-  const end = async () => {
+  const shutDown = async () => {
     ready = false;
-    note("ending: what runs is finished first");
-    const late = setTimeout(() => {
+    note("shutting down: waiting for running requests");
+    const timeout = setTimeout(() => {
       void listener.abort();
       process.exit(1);
     }, GRACE_MS);
-    // What runs may have more to ask of the pool.
-    await counted.idle();
+    // A running request may still need the pool, so the pool is drained last.
+    await metrics.idle();
     await pool.drain();
     await listener.stop();
-    clearTimeout(late);
+    clearTimeout(timeout);
     model.dispose();
     process.exit(0);
   };
   watchSignals((_, isFirst) => {
     if (!isFirst) process.exit(1);
-    void end();
+    void shutDown();
   });
 }
 
-/** As much of Deno as is needed: its types are none of Bun's. */
+/** The part of Deno's API that is used here; Bun's types do not include it. */
 declare const Deno: {
   serve(
     options: { hostname: string; port: number; onListen(): void },
@@ -104,10 +108,14 @@ async function listen(fetch: Fetch, { host, port }: { host: string; port: number
       const server = Deno.serve({ hostname: host, port, onListen() {} }, handler);
       return { url: address(server.addr.port), stop: () => server.shutdown(), abort: async () => {} };
     }
+    if (!("Bun" in globalThis)) {
+      const { port: actual, ...server } = await listenInNode(fetch, { host, port });
+      return { url: address(actual), ...server };
+    }
     const server = Bun.serve({
       hostname: host,
       port,
-      // Of connections that ask nothing. A request may wait in the queue, and a stream for its next token, as long as it takes.
+      // For idle connections only: a request may wait in the queue, and a stream for its next token, without limit.
       idleTimeout: 60,
       fetch(request, server) {
         server.timeout(request, 0);
@@ -117,20 +125,24 @@ async function listen(fetch: Fetch, { host, port }: { host: string; port: number
     return { url: address(server.port!), stop: () => server.stop(), abort: () => server.stop(true) };
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const why = code === "EADDRINUSE" || /in use/.test(message) ? "it is in use" : message;
-    throw new ReflowError("usage", `${address(port)} can't be listened on: ${why}`, "give another --port", {
-      cause,
-    });
+    const isInUse = code === "EADDRINUSE" || /in use/.test(message);
+    const problem = isInUse
+      ? `port ${port} is already in use`
+      : `cannot listen on ${address(port)}: ${message}`;
+    throw new ReflowError("usage", problem, "choose another --port", { cause });
   }
 }
 
-/** A line for people: the log is the output. */
+/** Writes a message to stderr; stdout carries the log. */
 function note(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
 try {
-  await command(serve).exitOverride().showHelpAfterError("(--help lists all flags)").parseAsync(process.argv);
+  await command(serve)
+    .exitOverride()
+    .showHelpAfterError("(use --help to list all flags)")
+    .parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
   if (!(error instanceof ReflowError)) throw error;

@@ -33,18 +33,44 @@ const ORDER: readonly string[] = [
   "runtime/experiments/passes",
   "runtime/experiments/recipes",
   "runtime/experiments/signals",
+  "runtime/experiments/lens",
   "runtime/experiments/steering",
   "runtime/experiments/patching",
   "runtime/experiments",
   "runtime",
+  "trainer/data",
+  "trainer/collective",
+  "trainer/collective/mpi",
+  "trainer/distributed",
+  "trainer/settings",
+  "trainer/monitoring",
+  "trainer/loop",
   "trainer",
+  "server/patches",
+  "server/context",
+  "server/middleware",
+  "server/schemas",
+  "server/routes",
+  "server/playground/engine",
+  "server/playground/state",
+  "server/playground/components",
+  "server/playground/views",
+  "server/playground",
   "server",
+  "cli/shared",
+  "cli/report/markup",
+  "cli/report/charts",
+  "cli/report",
+  "cli/bench",
+  "cli/commands",
   "cli",
 ];
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-const files = [...new Bun.Glob("{kernels-as,runtime,trainer,server,cli}/**/*.{ts,tsx}").scanSync({ cwd: root })].sort();
+const files = [
+  ...new Bun.Glob("{kernels-as,runtime,trainer,server,cli}/**/*.{ts,tsx}").scanSync({ cwd: root }),
+].sort();
 
 /** A static or dynamic import, or a file that a worker is started from. */
 const IMPORT = /(?:\bfrom\s+|\bimport\s+|\bimport\(\s*|new URL\(\s*)"(\.{1,2}\/[^"]+)"/g;
@@ -54,13 +80,17 @@ function importsOf(file: string): string[] {
   const text = readFileSync(join(root, file), "utf8");
   return [...text.matchAll(IMPORT)]
     .map(([, specifier]) => normalize(join(dirname(file), specifier)))
-    .flatMap((path) => [path, `${path}.ts`].filter((each) => /\.tsx?$/.test(each) && existsSync(join(root, each))));
+    .flatMap((path) =>
+      [path, `${path}.ts`].filter((each) => /\.tsx?$/.test(each) && existsSync(join(root, each))),
+    );
 }
 
 const imports = new Map(files.map((file) => [file, importsOf(file)]));
 
 test("every folder is declared", () => {
-  const undeclared = [...new Set(files.map((file) => dirname(file)))].filter((folder) => !ORDER.includes(folder));
+  const undeclared = [...new Set(files.map((file) => dirname(file)))].filter(
+    (folder) => !ORDER.includes(folder),
+  );
   expect(undeclared).toEqual([]);
 });
 
@@ -76,7 +106,9 @@ test("imports point down the declared order", () => {
 test("the trainer and the server do not import each other", () => {
   const across = [...imports].flatMap(([file, targets]) =>
     targets
-      .filter((target) => [`${file} ${target}`].some((pair) => /^(trainer\/.* server\/|server\/.* trainer\/)/.test(pair)))
+      .filter((target) =>
+        [`${file} ${target}`].some((pair) => /^(trainer\/.* server\/|server\/.* trainer\/)/.test(pair)),
+      )
       .map((target) => `${file} imports ${target}`),
   );
   expect(across).toEqual([]);

@@ -1,18 +1,19 @@
 import { ReflowError } from "../runtime/common/errors.ts";
-import { ALONE, type Collective } from "./collective/collective.ts";
+import { SCRIPT_COMMAND } from "../runtime/host/child-process.ts";
+import { type Collective, SINGLE_PROCESS } from "./collective/collective.ts";
 import { findLauncher } from "./collective/mpi/launcher.ts";
-import { assignDevices, countRanks, threadsOf } from "./distributed/devices.ts";
-import { HOST, launch } from "./distributed/launch.ts";
+import { assignDevices, countRanks, threadsPerRank } from "./distributed/devices.ts";
 import { isLaunched, joinLaunched } from "./distributed/join-launched.ts";
-import type { Flags } from "./settings/settings.ts";
+import { launch } from "./distributed/launch.ts";
 import { train } from "./loop/train.ts";
+import type { Flags } from "./settings/settings.ts";
 
-/** What ends a job through nobody's mistake in the command line. */
-const FAILURES = ["job", "lost", "numerics"];
+/** Error codes that are not a mistake in the command line. */
+const FAILURE_CODES = ["job", "lost", "numerics"];
 
 /**
- * `bun run trainer` in this process: it is the only one, or one rank of several, or who starts those. Sets
- * `process.exitCode` after a signal.
+ * Runs the command line in this process, which becomes the only process of the job, one of its ranks, or the launcher of
+ * several ranks. Sets `process.exitCode` after a signal.
  */
 export async function start(flags: Flags): Promise<void> {
   const { device = "auto" } = flags;
@@ -20,8 +21,8 @@ export async function start(flags: Flags): Promise<void> {
   if (flags.wire && !usesMpi) {
     throw new ReflowError(
       "usage",
-      `--wire ${flags.wire} is for MPI`,
-      "add --collective mpi, or leave it out",
+      `--wire ${flags.wire} requires MPI`,
+      "pass --collective mpi, or omit --wire",
     );
   }
   if (usesMpi) return trainAsRank(flags, await joinMpi(flags));
@@ -33,10 +34,13 @@ export async function start(flags: Flags): Promise<void> {
     return;
   }
   const [chosen] = await assignDevices(device, 1);
-  await train(flags, { collective: ALONE, device: chosen, threads: flags.threads, neighbours: 1 });
+  await train(flags, { collective: SINGLE_PROCESS, device: chosen, threads: flags.threads, localRanks: 1 });
 }
 
-/** Asked for, or evident: ranks that don't know of each other would all write into one folder. */
+/**
+ * Whether MPI is requested, or an MPI launcher is detected. Without detection, ranks unaware of each other would all write
+ * into one folder.
+ */
 function isMpiJob({ collective = "auto" }: Flags): boolean {
   if (collective !== "auto") return collective === "mpi";
   try {
@@ -52,19 +56,19 @@ async function joinMpi({ wire, deadline, world = "auto" }: Flags): Promise<Colle
   if (world === "auto" || world === collective.world) return collective;
   throw new ReflowError(
     "usage",
-    `--world is ${world}, and the MPI launcher started ${collective.world}`,
-    "leave --world out: mpirun -n says it",
+    `--world is ${world}, but the MPI launcher started ${collective.world} ranks`,
+    "omit --world: mpirun -n sets the number of ranks",
   );
 }
 
-/** The same command once for each rank, with a device and a share of the cores. */
+/** Starts the same command for each rank, with a device and a share of the cores. */
 async function launchRanks({ device = "auto", threads }: Flags, ranks: number): Promise<number> {
   const devices = await assignDevices(device, ranks);
   const [, script, ...args] = process.argv;
   return launch({
     commands: devices.map((name) => {
-      const own = ["--device", name, "--threads", `${threads ?? threadsOf(ranks)}`];
-      return [...HOST, script, ...args, ...own];
+      const own = ["--device", name, "--threads", `${threads ?? threadsPerRank(ranks)}`];
+      return [...SCRIPT_COMMAND, script, ...args, ...own];
     }),
     devices,
   });
@@ -72,30 +76,34 @@ async function launchRanks({ device = "auto", threads }: Flags, ranks: number): 
 
 async function trainAsRank(flags: Flags, collective: Collective): Promise<void> {
   const { device = "auto", threads } = flags;
-  const { index, neighbours } = placeOnMachine(collective);
+  const { localRank, localRanks } = localRankOf(collective);
   try {
-    const devices = await assignDevices(device, neighbours);
-    const place = { device: devices[index], threads: threads ?? threadsOf(neighbours), neighbours };
-    await train(flags, { collective, ...place });
+    const devices = await assignDevices(device, localRanks);
+    await train(flags, {
+      collective,
+      device: devices[localRank],
+      threads: threads ?? threadsPerRank(localRanks),
+      localRanks,
+    });
   } catch (error) {
     const known = error instanceof ReflowError ? error : undefined;
-    // What another rank did has been said.
+    // A failure of another rank has already been reported.
     if (known?.code !== "job") {
       collective.abort(known ? [known.message, known.help ?? ""].join("\n").trimEnd() : `${error}`);
     }
-    // The launcher prints it, once for all ranks.
-    if (known && isLaunched()) process.exit(FAILURES.includes(known.code) ? 1 : 2);
+    // The launcher prints the error, once for all ranks.
+    if (known && isLaunched()) process.exit(FAILURE_CODES.includes(known.code) ? 1 : 2);
     throw error;
   }
   collective.dispose();
 }
 
-/** This rank among those of its machine; all are, where an MPI launcher doesn't say otherwise. */
-function placeOnMachine({ rank, world }: Collective): { index: number; neighbours: number } {
+/** This rank's number among the ranks of its machine. Unless an MPI launcher says otherwise, all ranks are on this machine. */
+function localRankOf({ rank, world }: Collective): { localRank: number; localRanks: number } {
   const { env } = process;
   const even = Math.ceil(world / Number(env.SLURM_STEP_NUM_NODES ?? 1));
   return {
-    index: Number(env.OMPI_COMM_WORLD_LOCAL_RANK ?? env.MPI_LOCALRANKID ?? env.SLURM_LOCALID ?? rank),
-    neighbours: Number(env.OMPI_COMM_WORLD_LOCAL_SIZE ?? env.MPI_LOCALNRANKS ?? even),
+    localRank: Number(env.OMPI_COMM_WORLD_LOCAL_RANK ?? env.MPI_LOCALRANKID ?? env.SLURM_LOCALID ?? rank),
+    localRanks: Number(env.OMPI_COMM_WORLD_LOCAL_SIZE ?? env.MPI_LOCALNRANKS ?? even),
   };
 }

@@ -1,5 +1,6 @@
 import type { Backend, Tensor } from "../../runtime/backend/contract/backend.ts";
-import { type ModelConfig, parameterSpecs } from "../../runtime/config/config.ts";
+import type { ModelConfig } from "../../runtime/config/config.ts";
+import { parameterSpecs } from "../../runtime/config/parameter-specs.ts";
 import { forward } from "../../runtime/transformer/inference.ts";
 import type { Parameters } from "../../runtime/transformer/parameters.ts";
 import { RunState } from "../../runtime/transformer/run-state.ts";
@@ -7,25 +8,25 @@ import { prepareWeights } from "../../runtime/transformer/weights.ts";
 import { type BenchDevice, benchConfig, type DeviceKind } from "./device.ts";
 import { bestRates, type Measurement, measurement, rateSampler } from "./measure.ts";
 
-/** Of a timing. */
+/** Tokens decoded per sample. */
 const TOKENS: Record<DeviceKind, number> = { cpu: 16, gpu: 16, fallback: 2 };
 
-/** More than four times any last-level cache here. */
+/** Bytes read per sample, more than four times the last-level cache of the machines it was measured on. */
 const READ_BYTES: Record<DeviceKind, number> = { cpu: 2 ** 28, gpu: 2 ** 28, fallback: 2 ** 24 };
 
 /**
- * Tokens a second of one sequence with int8 weights, from position 32 on, each read before the next one, against a bare
- * loop of int8 dot products over as many bytes of weights, no scales, no norms, no attention; on a GPU against reading
- * them.
+ * Decoding rate of one sequence with int8 weights in tokens/s, from position 32 on; each token's logits are read before the next
+ * step. The peak is a bare loop of int8 dot products over the same number of weight bytes, without scales, norms or attention; on
+ * a GPU, reading those bytes.
  */
-export async function benchDecode(subject: BenchDevice, preset: string): Promise<Measurement> {
-  const { backend, kind, clock, budget, threads } = subject;
+export async function benchDecode(device: BenchDevice, preset: string): Promise<Measurement> {
+  const { backend, kind, clock, budget, threads } = device;
   const config = benchConfig(kind, preset);
   const { parameters, bytes } = int8Parameters(backend, config);
   const weights = await prepareWeights(backend, config, parameters);
   const state = new RunState(backend, config, { slots: 1, context: 64, rows: 1, logitRows: 1 });
   const model = { backend, config, weights };
-  const roof = subject.decodeRoof(bytes);
+  const roof = device.decodeRoof(bytes);
   const tokens = TOKENS[kind];
   const best = await bestRates(
     {
@@ -44,14 +45,14 @@ export async function benchDecode(subject: BenchDevice, preset: string): Promise
   );
   roof.free();
   state.free();
-  const { basis, ...kept } = parameters; // freed as it was prepared
+  const { basis, ...kept } = parameters; // freed by prepareWeights
   for (const tensor of [...Object.values(kept), weights.basis!, weights.basisTransposed!, weights.rope!]) {
     backend.free(tensor);
   }
   return measurement(`decode/${preset}/int8`, threads, "tokens/s", best.decode, best.roof);
 }
 
-/** Matrices of any values, and the bytes of those that decoding reads as int8. */
+/** Parameters with arbitrary values, and the number of int8 bytes that decoding reads. */
 function int8Parameters(backend: Backend, config: ModelConfig): { parameters: Parameters; bytes: number } {
   let bytes = 0;
   const make = (name: string, shape: readonly number[]): Tensor => {
@@ -74,7 +75,7 @@ function int8Parameters(backend: Backend, config: ModelConfig): { parameters: Pa
   return { parameters, bytes };
 }
 
-/** Reading memory and nothing else. */
+/** Memory read bandwidth in GB/s. */
 export async function benchReading({
   kind,
   clock,

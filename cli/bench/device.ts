@@ -6,46 +6,47 @@ import { WasmBackend } from "../../runtime/backend/wasm/mod.ts";
 import type { Tier } from "../../runtime/backend/webgpu/device/tier.ts";
 import * as webgpu from "../../runtime/backend/webgpu/measure.ts";
 import type { WebgpuBackend } from "../../runtime/backend/webgpu/mod.ts";
-import { type ModelConfig, PRESETS, resolveConfig } from "../../runtime/config/config.ts";
+import { type ModelConfig, resolveConfig } from "../../runtime/config/config.ts";
+import { PRESETS } from "../../runtime/config/presets.ts";
 import type { Clock, RateSampler, SamplingBudget } from "./measure.ts";
 
-/** What decides how much work a row can be: a fallback adapter is a CPU in disguise, a thousand times slower than a GPU. */
+/** Determines the size of the benchmarks. A fallback adapter is a software renderer, about a thousand times slower than a GPU. */
 export type DeviceKind = "cpu" | "gpu" | "fallback";
 
-/** A preset's model; on a CPU in disguise a single block of it, over few tokens. */
+/** Config of a preset; on a fallback adapter, one block and a small vocabulary. */
 export const benchConfig = (kind: DeviceKind, preset: string): ModelConfig =>
   resolveConfig(PRESETS[preset], kind === "fallback" ? { n_layers: 1, vocab_size: 512 } : {});
 
-/** An op that is run again and again. */
+/** An operation that can be run repeatedly, and its memory. */
 export interface Workload {
   run(): void;
   free(): void;
 }
 
-/** A backend, how to time it, and what its device can do at most. */
+/** A backend to benchmark: how to time it, and the peak rates of its device. */
 export interface BenchDevice {
   readonly backend: Backend;
-  /** What is to be known of the device, a line each, beside the backend's own description. */
+  /** Remarks on the device, one per line, in addition to the backend's description. */
   readonly notes: readonly string[];
   readonly kind: DeviceKind;
-  /** What products are made of. */
+  /** Precision of matrix products. */
   readonly products: Tier["matmul"];
-  /** Of a CPU. */
+  /** CPU threads; absent on a GPU. */
   readonly threads?: number;
   readonly clock: Clock;
   readonly budget: SamplingBudget;
-  /** Multiply-adds and nothing else, in operations a second. */
+  /** Peak arithmetic rate (multiply-adds only) in operations per second. */
   readonly roof: RateSampler;
-  /** Reads `bytes` of memory and does next to nothing with them. */
+  /** A workload that reads `bytes` of memory with little arithmetic. */
   read(bytes: number): Workload;
-  /** What decoding over `bytes` of int8 weights can't be faster than. */
+  /** A workload that bounds the speed of decoding with `bytes` of int8 weights. */
   decodeRoof(bytes: number): Workload;
 }
 
 /**
- * What is measured on a device: of a CPU one thread and all of them.
+ * Opens the backends to benchmark: for a CPU, one with a single thread and one with all threads.
  *
- * @throws ReflowError `device` where there is none
+ * @throws ReflowError `device` if the device is not available
  */
 export async function openBenchDevices(
   device: DeviceName,
@@ -65,7 +66,7 @@ function cpuDevice(backend: WasmBackend): BenchDevice {
     kind: "cpu",
     products: "f32",
     threads: backend.threads,
-    // Ops are done when they return.
+    // CPU ops are synchronous.
     clock: { synchronize: async () => {}, minSeconds: 0 },
     budget: { seconds: 3, rounds: 5 },
     roof: () => wasm.measureRoof(backend),
@@ -77,13 +78,13 @@ function cpuDevice(backend: WasmBackend): BenchDevice {
 function gpuDevice(backend: WebgpuBackend): BenchDevice {
   const { vendor, architecture, device, description, isFallbackAdapter: fallback } = backend.gpu.adapterInfo;
   const adapter = [vendor, architecture, device, description].filter(Boolean).join(", ");
-  const disguise =
-    "a CPU in disguise: small products, models of one block, and figures that say nothing of a GPU";
+  const fallbackNote =
+    "software renderer: small products and one-block models; results are not representative of a GPU";
   const fence = backend.alloc([1]);
   const read = (bytes: number) => readOnGpu(backend, bytes);
   return {
     backend,
-    notes: [`adapter: ${adapter}`, ...backend.reasons, ...(fallback ? [disguise] : [])],
+    notes: [`adapter: ${adapter}`, ...backend.reasons, ...(fallback ? [fallbackNote] : [])],
     kind: fallback ? "fallback" : "gpu",
     products: backend.tier.matmul,
     clock: {
@@ -93,12 +94,12 @@ function gpuDevice(backend: WebgpuBackend): BenchDevice {
     budget: fallback ? { seconds: 0, rounds: 1 } : { seconds: 3, rounds: 5 },
     roof: () => webgpu.measureRoof(backend),
     read,
-    // With one sequence, products take as long as their weights take to read.
+    // With one sequence, matrix products are bound by the bandwidth of reading weights.
     decodeRoof: read,
   };
 }
 
-/** The op that reads most for what it does is the norm. */
+/** Uses the global norm, the op with the least arithmetic per byte read. */
 function readOnGpu(backend: Backend, bytes: number): Workload {
   const memory = backend.alloc([Math.floor(bytes / 4)]);
   const norm = backend.alloc([1]);

@@ -10,22 +10,22 @@ export const SIZES: Record<DeviceKind, number[]> = {
 export const TRANSPOSITIONS = ["nn", "nt", "tn"] as const;
 type Transposition = (typeof TRANSPOSITIONS)[number];
 
-/** A square product against the roof; of a CPU on one thread and on all, and the gain between. */
+/** Rate of a square matrix product against the peak. On a CPU: with one thread and with all threads, and the speed-up. */
 export async function benchGemm(
-  subjects: BenchDevice[],
+  devices: BenchDevice[],
   kind: Transposition,
   size: number,
 ): Promise<Measurement[]> {
   const name = `gemm/${kind}/${size}`;
-  const products = subjects.map(({ backend }) => product(backend, kind, size));
-  const turns = subjects.flatMap(({ clock, roof }, i) => [
-    [`product ${i}`, rateSampler(clock, flopsOf(size), products[i].run)] as const,
+  const workloads = devices.map(({ backend }) => squareMatmul(backend, kind, size));
+  const samplers = devices.flatMap(({ clock, roof }, i) => [
+    [`matmul ${i}`, rateSampler(clock, flopsOf(size), workloads[i].run)] as const,
     [`roof ${i}`, roof] as const,
   ]);
-  const best = await bestRates(Object.fromEntries(turns), subjects[0].budget);
-  for (const { free } of products) free();
-  const rows = subjects.map(({ threads }, i) =>
-    measurement(name, threads, "GFLOP/s", best[`product ${i}`] / 1e9, best[`roof ${i}`] / 1e9),
+  const best = await bestRates(Object.fromEntries(samplers), devices[0].budget);
+  for (const { free } of workloads) free();
+  const rows = devices.map(({ threads }, i) =>
+    measurement(name, threads, "GFLOP/s", best[`matmul ${i}`] / 1e9, best[`roof ${i}`] / 1e9),
   );
   const [one, all] = rows;
   if (!all) return rows;
@@ -34,8 +34,8 @@ export async function benchGemm(
 
 export const flopsOf = (size: number): number => 2 * size ** 3;
 
-/** Multiplies two square matrices, again and again. */
-export function product(backend: Backend, kind: Transposition, size: number) {
+/** A workload that multiplies two square matrices. */
+export function squareMatmul(backend: Backend, kind: Transposition, size: number) {
   const matrix = (): Tensor => {
     const tensor = backend.alloc([size, size]);
     backend.write(tensor, pseudoRandom(size * size));

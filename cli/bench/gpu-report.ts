@@ -1,7 +1,7 @@
 /**
- * `bun run bench:gpu`: what there is to judge a GPU by, in one command. The ops are tested, our kernels measured with
- * f32 and f16, and the same model in PyTorch where Python has it. Each step is a process of its own, so that none takes the
- * others down; `--out` is written after each.
+ * `bun run bench:gpu`: tests the ops on a GPU, measures our kernels in f32 and f16, measures the same model in PyTorch if Python
+ * has it, and compares the results with the targets. Each step runs in its own process, so that a crash does not affect the
+ * others; `--out` is written after each step.
  */
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -21,35 +21,42 @@ type Step = (typeof STEPS)[number];
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const MINUTES = 15;
 
-/** What is run: all that the targets speak of, or the least with which every line of this script runs. */
+/** Everything that has a target. */
 const FULL = {
   kind: "gpu",
   tests: [],
-  // A process each: what ends one leaves the others.
+  // One process per entry, so that a crash affects only that entry.
   benches: [
     ["gemm"],
     ["decode", "read-bandwidth"],
     ...["nano", "small", "reflow-1"].map((p) => [`train-step/${p}`]),
   ],
-  judged: { product: "gemm/nn/4096", training: "train-step/small", shown: ["train-step/reflow-1"] },
+  targets: { product: "gemm/nn/4096", training: "train-step/small", shown: ["train-step/reflow-1"] },
   torch: { gemm: 4096, presets: ["small", "reflow-1"], seconds: 5, rounds: 5, compile: true, onCpu: false },
 } as const;
+/** The smallest plan that exercises the whole script. */
 const TINY = {
   kind: "fallback",
   tests: ["-t", "rope"],
   benches: [["gemm/nn", "train-step"]],
-  judged: { product: "gemm/nn/128", training: "train-step/nano", shown: [] },
+  targets: { product: "gemm/nn/128", training: "train-step/nano", shown: [] },
   torch: { gemm: 128, presets: ["nano"], seconds: 0, rounds: 1, compile: false, onCpu: true },
 } as const;
 type Plan = typeof FULL | typeof TINY;
 
 await runCommand(
   new Command("bun run bench:gpu")
-    .description("Test and measure a GPU, beside PyTorch on the same one, and say which targets it meets.")
-    .addArgument(new Argument("[steps...]", "only these").choices(STEPS))
-    .option("--device <name>", "webgpu:N of those that `devices` lists (the first GPU)", device)
-    .option("--tiny", "tiny shapes, on a CPU in disguise: tries this script out")
-    .option("--out <file>", "write it all as JSON too")
+    .description(
+      "Test and benchmark a GPU, compare it with PyTorch on the same GPU, and report which targets are met.",
+    )
+    .addArgument(new Argument("[steps...]", "steps to run (default: all)").choices(STEPS))
+    .option(
+      "--device <name>",
+      "webgpu:N, as listed by `bun run cli devices` (default: the first GPU)",
+      device,
+    )
+    .option("--tiny", "test this script with tiny shapes on a software renderer")
+    .option("--out <file>", "also write the results as JSON")
     .action(report),
 );
 
@@ -82,14 +89,14 @@ async function report(steps: Step[], options: Options): Promise<void> {
   }
 
   const peak = peakOf(results);
-  const verdicts = checkTargets(results, plan.judged);
+  const verdicts = checkTargets(results, plan.targets);
   console.log(targetTable(verdicts).join("\n"));
   if (peak) console.log(`\nf32 peak: ${peak.peak.toLocaleString("en")} GFLOP/s, ${peak.source}`);
-  if (options.tiny) console.log("Tiny shapes: what is met or not says nothing of a GPU.");
+  if (options.tiny) console.log("Tiny shapes: the comparison with targets is not meaningful.");
   save({ peak, verdicts });
 }
 
-/** What `devices` says of an adapter. */
+/** An adapter in the output of `devices --json`. */
 interface Gpu {
   select: string;
   name: string;
@@ -97,7 +104,7 @@ interface Gpu {
   error?: string;
 }
 
-/** @throws ReflowError `device` where there is none that can be judged */
+/** Selects the adapter. @throws ReflowError `device` if there is no suitable adapter */
 async function chooseGpu({ device: name, tiny }: Options): Promise<Gpu> {
   const { stdout } = await run([process.execPath, "cli/main.ts", "devices", "--json"]);
   const { devices, problem } = JSON.parse(stdout) as { devices: Gpu[]; problem?: string };
@@ -105,25 +112,25 @@ async function chooseGpu({ device: name, tiny }: Options): Promise<Gpu> {
   const usable = adapters.filter(({ fallback, error }) => !error && Boolean(fallback) === Boolean(tiny));
   const gpu = usable.find(({ select }) => name === undefined || name === "webgpu" || name === select);
   if (gpu) return gpu;
-  const there = adapters.map(({ select, name, error }) => `${select} is ${name}${error ? `: ${error}` : ""}`);
-  const reason = problem ?? (there.join(", ") || "there is no adapter");
+  const found = adapters.map(({ select, name, error }) => `${select} is ${name}${error ? `: ${error}` : ""}`);
+  const reason = problem ?? (found.join(", ") || "no adapter found");
   throw new ReflowError(
     "device",
-    `no ${tiny ? "CPU in disguise" : "GPU"} here: ${reason}`,
+    `no ${tiny ? "software renderer" : "GPU"} available: ${reason}`,
     (await nvidia())
-      ? "NVIDIA's driver is here without its Vulkan part: install libvulkan1, and in a container set NVIDIA_DRIVER_CAPABILITIES=all"
-      : "run it on a machine with one; --tiny tries this script out on a CPU in disguise",
+      ? "NVIDIA's driver is installed without Vulkan: install libvulkan1, and in a container set NVIDIA_DRIVER_CAPABILITIES=all"
+      : "run it on a machine with a GPU; --tiny tests this script on a software renderer",
   );
 }
 
-/** NVIDIA's own word on its GPUs and driver. */
+/** GPUs, driver version and memory as reported by nvidia-smi. */
 async function nvidia(): Promise<string | undefined> {
   const query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"];
   const { code, stdout } = await run(["nvidia-smi", ...query]);
   return code === 0 ? stdout.trim() : undefined;
 }
 
-/** How many of the suites' tests passed. */
+/** Runs the test suites of the ops and summarises the results. */
 async function testOps({ tests }: Plan): Promise<string> {
   const files = ["tests/runtime/backend/op-webgpu.test.ts", "tests/runtime/model/oracle-webgpu.test.ts"];
   const { code, stderr } = await run([process.execPath, "test", ...files, "--timeout", "600000", ...tests]);
@@ -143,7 +150,7 @@ async function measure({ benches }: Plan, name: string, precision: "f32" | "f16"
     const flags = ["--device", name, "--precision", precision, "--json"];
     const bench = [process.execPath, "cli/main.ts", "bench", ...names, ...flags];
     const { code, stdout, stderr } = await run(bench);
-    const failure = stderr.match(/^error: (.*)$/m)?.[1] ?? `ended with ${code}`;
+    const failure = stderr.match(/^error: (.*)$/m)?.[1] ?? `exited with code ${code}`;
     const {
       device,
       notes,
@@ -151,7 +158,7 @@ async function measure({ benches }: Plan, name: string, precision: "f32" | "f16"
       rows: more,
     } = code === 0 ? JSON.parse(stdout) : { rows: names.map((name) => ({ name, note: failure })) };
     if (precision === "f16" && products === "f32") {
-      console.log(`${device}: there is nothing to judge`);
+      console.log(`${device}: not supported, skipped`);
       return [];
     }
     if (names === benches[0] && device) console.log([device, ...notes].join("\n"));
@@ -164,38 +171,41 @@ async function measure({ benches }: Plan, name: string, precision: "f32" | "f16"
 async function measureTorch({ kind, torch }: Plan): Promise<GpuResults["torch"]> {
   const usable = `import torch; assert ${torch.onCpu ? "True" : "torch.cuda.is_available()"}`;
   if ((await run(["python3", "-c", usable])).code !== 0) {
-    console.log(`python3 has no PyTorch here${torch.onCpu ? "" : " that reaches a GPU"}`);
+    console.log(`python3 has no PyTorch${torch.onCpu ? "" : " with access to a GPU"}`);
     return undefined;
   }
   const models = torch.presets.map((preset) => {
     const { config, shape } = trainingSetup(kind, preset);
     return [preset, { config, ...shape }];
   });
-  const asked = JSON.stringify({ ...torch, models: Object.fromEntries(models) });
+  const request = JSON.stringify({ ...torch, models: Object.fromEntries(models) });
   const measured: GpuResults["torch"] = { version: "", rows: [] };
-  const { code, stderr } = await run(["python3", "cli/bench/peer_torch.py", asked], (line) => {
-    const said = JSON.parse(line);
-    if ("version" in said) {
-      measured.version = said.version;
-      console.log(said.version);
+  const { code, stderr } = await run(["python3", "cli/bench/peer_torch.py", request], (line) => {
+    const message = JSON.parse(line);
+    if ("version" in message) {
+      measured.version = message.version;
+      console.log(message.version);
       return;
     }
-    measured.rows.push(said);
-    console.log(formatResult({ ...said, name: `${said.name} ${said.precision}` }));
+    measured.rows.push(message);
+    console.log(formatResult({ ...message, name: `${message.name} ${message.precision}` }));
   });
   if (code !== 0) note(stderr.trim());
   return measured;
 }
 
-interface Ended {
-  /** Null where a signal ended it. */
+interface ProcessResult {
+  /** Exit code, or null if a signal ended the process. */
   code: number | null;
   stdout: string;
   stderr: string;
 }
 
-/** Runs a program in the project's folder to its end. One that isn't there ends with 127. */
-async function run([program, ...args]: readonly string[], onLine?: (line: string) => void): Promise<Ended> {
+/** Runs a program in the project's folder until it exits. A program that does not exist gives code 127. */
+async function run(
+  [program, ...args]: readonly string[],
+  onLine?: (line: string) => void,
+): Promise<ProcessResult> {
   const child = spawn(program, args, {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],

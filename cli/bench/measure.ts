@@ -1,22 +1,22 @@
-/** A figure beside the most that it could be, both measured in the same minute. */
+/** A measured value and the peak it is compared with, both measured within the same minute. */
 export interface Measurement {
   name: string;
   value: number;
   unit: string;
-  /** What the machine reaches doing nothing else, in the same unit. */
+  /** Peak: the rate that the machine reaches on the limiting operation alone, in the same unit. */
   roof?: number;
   /** value / roof */
   fraction?: number;
-  /** Of a CPU. */
+  /** CPU threads; absent on a GPU. */
   threads?: number;
-  /** The same in another unit. */
+  /** The same measurement in another unit. */
   also?: { value: number; unit: string };
-  /** Training: sequences of a step, and tokens of each. */
+  /** Training only: sequences per step, and tokens per sequence. */
   batch?: number;
   length?: number;
 }
 
-/** What could not be measured here, and why. */
+/** A benchmark that could not be measured, and the reason. */
 export interface Skipped {
   name: string;
   note: string;
@@ -35,7 +35,7 @@ export function measurement(
   return { name, value, unit, roof, fraction, threads } satisfies Measurement;
 }
 
-/** A line for people. */
+/** Formats a result as a line of text. */
 export function formatResult(row: BenchResult): string {
   const name = row.name.padEnd(28);
   if ("note" in row) return `${name} ${row.note}`;
@@ -53,24 +53,24 @@ export function formatResult(row: BenchResult): string {
     .trimEnd();
 }
 
-/** How long runs are repeated for. */
+/** Minimum duration and minimum number of rounds of a measurement. */
 export interface SamplingBudget {
   seconds: number;
   rounds: number;
 }
 
-/** How a device's work is timed. */
+/** How work on a device is timed. */
 export interface Clock {
-  /** Until all that was called has run. */
+  /** Resolves when all submitted work has finished. */
   synchronize(): Promise<void>;
-  /** Seconds next to which a wait is short: a timing takes as many at least. */
+  /** Minimum duration of a sample in seconds, large compared with the cost of `synchronize`. */
   readonly minSeconds: number;
 }
 
-/** Does something for a while, and gives how much of it was done a second. */
+/** Runs a workload for a while and returns its rate: amount of work per second. */
 export type RateSampler = () => number | Promise<number>;
 
-/** Turns of a run that does `work` of something, as many times as the clock needs. */
+/** Returns a sampler of the rate of `run`, which does `work` per call; calls are repeated until a sample lasts `minSeconds`. */
 export function rateSampler(clock: Clock, work: number, run: () => void | Promise<void>): RateSampler {
   let times = 1;
   return async () => {
@@ -85,25 +85,25 @@ export function rateSampler(clock: Clock, work: number, run: () => void | Promis
 }
 
 /**
- * The greatest rate of each, by turns until the time is up and for some rounds at least, after a first one that counts
- * for nothing. What else a machine does only lowers a rate, and by turns it lowers all alike: so the ratio of two
- * maxima is steady where the rates themselves drift.
+ * Takes samples of each rate alternately, after a warm-up round, for at least `seconds` and `rounds`, and returns the maxima.
+ * Other load on the machine only lowers rates, and alternating exposes all samplers to the same load, so the ratio of two maxima
+ * is stable even when the rates themselves drift.
  */
 export async function bestRates<K extends string>(
-  turns: Record<K, RateSampler>,
+  samplers: Record<K, RateSampler>,
   { seconds, rounds }: SamplingBudget,
 ): Promise<Record<K, number>> {
-  const names = Object.keys(turns) as K[];
+  const names = Object.keys(samplers) as K[];
   const best = Object.fromEntries(names.map((name) => [name, 0])) as Record<K, number>;
-  for (const name of names) await turns[name]();
+  for (const name of names) await samplers[name]();
   const until = performance.now() + seconds * 1000;
   for (let round = 0; round < rounds || performance.now() < until; round++) {
-    for (const name of names) best[name] = Math.max(best[name], await turns[name]());
+    for (const name of names) best[name] = Math.max(best[name], await samplers[name]());
   }
   return best;
 }
 
-/** Values in [-0.5, 0.5) that need not be random, only not all alike. */
+/** Deterministic pseudo-random values in [-0.5, 0.5). */
 export function pseudoRandom(size: number): Float32Array<ArrayBuffer> {
   let state = 1;
   const values = new Float32Array(size);

@@ -1,7 +1,7 @@
-"""The same model, optimizer and products in PyTorch, for `bench:gpu` to compare with: nothing else needs Python.
+"""The same model, optimizer and matrix products in PyTorch, as a reference for `bench:gpu`.
 
 Takes one argument, JSON: {"gemm": 4096, "models": {"small": {"config": {…}, "batch": 16, "length": 1024}},
-"seconds": 3, "rounds": 5, "compile": true}, and prints a JSON object a line, as each is measured.
+"seconds": 3, "rounds": 5, "compile": true}. Prints one JSON object per line, after each measurement.
 """
 
 import json
@@ -17,7 +17,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 class Block(nn.Module):
-    """Rotary attention and SwiGLU, each after an RMSNorm and added to the residual stream."""
+    """A pre-norm transformer block: rotary attention and SwiGLU, each added to the residual stream."""
 
     def __init__(self, c):
         super().__init__()
@@ -47,7 +47,7 @@ class Block(nn.Module):
 
 
 class Reflow(nn.Module):
-    """The variant `reflow`: recipes over shared signals at both ends."""
+    """The variant `reflow`: embedding and readout share recipes over a basis of signals."""
 
     def __init__(self, c, length):
         super().__init__()
@@ -73,7 +73,7 @@ class Reflow(nn.Module):
 
 
 def training(config, batch, length, precision, compiled):
-    """A function that makes one step."""
+    """Returns a function that runs one training step."""
     torch.manual_seed(1)
     model = Reflow(config, length).to(DEVICE)
     parameters = list(model.parameters())
@@ -99,16 +99,16 @@ def training(config, batch, length, precision, compiled):
 
 
 def rate(work, run, pace):
-    """The best rate of several turns, each of 50 ms or more between two waits."""
+    """Returns the best rate of several samples, each at least 50 ms long between two synchronisations."""
     best, times, rounds, until = 0.0, 1, 0, None
     while rounds < pace["rounds"] or time.perf_counter() < until:
-        wait()
+        synchronize()
         start = time.perf_counter()
         for _ in range(times):
             run()
-        wait()
+        synchronize()
         seconds = time.perf_counter() - start
-        if until is None:  # the first turn compiles
+        if until is None:  # the first sample compiles
             until = time.perf_counter() + pace["seconds"]
             continue
         best = max(best, work * times / seconds)
@@ -117,7 +117,7 @@ def rate(work, run, pace):
     return best
 
 
-def wait():
+def synchronize():
     if DEVICE == "cuda":
         torch.cuda.synchronize()
 
@@ -137,19 +137,19 @@ def train(model, precision, pace, compiled):
 
 
 def main():
-    asked = json.loads(sys.argv[1])
+    request = json.loads(sys.argv[1])
     torch.set_float32_matmul_precision("highest")  # no TF32
     name = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
     report(version=f"PyTorch {torch.__version__} on {name}")
-    rows = [(f"gemm/nn/{asked['gemm']}", lambda precision: gemm(asked["gemm"], precision, asked))]
-    for name, model in asked["models"].items():
-        measure = lambda precision, model=model: train(model, precision, asked, asked["compile"])
+    rows = [(f"gemm/nn/{request['gemm']}", lambda precision: gemm(request["gemm"], precision, request))]
+    for name, model in request["models"].items():
+        measure = lambda precision, model=model: train(model, precision, request, request["compile"])
         rows.append((f"train-step/{name}", measure))
     for name, measure in rows:
         for precision in PRECISIONS:
             try:
                 report(name=name, precision=precision, **measure(precision))
-            except Exception as error:  # what one can't do, the others may
+            except Exception as error:  # an error in one measurement must not stop the others
                 report(name=name, precision=precision, note=str(error).strip().split("\n")[0])
             torch.compiler.reset()
             if DEVICE == "cuda":

@@ -1,30 +1,31 @@
-/** Other tensor libraries of JavaScript's, on the same shapes in the same run; development dependencies. */
+/** Comparison with other JavaScript tensor libraries (development dependencies), on the same shapes in the same run. */
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BenchDevice } from "./device.ts";
-import { flopsOf, product, SIZES } from "./gemm.ts";
+import { flopsOf, SIZES, squareMatmul } from "./gemm.ts";
 import { bestRates, type Measurement, measurement, pseudoRandom, rateSampler } from "./measure.ts";
 
 interface Peer {
   name: string;
   threads: number;
-  product(size: number): () => void | Promise<void>;
+  /** Returns a function that multiplies two square matrices. */
+  matmul(size: number): () => void | Promise<void>;
 }
 
-/** Our own products of the same shape are measured in the same race, on as many threads. */
-export async function benchPeers(subjects: BenchDevice[]): Promise<Measurement[]> {
+/** Measures each library alternately with our own matmul of the same shape, on the same number of threads. */
+export async function benchPeers(devices: BenchDevice[]): Promise<Measurement[]> {
   const rows: Measurement[] = [];
-  const all = subjects.at(-1)!;
+  const all = devices.at(-1)!;
   for (const peer of [await tensorflow(), await jax(all.threads!)]) {
-    const { backend, clock, budget } = subjects.find(({ threads }) => threads === peer.threads) ?? all;
+    const { backend, clock, budget } = devices.find(({ threads }) => threads === peer.threads) ?? all;
     for (const size of SIZES.cpu) {
       const flops = flopsOf(size);
-      const ours = product(backend, "nn", size);
-      const turns = {
-        peer: rateSampler(clock, flops, peer.product(size)),
+      const ours = squareMatmul(backend, "nn", size);
+      const samplers = {
+        peer: rateSampler(clock, flops, peer.matmul(size)),
         ours: rateSampler(clock, flops, ours.run),
       };
-      const best = await bestRates(turns, budget);
+      const best = await bestRates(samplers, budget);
       ours.free();
       rows.push(
         measurement(`peer/${peer.name}/gemm/nn/${size}`, peer.threads, "GFLOP/s", best.peer / 1e9),
@@ -35,7 +36,7 @@ export async function benchPeers(subjects: BenchDevice[]): Promise<Measurement[]
   return rows;
 }
 
-/** Its threaded build does not start under Bun: one thread. */
+/** Runs on one thread, because the threaded build of TensorFlow.js does not start under Bun. */
 async function tensorflow(): Promise<Peer> {
   const tf = await import("@tensorflow/tfjs-core");
   const { setWasmPaths } = await import("@tensorflow/tfjs-backend-wasm");
@@ -44,7 +45,7 @@ async function tensorflow(): Promise<Peer> {
   return {
     name: "tfjs-wasm",
     threads: 1,
-    product(size) {
+    matmul(size) {
       const matrix = () => tf.tensor2d(pseudoRandom(size * size), [size, size]);
       const [a, b] = [matrix(), matrix()];
       return () => {
@@ -56,7 +57,7 @@ async function tensorflow(): Promise<Peer> {
   };
 }
 
-/** Always takes a worker a core. */
+/** jax-js always starts one worker per core. */
 async function jax(threads: number): Promise<Peer> {
   const { init, defaultDevice, numpy, jit, blockUntilReady } = await import("@jax-js/jax");
   await init("wasm");
@@ -65,7 +66,7 @@ async function jax(threads: number): Promise<Peer> {
   return {
     name: "jax-js",
     threads,
-    product(size) {
+    matmul(size) {
       const matrix = () => numpy.array(pseudoRandom(size * size)).reshape([size, size]);
       const [a, b] = [matrix(), matrix()];
       return async () => {

@@ -7,31 +7,31 @@ import type { BenchResult } from "./measure.ts";
 import { benchPeers } from "./peers.ts";
 import { benchTraining, TRAINING_PRESETS } from "./training.ts";
 
-/** How a row is measured, or the few that are measured together. */
+/** A benchmark: one result, or a few that are measured together. */
 export interface Benchmark {
   name: string;
-  /** @throws ReflowError where this device can't */
-  measure(subjects: BenchDevice[]): Promise<BenchResult[]>;
+  /** @throws ReflowError if the device cannot run the benchmark */
+  measure(devices: BenchDevice[]): Promise<BenchResult[]>;
 }
 
-/** All rows of a device, in the order in which they are printed. */
+/** All benchmarks for a kind of device, in the order in which they are printed. */
 export function benchmarksFor(kind: DeviceKind): Benchmark[] {
-  const one = (name: string, measure: (subject: BenchDevice) => Promise<BenchResult>): Benchmark => ({
+  const one = (name: string, measure: (device: BenchDevice) => Promise<BenchResult>): Benchmark => ({
     name,
-    measure: async (subjects) => [await measure(subjects.at(-1)!)],
+    measure: async (devices) => [await measure(devices.at(-1)!)],
   });
   return [
     ...TRANSPOSITIONS.flatMap((transposition) =>
       SIZES[kind].map((size) => ({
         name: `gemm/${transposition}/${size}`,
-        measure: (subjects: BenchDevice[]) => benchGemm(subjects, transposition, size),
+        measure: (devices: BenchDevice[]) => benchGemm(devices, transposition, size),
       })),
     ),
     ...TRAINING_PRESETS.map((preset) =>
-      one(`train-step/${preset}`, (subject) => benchTraining(subject, preset)),
+      one(`train-step/${preset}`, (device) => benchTraining(device, preset)),
     ),
     ...["nano", "small"].map((preset) =>
-      one(`decode/${preset}/int8`, (subject) => benchDecode(subject, preset)),
+      one(`decode/${preset}/int8`, (device) => benchDecode(device, preset)),
     ),
     one("read-bandwidth", benchReading),
     ...WORLDS.flatMap((world) =>
@@ -39,10 +39,10 @@ export function benchmarksFor(kind: DeviceKind): Benchmark[] {
         one(`all-reduce/${size}/${world}`, () => benchAllReduce(size, world)),
       ),
     ),
-    { name: "peer", measure: kind === "cpu" ? benchPeers : refusePeers },
+    { name: "peer", measure: kind === "cpu" ? benchPeers : rejectPeers },
   ];
 }
 
-async function refusePeers(): Promise<BenchResult[]> {
-  throw new ReflowError("device", "other libraries are measured on the CPU: --device wasm");
+async function rejectPeers(): Promise<BenchResult[]> {
+  throw new ReflowError("device", "other libraries are measured on the CPU only: use --device wasm");
 }

@@ -1,7 +1,8 @@
 import type { Backend } from "../../runtime/backend/contract/backend.ts";
 import { TENSOR_BYTES } from "../../runtime/backend/wasm/heap.ts";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { flopsPerToken, type ModelConfig } from "../../runtime/config/config.ts";
+import type { ModelConfig } from "../../runtime/config/config.ts";
+import { flopsPerToken } from "../../runtime/config/parameter-specs.ts";
 import { AdamW } from "../../runtime/transformer/optimizer.ts";
 import { freeParameters, initialize } from "../../runtime/transformer/parameters.ts";
 import { TrainableModel, trainingBytes } from "../../runtime/transformer/trainable-model.ts";
@@ -11,34 +12,34 @@ import { bestRates, type Measurement, measurement, rateSampler } from "./measure
 
 export const TRAINING_PRESETS = ["nano", "small", "reflow-1"];
 
-/** Sequences of a step: a GPU's fill it, and leave room on one of 24 GB. */
+/** Sequences per step. On a GPU: enough to occupy it, within 24 GB of memory. */
 const BATCH: Record<DeviceKind, Record<string, number>> = {
   cpu: { nano: 8, small: 1, "reflow-1": 1 },
   gpu: { nano: 8, small: 16, "reflow-1": 8 },
   fallback: { nano: 1 },
 };
 
-/** A step's model and shape. */
+/** Config and batch shape of a training step. */
 export function trainingSetup(kind: DeviceKind, preset: string) {
   const config = benchConfig(kind, preset);
   const batch = BATCH[kind][preset];
-  if (!batch) throw new ReflowError("device", "too much for a CPU in disguise");
+  if (!batch) throw new ReflowError("device", "too slow on a software renderer");
   return { config, shape: { batch, length: kind === "fallback" ? 8 : config.context } };
 }
 
 /**
- * A whole training step: forward, backward, norm, AdamW; tokens a second, and 6·N + 6·layers·d·T operations a token
- * against the roof.
+ * Rate of a whole training step (forward, backward, gradient norm, AdamW) in tokens/s. Its operations, 6·N + 6·layers·d·T per
+ * token, are compared with the peak.
  *
- * @throws ReflowError `memory` where it doesn't fit, `numerics` where what is measured isn't training
+ * @throws ReflowError `memory` if the step does not fit, `numerics` if the loss is not finite
  */
-export async function benchTraining(subject: BenchDevice, preset: string): Promise<Measurement> {
-  const { backend, kind, clock, budget, threads } = subject;
+export async function benchTraining(device: BenchDevice, preset: string): Promise<Measurement> {
+  const { backend, kind, clock, budget, threads } = device;
   const { config, shape } = trainingSetup(kind, preset);
-  if (kind === "cpu") refuseIfTooLarge(trainingBytes(config, shape));
+  if (kind === "cpu") checkMemory(trainingBytes(config, shape));
   const training = startTraining(backend, config, shape);
   const best = await bestRates(
-    { tokens: rateSampler(clock, shape.batch * shape.length, training.step), roof: subject.roof },
+    { tokens: rateSampler(clock, shape.batch * shape.length, training.step), roof: device.roof },
     { ...budget, seconds: 5 * budget.seconds },
   );
   training.free();
@@ -50,12 +51,9 @@ export async function benchTraining(subject: BenchDevice, preset: string): Promi
   };
 }
 
-function refuseIfTooLarge(needed: number): void {
+function checkMemory(needed: number): void {
   if (needed <= TENSOR_BYTES) return;
-  throw new ReflowError(
-    "memory",
-    `takes ${bytes(needed)}, and WebAssembly's memory ends at 4 GiB: it only infers`,
-  );
+  throw new ReflowError("memory", `needs ${bytes(needed)}, more than WebAssembly's 4 GiB: inference only`);
 }
 
 function startTraining(backend: Backend, config: ModelConfig, shape: { batch: number; length: number }) {

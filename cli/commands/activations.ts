@@ -18,13 +18,16 @@ interface ActivationsOptions extends LoadModelOptions {
 
 export function activationsCommand(): Command {
   const command = new Command("activations")
-    .description("Keep activations of a prompt, and of the likeliest continuation, at any hook points.")
+    .summary("Save activations of a prompt.")
+    .description(
+      "Save the activations of a prompt, and optionally of its greedy continuation, at any hook points.",
+    )
     .argument("<checkpoint>", CHECKPOINT)
-    .requiredOption("--prompt <text>", "what to run the model on")
-    .requiredOption("--names <list>", "hook points, with commas; * stands for anything in a name")
-    .option("--max-tokens <n>", "to generate after the prompt (0)", count(0))
-    .option("--out <file>", "safetensors to write, or to replace: F32 by name, (1,T,…)")
-    .option("--json", "the activations as one JSON object, in place of a file")
+    .requiredOption("--prompt <text>", "text to run the model on")
+    .requiredOption("--names <list>", "comma-separated hook points; * matches any characters")
+    .option("--max-tokens <n>", "tokens to generate after the prompt (default: 0)", count(0))
+    .option("--out <file>", "safetensors file to write (replaced if it exists): F32, shape (1,T,…)")
+    .option("--json", "print the activations as one JSON object instead")
     .addHelpText(
       "after",
       `
@@ -42,7 +45,7 @@ async function activations(
   const { loadModel } = await import("../../runtime/model/load.ts");
   if (prompt === "") throw new ReflowError("usage", "--prompt is empty", "give the text to run the model on");
   if ((out === undefined) === (json !== true)) {
-    throw new ReflowError("usage", "where should the activations go?", "give --out FILE or --json");
+    throw new ReflowError("usage", "expected exactly one of --out and --json", "give --out FILE or --json");
   }
   if (out !== undefined) checkOutputFile(out);
   using model = await loadModel(path, on);
@@ -65,7 +68,7 @@ async function activations(
   console.log([out, ...spread(rows)].join("\n"));
 }
 
-/** The hook points that a name, or a pattern with stars, means. */
+/** Expands a hook name, or a pattern with `*`, into hook points. */
 function hookPoints(config: ModelConfig, name: string): string[] {
   if (!name.includes("*")) return resolveHookNames(config, name);
   const pattern = new RegExp(`^${name.split("*").map(escapeRegExp).join(".*")}$`);
@@ -73,8 +76,8 @@ function hookPoints(config: ModelConfig, name: string): string[] {
   if (found.length > 0) return found;
   throw new ReflowError(
     "usage",
-    `no hook point is like ${name}`,
-    `there are ${hookNames(config).join(", ")}`,
+    `no hook point matches ${name}`,
+    `choose from ${hookNames(config).join(", ")}`,
   );
 }
 

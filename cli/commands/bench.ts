@@ -9,17 +9,21 @@ import { withDevice } from "../shared/options.ts";
 export function benchCommand(): Command {
   return withDevice(
     new Command("bench")
-      .description("Measure the kernels against the device's roof, and against other libraries.")
-      .argument("[names...]", "only rows whose names begin so: gemm, train-step, decode, peer, …"),
+      .summary("Benchmark the kernels.")
+      .description("Benchmark the kernels against the device's peak rate and against other libraries.")
+      .argument(
+        "[names...]",
+        "prefixes of the benchmarks to run: gemm, train-step, decode, peer, … (default: all)",
+      ),
   )
-    .option("--json", "one JSON object")
+    .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-Without --device it is the CPU. The roof is the rate of f32 multiply-adds in
-registers, measured by turns with each row; that of decoding is a bare loop of
-int8 dot products over the same bytes, on a GPU reading them. Figures are the
-best of several runs.
+The default device is the CPU. The peak is the rate of f32 multiply-adds in
+registers, measured alternately with each benchmark. For decoding, it is a bare
+loop of int8 dot products over the same bytes; on a GPU, reading those bytes.
+Each result is the best of several runs.
 
 Example: bun run cli bench gemm/nn --json`,
     )
@@ -34,18 +38,18 @@ interface Options extends Pick<BackendOptions, "threads" | "precision"> {
 async function bench(names: string[], { device: name = "wasm", json, ...options }: Options): Promise<void> {
   const { openBenchDevices } = await import("../bench/device.ts");
   const { benchmarksFor } = await import("../bench/suite.ts");
-  let subjects = await openBenchDevices(name, options);
-  const { backend, notes, kind, products } = subjects.at(-1)!;
+  let devices = await openBenchDevices(name, options);
+  const { backend, notes, kind, products } = devices.at(-1)!;
   const device = backend.description;
   const entries = select(benchmarksFor(kind), names);
   if (!json) console.log([device, ...notes, ""].join("\n"));
   const rows: BenchResult[] = [];
   for (const { name: row, measure } of entries) {
-    const more = await measure(subjects).catch(async (error): Promise<BenchResult[]> => {
+    const more = await measure(devices).catch(async (error): Promise<BenchResult[]> => {
       if (!(error instanceof ReflowError)) throw error;
-      // What was allocated goes with the device, which may not be fit for more.
-      for (const { backend } of subjects) backend.dispose();
-      subjects = await openBenchDevices(name, options);
+      // The device may be unusable after an error: reopen it, which also frees its tensors.
+      for (const { backend } of devices) backend.dispose();
+      devices = await openBenchDevices(name, options);
       return [{ name: row, note: error.message }];
     });
     rows.push(...more);
@@ -54,12 +58,12 @@ async function bench(names: string[], { device: name = "wasm", json, ...options 
   if (json) console.log(JSON.stringify({ device, notes, products, engine: engine(), rows }));
 }
 
-/** @throws ReflowError `usage` for a name that no row's begins with */
+/** Benchmarks whose names begin with one of `names`. @throws ReflowError `usage` if a prefix matches none */
 function select(entries: Benchmark[], names: string[]): Benchmark[] {
   const unknown = names.find((prefix) => !entries.some(({ name }) => name.startsWith(prefix)));
   if (unknown !== undefined) {
     const all = entries.map(({ name }) => name).join(", ");
-    throw new ReflowError("usage", `no row's name begins with "${unknown}"`, `there are ${all}`);
+    throw new ReflowError("usage", `no benchmark's name begins with "${unknown}"`, `choose from ${all}`);
   }
   return names.length === 0
     ? entries

@@ -10,12 +10,13 @@ interface DataOptions {
 
 export function dataCommand(): Command {
   return new Command("data")
-    .description("Tokenize text, once, into a folder that the trainer reads as --data.")
-    .argument("<input>", "text, JSONL, or a folder of .txt")
-    .requiredOption("--out <folder>", "where to; prepared tokens that are there are replaced")
+    .summary("Tokenize text for the trainer.")
+    .description("Tokenize text into a folder that the trainer reads with --data.")
+    .argument("<input>", "text file, JSONL file, or folder of .txt files")
+    .requiredOption("--out <folder>", "output folder; prepared data in it is replaced")
     .requiredOption("--tokenizer <which>", "a tokenizer.json, gpt2, or bpe:N to train one of N tokens")
-    .option("--val <path>", "validation text (about 1% of the input)")
-    .option("--json", "one JSON object")
+    .option("--val <path>", "validation text (default: about 1% of the input)")
+    .option("--json", "print one JSON object")
     .addHelpText("after", "\nExample: bun run cli data corpus/train --out data/corpus --tokenizer bpe:8192")
     .action(prepare);
 }

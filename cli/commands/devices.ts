@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { bytes, columnsOf, wrap } from "../shared/format.ts";
 
-/** Limits that decide what fits and how it is cut. */
+/** Adapter limits that determine which tensors fit and how kernels are tiled. */
 const LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
@@ -11,8 +11,9 @@ const LIMITS = [
 
 export function devicesCommand(): Command {
   return new Command("devices")
-    .description("List what models can run on, how to select each, and what its kernels are written with.")
-    .option("--json", "one JSON object")
+    .summary("List the available devices.")
+    .description("List the devices that can run models, how to select each, and the kernel tier it supports.")
+    .option("--json", "print one JSON object")
     .addHelpText("after", "\nExample: bun run cli devices --json")
     .action(devices);
 }
@@ -32,13 +33,15 @@ async function devices({ json }: { json?: boolean }): Promise<void> {
   print(`--device ${cpu.select}: ${cpu.name}, ${cpu.build}, ${cpu.threads} threads`);
   for (const gpu of gpus) {
     console.log("");
-    print(`--device ${gpu.select}: ${gpu.name}${gpu.fallback ? " (a CPU in disguise)" : ""}`);
-    if (gpu.error) print(`can't be used: ${gpu.error}`, "  ");
+    print(
+      `--device ${gpu.select}: ${gpu.name}${gpu.fallback ? " (software renderer, runs on the CPU)" : ""}`,
+    );
+    if (gpu.error) print(`unusable: ${gpu.error}`, "  ");
     if (!gpu.tiers || !gpu.limits) continue;
     for (const [precision, { tier, reasons }] of Object.entries(gpu.tiers)) {
       print(`--precision ${precision}: ${tier}${reasons.length > 0 ? `; ${reasons.join("; ")}` : ""}`, "  ");
     }
-    print(`buffers to ${bytes(gpu.limits.maxStorageBufferBindingSize)}`, "  ");
+    print(`largest buffer: ${bytes(gpu.limits.maxStorageBufferBindingSize)}`, "  ");
   }
   if (problem) print(`no WebGPU: ${problem}`);
 }
@@ -61,7 +64,7 @@ interface Gpu {
   fallback?: boolean;
   features?: string[];
   limits?: Record<(typeof LIMITS)[number], number>;
-  /** By `--precision`. */
+  /** Kernel tier for each value of `--precision`. */
   tiers?: Record<"f32" | "f16", { tier: string; reasons: readonly string[] }>;
   error?: string;
 }
@@ -83,7 +86,7 @@ async function describeGpus(): Promise<{ gpus: Gpu[]; problem?: string }> {
   }
   return gpus.length > 0
     ? { gpus }
-    : { gpus, problem: "no adapter; on Debian, libvulkan1 and a Vulkan driver give one" };
+    : { gpus, problem: "no adapter found; on Debian, install libvulkan1 and a Vulkan driver" };
 }
 
 async function describeAdapter(index: number): Promise<Partial<Gpu>> {

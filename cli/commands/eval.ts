@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { ReflowError } from "../../runtime/common/errors.ts";
+import { WEIGHT_FORMATS } from "../../runtime/formats/checkpoint-tensors.ts";
 import type { LoadModelOptions } from "../../runtime/model/read.ts";
 import type { PatchOptions } from "../../runtime/patches/apply.ts";
 import { encodeDocuments, evaluationFiles } from "../shared/documents.ts";
@@ -14,20 +15,25 @@ interface EvalOptions extends LoadModelOptions, PatchOptions {
 
 export function evalCommand(): Command {
   const command = new Command("eval")
-    .summary("Measure a model's loss, perplexity and bits per byte on a text.")
+    .summary("Measure loss and perplexity.")
     .description(
-      "Measure a model's loss, perplexity and bits per byte on a text. Its documents are separated by lines with " +
-        'nothing but <|endoftext|>; in JSONL each line is one, an object with a "text". Each is read after that ' +
-        "token. Those between documents are predicted, and count as tokens but not as bytes.",
+      "Measure a model's loss, perplexity and bits per byte on a text. Documents are separated by lines that " +
+        'contain only <|endoftext|>; in JSONL, each line is a document, an object with a "text" field. Each document is ' +
+        "preceded by that token. Separators between documents are predicted and count as tokens, but not as bytes.",
     )
     .argument("<checkpoint>", CHECKPOINT)
     .option(
       "--text <path>",
-      "text, JSONL, folder of .txt, or - for stdin (the checkpoint's, or what the default corpus holds out)",
+      "text file, JSONL file, folder of .txt files, or - for stdin (default: the checkpoint's held-out text, otherwise the " +
+        "default corpus's)",
     )
-    .option("--stride <n>", "tokens between windows of the context; fewer see more (half)", count(1))
-    .option("--weights <type>", "f32 or int8 (what the checkpoint has)", oneOf(["f32", "int8"]))
-    .option("--json", "one JSON object")
+    .option(
+      "--stride <n>",
+      "tokens between windows; smaller strides give each token more context (default: half the context)",
+      count(1),
+    )
+    .option("--weights <type>", "f32 or int8 (default: the checkpoint's)", oneOf(WEIGHT_FORMATS))
+    .option("--json", "print one JSON object")
     .addHelpText("after", "\nExample: bun run cli eval runs/tiny --text book.txt")
     .action(evaluate);
   return withDevice(withPatch(command));
@@ -50,7 +56,11 @@ async function evaluate(path: string, { text, stride, patch, json, ...on }: Eval
   });
   const { loss, tokens, bytes, documents } = result;
   if (!Number.isFinite(loss)) {
-    throw new ReflowError("numerics", `the loss is ${loss}`, "the weights hold values that are not finite");
+    throw new ReflowError(
+      "numerics",
+      `the loss is ${loss}`,
+      "the weights contain values that are not finite",
+    );
   }
   const perplexity = Math.exp(loss);
   const bitsPerByte = (loss * tokens) / Math.LN2 / bytes;
@@ -58,7 +68,7 @@ async function evaluate(path: string, { text, stride, patch, json, ...on }: Eval
     console.log(JSON.stringify({ loss, perplexity, bitsPerByte, tokens, bytes, documents }));
     return;
   }
-  console.log(`loss           ${loss.toFixed(4)} nats a token
+  console.log(`loss           ${loss.toFixed(4)} nats per token
 perplexity     ${perplexity.toFixed(2)}
 bits per byte  ${bitsPerByte.toFixed(4)}
 tokens         ${format(tokens)}

@@ -18,20 +18,25 @@ interface ExplainFlags
 
 export function explainCommand(): Command {
   const command = new Command("explain")
-    .description("Take a prediction apart: what each signal and each writer adds to a token's logit.")
+    .summary("Attribute a prediction to signals.")
+    .description("Attribute a predicted token's logit to signals and to the components that write to them.")
     .argument("<checkpoint>", CHECKPOINT)
-    .requiredOption("--prompt <text>", "what the prediction is made after")
-    .option("--target <token>", 'whose logit, by its own text: " Paris" (the likeliest token)')
-    .option("--position <n>", "after which of the prompt's tokens, from 0 on (the last)", count(0))
-    .option("--top <n>", "signals that contribute most, up or down (10)", count(0));
+    .requiredOption("--prompt <text>", "text before the prediction")
+    .option("--target <token>", 'token to explain, by its text: " Paris" (default: the most likely token)')
+    .option(
+      "--position <n>",
+      "explain the prediction after this prompt token, counted from 0 (default: the last)",
+      count(0),
+    )
+    .option("--top <n>", "number of signals to show, by absolute contribution (default: 10)", count(0));
   withPatch(withInterventions(command))
-    .option("--json", "one JSON object")
+    .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-A logit is the sum over signals s of R[v,s]·z_s, and each z_s the sum of what the
-embedding, the attentions and the MLPs write, the final norm's scale held as it is.
-Interventions are one writer more: what they added.
+A logit is the sum over signals s of R[v,s]·z_s. Each z_s is the sum of what the
+embedding, attention layers and MLPs write, with the final norm's scale held
+fixed. Interventions count as one more component.
 
 Example: bun run cli explain runs/tiny --prompt "The capital of France is" --target " Paris"`,
     )
@@ -57,14 +62,14 @@ async function explain(
   console.log(layOut(model.tokenizer, ids, explanation, columnsOf(process.stdout)).join("\n"));
   const { logit, sum, magnitude, unit } = explanation;
   if (unit === "dimension") {
-    note(`a ${model.config.variant} has no signals: dimensions of the residual stream are in their place`);
+    note(`a ${model.config.variant} has no signals: dimensions of the residual stream are shown instead`);
   }
   if (Math.abs(logit - sum) > 1e-5 * magnitude) {
-    note(`the model's own logit is ${logit.toFixed(3)}: it rounds more than float32 does`);
+    note(`the model's own logit is ${logit.toFixed(3)}: its arithmetic is less precise than float32`);
   }
 }
 
-/** Text in front of a prediction that is shown, in characters. */
+/** Characters of the text before the prediction that are shown. */
 const SHOWN = 200;
 
 function layOut(tokenizer: Tokenizer, ids: Int32Array, explanation: Explanation, columns: number): string[] {
@@ -85,9 +90,9 @@ function layOut(tokenizer: Tokenizer, ids: Int32Array, explanation: Explanation,
 
 const signed = (x: number, digits = 3): string => (x < 0 ? "" : "+") + x.toFixed(digits);
 
-/** Numbers' columns. */
+/** Column widths. */
 const [NAME, NUMBER, WRITER] = [9, 9, 21];
-/** From here on there is room for codebooks beside the figures. */
+/** Terminals at least this wide show codebooks beside the numbers. */
 const WIDE = 90;
 
 function signalTable(tokenizer: Tokenizer, explanation: Explanation, columns: number): string[] {
@@ -126,7 +131,7 @@ function signalTable(tokenizer: Tokenizer, explanation: Explanation, columns: nu
   ];
 }
 
-/** The writer that has most to do with a contribution. */
+/** The component with the largest share of a signal's contribution. */
 function mainWriter({ writers }: Explanation, share: SignalShare): string {
   const most = share.writers.reduce(
     (best, x, i) => (Math.abs(x) > Math.abs(share.writers[best]) ? i : best),
@@ -136,9 +141,9 @@ function mainWriter({ writers }: Explanation, share: SignalShare): string {
 }
 
 const writerName = (name: string): string =>
-  name.replace("blocks.", "").replace("final_norm.bias", "norm's bias").replace("interventions", "added");
+  name.replace("blocks.", "").replace("final_norm.bias", "norm bias").replace("interventions", "steering");
 
-/** As many tokens of a signal's ends as there is room for. */
+/** The tokens with the most positive and the most negative loadings on a signal, as many as fit. */
 function codebookLines(tokenizer: Tokenizer, { codebook }: SignalShare, room: number): string[] {
   const line = (sign: string, entries: readonly { id: number }[]) => {
     let text = sign;
@@ -152,7 +157,7 @@ function codebookLines(tokenizer: Tokenizer, { codebook }: SignalShare, room: nu
   return [line("+", codebook.most), line("−", codebook.least)];
 }
 
-/** What each block's attention and MLP contribute, and what the rest does. */
+/** Contributions by component: each block's attention and MLP, the embedding, and the rest. */
 function writerTable({ writers, sum }: Explanation): string[] {
   const row = (name: string, ...cells: (number | string)[]) =>
     name.padStart(NAME + 2) +
@@ -162,15 +167,15 @@ function writerTable({ writers, sum }: Explanation): string[] {
   const single = (name: string, shown: string) =>
     contribution.has(name) ? [row(shown, "", "", contribution.get(name)!)] : [];
   return [
-    row("written by", "attention", "MLP", "together"),
+    row("written by", "attention", "MLP", "total"),
     ...single("embed", "embedding"),
     ...single("position", "position"),
     ...Array.from({ length: blocks }, (_, l) => {
       const [attention, mlp] = ["attn", "mlp"].map((branch) => contribution.get(`blocks.${l}.${branch}`)!);
       return row(`block ${l}`, attention, mlp, attention + mlp);
     }),
-    ...single("final_norm.bias", "norm's bias"),
-    ...single("interventions", "added"),
+    ...single("final_norm.bias", "norm bias"),
+    ...single("interventions", "steering"),
     row("sum", "", "", sum),
   ];
 }

@@ -13,25 +13,26 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { SHIPPED } from "../../server/options.ts";
+import { BUNDLED_MODEL } from "../../server/options.ts";
 import { bytes } from "../shared/format.ts";
 import { CHECKPOINT } from "../shared/options.ts";
 
 export function exportPageCommand(): Command {
   return new Command("export-page")
+    .summary("Export the playground as static files.")
     .description(
       "Write the playground as a folder of static files that runs a model in the browser, offline.",
     )
-    .argument("[checkpoint]", `${CHECKPOINT} (the one that ships)`)
-    .requiredOption("--out <folder>", "where it is written: a new folder, or an empty one")
-    .option("--json", "one JSON object")
+    .argument("[checkpoint]", `${CHECKPOINT} (default: the bundled model)`)
+    .requiredOption("--out <folder>", "folder to write: must be new or empty")
+    .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-Any server of static files will do. With the headers
+Any static file server can serve it. The page runs on one thread, unless the
+server sends the headers
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
-the page has threads; without them it runs on one.
 
 Example: bun run cli export-page runs/tiny --out site
 Then:    python3 -m http.server --directory site`,
@@ -47,16 +48,16 @@ async function exportPage(
   const { HELD_OUT, WEIGHT_FILES } = await import("../../runtime/formats/checkpoint-tensors.ts");
   const { buildPage } = await import("../../server/assets.ts");
   if (existsSync(out) && readdirSync(out).length > 0) {
-    throw new ReflowError("usage", `${out} is not empty`, "give another --out, or remove what is there");
+    throw new ReflowError("usage", `${out} is not empty`, "give another --out, or remove its contents");
   }
-  const checkpoint = openCheckpoint(path ?? SHIPPED);
+  const checkpoint = openCheckpoint(path ?? BUNDLED_MODEL);
   const { folder, tokenizerJson } = checkpoint;
   checkpoint.close();
   if (tokenizerJson === undefined) {
     throw new ReflowError(
       "checkpoint",
       `${folder} has no tokenizer.json`,
-      "put the one it was trained with there",
+      "copy the tokenizer.json that it was trained with into the folder",
     );
   }
   const page = await buildPage();
@@ -68,7 +69,7 @@ async function exportPage(
     files.set(name, statSync(path).size);
   };
   for (const [name, file] of page) {
-    // The same page, told that there is no server.
+    // The page is the server's, with the tag that selects the in-browser engine.
     const text = name === "index.html" ? (await file.text()).replace(REMOTE, LOCAL) : undefined;
     const data = text ?? new Uint8Array(await file.arrayBuffer());
     add(name, (path) => writeFileSync(path, data));
@@ -94,7 +95,7 @@ async function exportPage(
 const REMOTE = '<meta name="reflow-engine" content="remote">';
 const LOCAL = '<meta name="reflow-engine" content="local">';
 
-/** Weights as int8 in a folder that is removed by `done`: the checkpoint stays as it is. */
+/** Quantises the weights to int8 in a temporary folder, which `done` removes; the checkpoint is not modified. */
 async function quantized(folder: string): Promise<{ file: string; done(): void }> {
   const { quantizeCheckpoint } = await import("../../runtime/formats/quantize.ts");
   const copy = mkdtempSync(join(tmpdir(), "reflow-page-"));

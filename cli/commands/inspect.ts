@@ -2,15 +2,10 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import {
-  type ModelConfig,
-  PRESETS,
-  parameterCount,
-  parameterSpecs,
-  resolveConfig,
-  VARIANTS,
-  type Variant,
-} from "../../runtime/config/config.ts";
+import { type ModelConfig, resolveConfig, VARIANTS, type Variant } from "../../runtime/config/config.ts";
+import { parameterCount, parameterSpecs } from "../../runtime/config/parameter-specs.ts";
+import { PRESETS } from "../../runtime/config/presets.ts";
+import { DEVICE_WEIGHT_FORMATS } from "../../runtime/transformer/weights.ts";
 import { bytes, columnsOf, number, spread, wrap } from "../shared/format.ts";
 import { CHECKPOINT, count, oneOf } from "../shared/options.ts";
 
@@ -25,13 +20,22 @@ interface InspectOptions {
 export function inspectCommand(): Command {
   const presets = Object.keys(PRESETS);
   return new Command("inspect")
-    .description("Show a model's parameters by tensor, and the memory that it takes to run and to train.")
+    .summary("Show a model's tensors and memory.")
+    .description("Show a model's parameters by tensor, and the memory it needs for inference and training.")
     .argument("[checkpoint]", CHECKPOINT)
-    .option("--preset <name>", `a model without weights: ${presets.join(", ")}`, oneOf(presets))
-    .option("--variant <name>", `of the preset: ${VARIANTS.join(", ")}`, oneOf(VARIANTS))
-    .option("--batch <n>", "sequences at once, for the memory (1)", count(1))
-    .option("--context <n>", "tokens of a sequence, for the memory (the model's context)", count(1))
-    .option("--json", "one JSON object")
+    .option(
+      "--preset <name>",
+      `inspect a preset instead of a checkpoint: ${presets.join(", ")}`,
+      oneOf(presets),
+    )
+    .option("--variant <name>", `variant of the preset: ${VARIANTS.join(", ")}`, oneOf(VARIANTS))
+    .option("--batch <n>", "batch size for the memory estimate (default: 1)", count(1))
+    .option(
+      "--context <n>",
+      "sequence length for the memory estimate (default: the model's context)",
+      count(1),
+    )
+    .option("--json", "print one JSON object")
     .addHelpText("after", "\nExample: bun run cli inspect --preset reflow-1 --variant reflow-topk")
     .action(inspect);
 }
@@ -43,8 +47,8 @@ interface TensorRow {
   dtype: string;
 }
 
-/** What is known of a model: of a preset's, its shape alone. */
-interface Subject {
+/** The inspected model. A preset has only a config and tensor shapes. */
+interface InspectedModel {
   preset?: string;
   folder?: string;
   /** SHA-256 of the f32 weights */
@@ -57,36 +61,36 @@ interface Subject {
 }
 
 async function inspect(path: string | undefined, options: InspectOptions): Promise<void> {
-  const subject = path === undefined ? ofPreset(options) : await ofCheckpoint(path, options);
-  const { config, tensors, ...about } = subject;
+  const inspected = path === undefined ? fromPreset(options) : await fromCheckpoint(path, options);
+  const { config, tensors, ...source } = inspected;
   const { batch = 1, context: length = config.context } = options;
   if (length > config.context) {
     throw new ReflowError(
       "usage",
       `--context ${length} is more than the model's ${config.context}`,
-      "leave it out, or use less",
+      "omit --context, or use a smaller value",
     );
   }
   const memory = await memoryOf(config, { batch, length });
   const parameters = parameterCount(config);
-  if (options.json) console.log(JSON.stringify({ ...about, parameters, config, memory, tensors }));
-  else console.log(describe(subject, memory));
+  if (options.json) console.log(JSON.stringify({ ...source, parameters, config, memory, tensors }));
+  else console.log(describe(inspected, memory));
 }
 
-function ofPreset({ preset, variant, context }: InspectOptions): Subject {
+function fromPreset({ preset, variant, context }: InspectOptions): InspectedModel {
   if (preset === undefined) {
     const help = `give a checkpoint's folder, or --preset: ${Object.keys(PRESETS).join(", ")}`;
-    throw new ReflowError("usage", "there is nothing to inspect", help);
+    throw new ReflowError("usage", "no checkpoint or preset given", help);
   }
   const config = resolveConfig(PRESETS[preset], { variant, context });
   const tensors = parameterSpecs(config).map(({ name, shape }) => row(name, shape, "F32"));
   return { preset, config, tensors };
 }
 
-async function ofCheckpoint(path: string, { preset, variant }: InspectOptions): Promise<Subject> {
+async function fromCheckpoint(path: string, { preset, variant }: InspectOptions): Promise<InspectedModel> {
   if (preset !== undefined || variant !== undefined) {
     const help = "give a checkpoint, or --preset with --variant";
-    throw new ReflowError("usage", "a checkpoint has a shape of its own", help);
+    throw new ReflowError("usage", "--preset and --variant do not apply to a checkpoint", help);
   }
   if (!existsSync(path) && Object.hasOwn(PRESETS, path)) {
     throw new ReflowError("checkpoint", `${path} does not exist`, `did you mean --preset ${path}?`);
@@ -123,10 +127,10 @@ const row = (name: string, shape: readonly number[], dtype: string): TensorRow =
   dtype,
 });
 
-const TYPES = ["f32", "f16", "int8"] as const;
+const TYPES = DEVICE_WEIGHT_FORMATS;
 type Memory = Awaited<ReturnType<typeof memoryOf>>;
 
-/** All in bytes, by the lists that the runtime allocates from. */
+/** Memory in bytes, computed from the same lists that the runtime allocates from. */
 async function memoryOf(config: ModelConfig, { batch, length }: { batch: number; length: number }) {
   const { TENSOR_BYTES } = await import("../../runtime/backend/wasm/heap.ts");
   const { inferenceBytes } = await import("../../runtime/transformer/inference.ts");
@@ -144,8 +148,8 @@ async function memoryOf(config: ModelConfig, { batch, length }: { batch: number;
   };
 }
 
-function describe(subject: Subject, memory: Memory): string {
-  const { preset, folder, identity, step, tokenizer, files, config, tensors } = subject;
+function describe(inspected: InspectedModel, memory: Memory): string {
+  const { preset, folder, identity, step, tokenizer, files, config, tensors } = inspected;
   const lines = [
     `${preset ?? folder}: ${config.variant}, ${number(parameterCount(config))} parameters`,
     wrap(shapeOf(config), columnsOf(process.stdout)),
@@ -180,7 +184,7 @@ function shapeOf(config: ModelConfig): string {
   ].join(", ");
 }
 
-/** Every block has the same tensors: they are shown once, with the count of all. */
+/** Rows by tensor. All blocks have the same tensors, which are shown once, under the total of all blocks. */
 function tensorTable(config: ModelConfig): [string, string][] {
   const rows = parameterSpecs(config).map(({ name, shape }) => row(name, shape, ""));
   const isBlock = ({ name }: TensorRow) => name.startsWith("blocks.");
@@ -202,7 +206,7 @@ function tensorTable(config: ModelConfig): [string, string][] {
       .slice(first)
       .filter((each) => !isBlock(each))
       .map((each) => tensor(each)),
-    line("in all", "", all),
+    line("total", "", all),
   ];
 }
 
@@ -215,18 +219,18 @@ function memoryTable({ batch, context, inference, training }: Memory): string[] 
   return [
     `Memory for ${number(batch)} × ${number(context)} tokens`,
     "",
-    cells("To generate", (type) => type),
+    cells("Inference", (type) => type),
     each("weights", "weights"),
     each("KV cache", "cache"),
     each("activations", "activations"),
-    each("in all", "total"),
+    each("total", "total"),
     cells("fits WASM", (type) => fits(inference[type].fitsWasm)),
     "",
     ...spread([
-      ["To train", ""],
+      ["Training", ""],
       ["weights, gradients, moments", bytes(training.parameters)],
       ["activations", bytes(training.activations)],
-      ["in all", bytes(training.total)],
+      ["total", bytes(training.total)],
       ["fits WASM", fits(training.fitsWasm)],
     ]),
   ];

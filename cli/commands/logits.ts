@@ -15,12 +15,16 @@ interface LogitsOptions extends LoadModelOptions {
 
 export function logitsCommand(): Command {
   const command = new Command("logits")
+    .summary("Save logits of token ids.")
     .description("Run a model on token ids and save its logits.")
     .argument("<checkpoint>", CHECKPOINT)
-    .requiredOption("--ids <file>", "JSON: a list of sequences of one length, [[…],…]")
-    .requiredOption("--out <file>", "safetensors to write, or to replace: logits (B,T,V)")
-    .option("--hidden", "also hidden.0 … hidden.LAYERS (B,T,d): what enters each block, and the final norm")
-    .option("--json", "one JSON object")
+    .requiredOption("--ids <file>", "JSON file: a list of sequences of equal length, [[…],…]")
+    .requiredOption("--out <file>", "safetensors file to write (replaced if it exists): logits (B,T,V)")
+    .option(
+      "--hidden",
+      "also save hidden.0 … hidden.LAYERS (B,T,d): the inputs of each block and of the final norm",
+    )
+    .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       "\nExample: echo '[[1,2,3]]' > ids.json && bun run cli logits runs/tiny --ids ids.json --out out.safetensors",
@@ -37,10 +41,10 @@ async function logits(
   const { createTensorFile } = await import("../../runtime/formats/tensor-file.ts");
   const { checkIds } = await import("../../runtime/transformer/inference.ts");
   const { loadModel } = await import("../../runtime/model/load.ts");
-  const { asData } = await import("../../runtime/host/files.ts");
+  const { wrapFileErrors } = await import("../../runtime/host/files.ts");
   const sequences = parseIds(
     idsPath,
-    asData(idsPath, () => readFileSync(idsPath, "utf8")),
+    wrapFileErrors(idsPath, () => readFileSync(idsPath, "utf8")),
   );
   checkOutputFile(out);
   using model = await loadModel(path, on);
@@ -53,7 +57,7 @@ async function logits(
     { name: "logits", dtype: "F32" as const, shape: [B, T, V] },
     ...hooks.map((_, l) => ({ name: `hidden.${l}`, dtype: "F32" as const, shape: [B, T, d] })),
   ];
-  // By sequence and by hook. Logits, which are far larger, are on the disk as soon as they are known.
+  // Residuals by sequence and hook. Logits, which are far larger, are written to disk as soon as they are computed.
   const states: Float32Array[][] = [];
   const draft = temporary(out);
   const file = createTensorFile(draft, entries);
@@ -75,14 +79,14 @@ async function logits(
   console.log(json ? JSON.stringify({ out, tensors: entries }) : [out, ...spread(rows)].join("\n"));
 }
 
-/** The residual stream before each block, and after the last. */
+/** Hook points of the residual stream before each block and after the last. */
 const residuals = (layers: number): string[] => [
   ...Array.from({ length: layers }, (_, l) => `blocks.${l}.hook_resid_pre`),
   `blocks.${layers - 1}.hook_resid_post`,
 ];
 
 function parseIds(path: string, text: string): number[][] {
-  const help = "give a list of sequences of one length: [[1,2,3],[4,5,6]]";
+  const help = "give a list of sequences of equal length: [[1,2,3],[4,5,6]]";
   const wrong = (what: string, cause?: unknown) =>
     new ReflowError("data", `${path}: ${what}`, help, { cause });
   let json: unknown;

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import type { BlastRadius, TokenText } from "../../runtime/analysis/blast-radius.ts";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import { note } from "../../runtime/host/command.ts";
-import { asData } from "../../runtime/host/files.ts";
+import { wrapFileErrors } from "../../runtime/host/files.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { LoadModelOptions } from "../../runtime/model/read.ts";
 import {
@@ -28,31 +28,32 @@ interface PatchFlags extends LoadModelOptions {
   json?: boolean;
 }
 
-/** Of the text, that many tokens are read. */
+/** Tokens of `--text` that are read. */
 const TEXT_TOKENS = 4096;
 
 export function patchCommand(): Command {
   const command = new Command("patch")
-    .description("Make a gene patch, an edit of tokens' recipes, and see what else it changes.")
+    .summary("Create and evaluate gene patches.")
+    .description("Create a gene patch (an edit of tokens' recipes) and measure its side effects.")
     .argument("<checkpoint>", CHECKPOINT)
-    .option("--expression <text>", 'what to add to recipes: "a += 0.5 * (b - a); c -= d"')
-    .option("--edits <json>", 'as JSON, or a file of it: [{"token":1234,"signal":17,"delta":0.4}]')
+    .option("--expression <text>", 'recipe arithmetic: "a += 0.5 * (b - a); c -= d"')
+    .option("--edits <json>", 'edits as JSON or a JSON file: [{"token":1234,"signal":17,"delta":0.4}]')
     .option(
       "--patch <files...>",
-      "made before; several sources are composed",
+      "existing patches; all sources given are composed into one patch",
       (file, before: GenePatch[] = []) => [...before, readPatch(file)],
     )
-    .option("--invert", "the patch that undoes this")
-    .option("--out <file>", "JSON to write, or to replace")
-    .option("--text <file>", "compare predictions on this (the checkpoint's held-out.txt)")
-    .option("--analogies <file>", "compare answers to these questions (built-in ones)")
-    .option("--json", "one JSON object")
+    .option("--invert", "invert the patch, so that it undoes the edits")
+    .option("--out <file>", "JSON file to write (replaced if it exists)")
+    .option("--text <file>", "compare predictions on this text (default: the checkpoint's held-out.txt)")
+    .option("--analogies <file>", "compare answers to these analogies (default: built-in)")
+    .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-A word stands for its token with a leading space; what is quoted is literal where
-that is a token. Of --text the first ${TEXT_TOKENS} tokens are read. Analogies are in
-Google's format: sections that begin with ": name", four words a line.
+A word stands for its token with a leading space; quoted text is literal if it
+is a token. The first ${TEXT_TOKENS} tokens of --text are read. Analogies are in Google's
+format: sections that begin with ": name", and four words per line.
 
 Example: bun run cli patch runs/tiny --expression "war += 0.6 * (peace - war)" \\
   --text book.txt --out patch.json
@@ -80,17 +81,17 @@ async function makePatch(path: string, flags: PatchFlags): Promise<void> {
   const { blastRadius } = await import("../../runtime/analysis/blast-radius.ts");
   const { readAnalogies } = await import("../../runtime/text/word-sets.ts");
   if (flags.expression === undefined && flags.edits === undefined && !flags.patch) {
-    throw new ReflowError("usage", "what is to be edited?", "give --expression, --edits or --patch");
+    throw new ReflowError("usage", "no edits given", "give --expression, --edits or --patch");
   }
   if (out !== undefined) checkOutputFile(out);
   const [text, analogies] = [textFile, analogiesFile].map(
-    (file) => file && asData(file, () => readFileSync(file, "utf8")),
+    (file) => file && wrapFileErrors(file, () => readFileSync(file, "utf8")),
   );
   using model = await loadModel(path, { device, precision, threads });
   const patch = await patchOf(model, flags);
   const ids = text === undefined ? undefined : model.tokenize(text).subarray(0, TEXT_TOKENS);
   if (ids?.length === 0)
-    throw new ReflowError("data", `${textFile} is empty`, "give a text with something in it");
+    throw new ReflowError("data", `${textFile} is empty`, "give a text that is not empty");
   const rows = Math.min(model.tokenizer.vocabSize, model.config.vocab_size);
   const questions = readAnalogies(model.tokenizer, rows, analogies);
   const radius = await blastRadius(model, patch, { text: ids, analogies: questions });
@@ -110,10 +111,10 @@ async function makePatch(path: string, flags: PatchFlags): Promise<void> {
     return;
   }
   console.log(report(model, radius, { out, ids }, columnsOf(process.stdout)).join("\n"));
-  if (ids === undefined) note("give --text FILE to compare predictions too");
+  if (ids === undefined) note("give --text FILE to compare predictions as well");
 }
 
-/** All that was asked for, one after the other, as one patch. */
+/** Composes all sources, in the order --patch, --edits, --expression, into one patch. */
 async function patchOf(
   model: Model,
   { expression, edits, patch = [], invert }: PatchFlags,
@@ -128,7 +129,7 @@ async function patchOf(
   return invert ? invertPatch(composed) : composed;
 }
 
-/** Of each list, so many are shown. */
+/** Entries of each list that are shown. */
 const SHOWN = 5;
 
 function report(
@@ -153,14 +154,12 @@ function report(
     columns,
   );
   for (const token of edited.most.slice(0, SHOWN)) {
-    lines.push(
-      ...paragraph(label(token), [`was near  ${near(token.before)}`, `is near   ${near(token.after)}`]),
-    );
+    lines.push(...paragraph(label(token), [`before  ${near(token.before)}`, `after   ${near(token.after)}`]));
   }
   if (edited.count > SHOWN) lines.push("", `and ${number(edited.count - SHOWN)} more`);
   lines.push(
     ...paragraph(
-      `${number(neighbours.moved)} of ${number(neighbours.of)} other tokens have not the same nearest ${neighbours.top}`,
+      `The ${neighbours.top} nearest neighbours of ${number(neighbours.moved)} of ${number(neighbours.of)} other tokens changed`,
       neighbours.most.slice(0, SHOWN).map((token) => {
         const [gained, lost] = [token.gained, token.lost].map((each) => each.map(label).join(" "));
         return `${label(token)}  + ${gained}  − ${lost}`;
@@ -169,10 +168,10 @@ function report(
   );
   if (analogies) {
     const { asked, right, changed } = analogies;
-    const head = `${number(right.before)} of ${number(asked)} analogies right before, ${number(right.after)} after`;
+    const head = `Analogies: ${number(right.before)} of ${number(asked)} correct before, ${number(right.after)} after`;
     lines.push(
       ...paragraph(
-        `${head}; ${number(changed.length)} have another answer`,
+        `${head}; ${plural(changed.length, "answer")} changed`,
         changed.slice(0, SHOWN).map(({ question: [a, b, c], before, after }) => {
           return `${label(a)} : ${label(b)} = ${label(c)} : ${label(before)} → ${label(after)}`;
         }),
@@ -181,7 +180,7 @@ function report(
   }
   if (divergence && ids) {
     const { positions, mean, worst } = divergence;
-    const head = `predictions after ${number(positions)} tokens: KL ${mean.toPrecision(3)} nats on average, most after`;
+    const head = `Predictions at ${number(positions)} positions: mean KL divergence ${mean.toPrecision(3)} nats, largest after`;
     lines.push(
       ...paragraph(
         head,

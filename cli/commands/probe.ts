@@ -3,11 +3,11 @@ import { dirname, join } from "node:path";
 import { Presets, SingleBar } from "cli-progress";
 import { Argument, Command } from "commander";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { parameterCount } from "../../runtime/config/config.ts";
-import { PROBE_IDS } from "../../runtime/experiments/framework/experiment.ts";
+import { parameterCount } from "../../runtime/config/parameter-specs.ts";
+import { EXPERIMENT_IDS } from "../../runtime/experiments/registry.ts";
 import type { SuiteModel } from "../../runtime/experiments/suite.ts";
 import { note, number } from "../../runtime/host/command.ts";
-import { asData } from "../../runtime/host/files.ts";
+import { wrapFileErrors } from "../../runtime/host/files.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { LoadModelOptions } from "../../runtime/model/read.ts";
 import type { EvaluationSets } from "../../runtime/text/word-sets.ts";
@@ -31,32 +31,39 @@ interface ProbeFlags extends LoadModelOptions {
 }
 
 export function probeCommand(): Command {
-  const names = [...PROBE_IDS, "all"];
+  const names = [...EXPERIMENT_IDS, "all"];
   const name = oneOf(names);
-  const ids = new Argument("[ids...]", `experiments (all): ${PROBE_IDS.join(", ")}`).argParser(
-    (id: string, before: string[] = []) => [...before, name(id)],
-  );
+  const ids = new Argument(
+    "[ids...]",
+    `experiments to run (default: all): ${EXPERIMENT_IDS.join(", ")}`,
+  ).argParser((id: string, before: string[] = []) => [...before, name(id)]);
   const command = new Command("probe")
-    .summary("Read a model: experiments, and what chance alone would give.")
+    .summary("Run interpretability experiments.")
     .description(
-      "Read a model: runs experiments on it, with the controls that tell structure from chance, and writes results.json and " +
-        "report.html.",
+      "Run interpretability experiments on a model, with controls that tell structure from chance, and write " +
+        "results.json and report.html.",
     )
     .argument("[checkpoint]", CHECKPOINT)
     .addArgument(ids)
-    .option("--out <folder>", "where to write (probes, beside the checkpoint)")
-    .option("--twin <checkpoint>", "a gpt2-new of the same size and tokens")
-    .option("--topk <checkpoint>", "a trained reflow-topk")
-    .option("--seeds <checkpoints...>", "the same model from other seeds: are these its signals?")
+    .option("--out <folder>", "output folder (default: probes, beside the checkpoint)")
+    .option("--twin <checkpoint>", "control model: a gpt2-new of the same size, trained on the same tokens")
+    .option("--topk <checkpoint>", "a trained reflow-topk to compare with")
+    .option(
+      "--seeds <checkpoints...>",
+      "the same model trained from other seeds, to match signals across seeds",
+    )
     .option(
       "--text <path>",
-      "held-out text, JSONL, folder of .txt, or - (the checkpoint's, or what the default corpus holds out)",
+      "held-out text file, JSONL file, folder of .txt files, or - for stdin (default: the checkpoint's, otherwise the default corpus's)",
     )
-    .option("--eval <folder>", `evaluation sets: ${Object.values(SETS).join(", ")} (built-in words)`)
-    .option("--seed <n>", "of everything that is drawn (1)", number)
-    .option("--quick", "fewer prompts, positions and words")
-    .option("--compare <results...>", "two results.json, or their folders, side by side")
-    .option("--json", "what results.json holds, in one line")
+    .option(
+      "--eval <folder>",
+      `folder with evaluation sets: ${Object.values(SETS).join(", ")} (default: built-in words)`,
+    )
+    .option("--seed <n>", "random seed of all draws (default: 1)", number)
+    .option("--quick", "use fewer prompts, positions and words")
+    .option("--compare <results...>", "compare two results.json files, or the folders that hold them")
+    .option("--json", "print results.json on one line")
     .addHelpText(
       "after",
       `
@@ -73,8 +80,8 @@ async function probe(path: string | undefined, ids: string[] = [], flags: ProbeF
   if (path === undefined) {
     throw new ReflowError(
       "usage",
-      "which model?",
-      "give a checkpoint's folder, or --compare with two results",
+      "no model given",
+      "give a checkpoint folder, or --compare with two results",
     );
   }
   const { resolveCheckpoint } = await import("../../runtime/formats/checkpoint.ts");
@@ -84,12 +91,12 @@ async function probe(path: string | undefined, ids: string[] = [], flags: ProbeF
   const folder = resolveCheckpoint(path);
   const { out = join(dirname(folder), "probes"), json } = flags;
   checkOutputFolder(out);
-  const results = await runProbes(folder, ids.includes("all") ? [] : ids, flags);
+  const results = await runExperiments(folder, ids.includes("all") ? [] : ids, flags);
   writeFiles(out, { [RESULTS]: encodeResults(results), [REPORT]: renderReport(results) });
   console.log(json ? JSON.stringify(results) : layOut(results, join(out, REPORT)));
 }
 
-async function runProbes(folder: string, ids: readonly string[], flags: ProbeFlags): Promise<Results> {
+async function runExperiments(folder: string, ids: readonly string[], flags: ProbeFlags): Promise<Results> {
   const { runSuite } = await import("../../runtime/experiments/suite.ts");
   const { withBar } = await import("../../trainer/monitoring/display.ts");
   const { readDocuments } = await import("../../trainer/data/documents.ts");
@@ -143,7 +150,7 @@ async function runProbes(folder: string, ids: readonly string[], flags: ProbeFla
   }
 }
 
-/** What the trainer saves beside the weights, as far as it is there. */
+/** The fields of trainer.json, the trainer's state beside the weights, that are used here. All may be absent. */
 interface Trained {
   position?: { step?: number };
   trajectory?: {
@@ -181,7 +188,7 @@ async function openModel(path: string, on: LoadModelOptions): Promise<SuiteModel
   };
 }
 
-/** Of the context, that many windows: less says nothing about frequencies. */
+/** Minimum text length in context windows: shorter texts give no reliable token frequencies. */
 const LEAST_WINDOWS = 8;
 
 function checkLength(tokens: number, context: number): void {
@@ -189,12 +196,12 @@ function checkLength(tokens: number, context: number): void {
   if (tokens >= least) return;
   throw new ReflowError(
     "data",
-    `the text has ${tokens} tokens`,
-    `give one of ${least} at least, ${LEAST_WINDOWS} times the context`,
+    `the text has only ${tokens} tokens`,
+    `give at least ${least}, ${LEAST_WINDOWS} times the context`,
   );
 }
 
-/** Where they are in a folder. */
+/** Paths of the evaluation sets in the folder of `--eval`. */
 const SETS: Readonly<Record<keyof EvaluationSets, string>> = {
   analogies: "questions-words.txt",
   similarity: "simlex999.txt",
@@ -210,12 +217,12 @@ function readSets(folder: string): EvaluationSets {
   return Object.fromEntries(
     there.map(([set, name]) => {
       const file = join(folder, name);
-      return [set, asData(file, () => readFileSync(file, "utf8"))];
+      return [set, wrapFileErrors(file, () => readFileSync(file, "utf8"))];
     }),
   );
 }
 
-/** How far the suite is: a bar on a terminal, a line for each experiment elsewhere. */
+/** Progress of the suite: a bar on a terminal, otherwise a line per experiment. */
 class Progress {
   readonly #bar?: SingleBar;
   #at = "";
@@ -240,12 +247,12 @@ class Progress {
   }
 }
 
-// ---- what is shown ----------------------------------------------------------------------------------------
+// ---- output -----------------------------------------------------------------------------------------------
 
 const [NAME, FIGURE] = [25, 10];
 const mark = (holds: boolean): string => (holds ? "✓" : "–");
 
-/** 58 columns wide. */
+/** Table of claims, 58 columns wide. */
 function layOut({ certificate }: Results, report: string): string {
   const { claims, family } = certificate;
   const row = (name: string, ...cells: string[]) =>
@@ -258,7 +265,7 @@ function layOut({ certificate }: Results, report: string): string {
     row("  claim", "observed", "chance", "p (Holm)"),
     ...rows,
     "",
-    `${holding} of ${claims.length} claims hold (✓: p < .05, corrected for ${family})`,
+    `${holding} of ${claims.length} claims hold (✓: p < .05, corrected for ${family} claims)`,
     report,
   ].join("\n");
 }

@@ -6,9 +6,10 @@ import { CHECKPOINT } from "../shared/options.ts";
 
 export function quantizeCommand(): Command {
   return new Command("quantize")
-    .description("Write a checkpoint's weights as int8 too, beside model.safetensors.")
+    .summary("Quantise weights to int8.")
+    .description("Quantise a checkpoint's weights to int8, in a file beside model.safetensors.")
     .argument("<checkpoint>", CHECKPOINT)
-    .option("--json", "one JSON object")
+    .option("--json", "print one JSON object")
     .addHelpText("after", "\nExample: bun run cli quantize runs/tiny")
     .action(quantize);
 }

@@ -1,10 +1,11 @@
 import { Command } from "commander";
+import { WEIGHT_FORMATS } from "../../runtime/formats/checkpoint-tensors.ts";
 import type {
   FinishEvent,
   GenerateEvent,
   GenerateOptions,
   TokenEvent,
-} from "../../runtime/generation/generate.ts";
+} from "../../runtime/generation/options.ts";
 import { note, number } from "../../runtime/host/command.ts";
 import type { LoadModelOptions } from "../../runtime/model/read.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
@@ -19,21 +20,30 @@ interface SampleOptions extends GenerateOptions, LoadModelOptions {
 
 export function sampleCommand(): Command {
   const command = new Command("sample")
-    .description("Continue a prompt. The text goes to stdout as it is generated, figures to stderr.")
+    .summary("Generate text.")
+    .description("Generate text from a prompt. Text streams to stdout; statistics go to stderr.")
     .argument("<checkpoint>", CHECKPOINT)
-    .option("--prompt <text>", "what to continue (a document's beginning)")
-    .option("--max-tokens <n>", "at most (what the context holds)", number);
+    .option("--prompt <text>", "text to continue (default: start a new document)")
+    .option(
+      "--max-tokens <n>",
+      "maximum number of tokens to generate (default: up to the context length)",
+      number,
+    );
   withPatch(withSampling(command))
-    .option("-n, --samples <n>", "continuations at once (1)", count(1))
-    .option("--logprobs <n>", "a line for each token: its log-probability, and the n likeliest", count(0))
-    .option("--weights <type>", "f32 or int8 (what the checkpoint has)", oneOf(["f32", "int8"]))
-    .option("--json", "one JSON object")
+    .option("-n, --samples <n>", "number of continuations, generated as a batch (default: 1)", count(1))
+    .option(
+      "--logprobs <n>",
+      "print one token per line, with its log-probability and the n most likely tokens",
+      count(0),
+    )
+    .option("--weights <type>", "f32 or int8 (default: the checkpoint's)", oneOf(WEIGHT_FORMATS))
+    .option("--json", "print one JSON object")
     .addHelpText("after", '\nExample: bun run cli sample runs/tiny --prompt "The people" --top-k 50 --seed 1')
     .action(sample);
   return withDevice(command);
 }
 
-/** A continuation, as far as it has come. */
+/** A continuation, so far. */
 interface Sample {
   text: string;
   ids: number[];
@@ -53,13 +63,13 @@ async function sample(path: string, options: SampleOptions): Promise<void> {
     (): Sample => ({ text: "", ids: [], logprobs: withLogprobs ? [] : undefined }),
   );
   const display = json ? undefined : new Display(n, withLogprobs ? "" : prompt);
-  const clock = new Clock();
+  const timer = new TokenTimer();
   const prompts = samples.map(() => prompt);
   for await (const event of model.generate(prompts, { ...sampling, seed })) {
     const current = samples[event.index];
     current.text += event.text;
     if (event.type === "token") {
-      clock.tick();
+      timer.tick();
       current.ids.push(event.id);
       current.logprobs?.push({ logprob: event.logprob, topLogprobs: event.topLogprobs });
     } else {
@@ -67,49 +77,49 @@ async function sample(path: string, options: SampleOptions): Promise<void> {
     }
     display?.show(event, withLogprobs ? logprobLine(tokenizer, event) : event.text);
   }
-  const figures = { seed, ...clock.figures(n) };
+  const statistics = { seed, ...timer.statistics(n) };
   if (json) {
-    console.log(JSON.stringify({ prompt, samples, ...figures }));
+    console.log(JSON.stringify({ prompt, samples, ...statistics }));
   } else {
     const reasons = new Set(samples.map(({ finishReason }) => finishReason));
-    note(wrap(describe(figures, [...reasons].join(", ")), columnsOf(process.stderr)));
+    note(wrap(describe(statistics, [...reasons]), columnsOf(process.stderr)));
   }
 }
 
-/** Writes continuations one after another, the first of those that go on as it is generated. */
+/** Prints continuations one after another. The first unfinished one is streamed; text of later ones is buffered. */
 class Display {
-  /** By sample: what waits for its turn. */
-  readonly #waiting: string[];
+  /** Text not printed yet, by sample. */
+  readonly #pending: string[];
   readonly #finished: boolean[] = [];
-  #turn = 0;
+  #current = 0;
   #lineEnded = false;
 
   constructor(samples: number, prompt: string) {
-    this.#waiting = Array.from({ length: samples }, () => prompt);
+    this.#pending = Array.from({ length: samples }, () => prompt);
   }
 
   show({ index, type }: GenerateEvent, text: string): void {
-    this.#waiting[index] += text;
+    this.#pending[index] += text;
     this.#finished[index] = type === "finish";
     this.#write();
   }
 
   #write(): void {
-    while (this.#turn < this.#waiting.length) {
-      const text = this.#waiting[this.#turn];
+    while (this.#current < this.#pending.length) {
+      const text = this.#pending[this.#current];
       process.stdout.write(process.stdout.isTTY ? printable(text) : text);
       if (text) this.#lineEnded = text.endsWith("\n");
-      this.#waiting[this.#turn] = "";
-      if (!this.#finished[this.#turn]) return;
-      this.#turn++;
+      this.#pending[this.#current] = "";
+      if (!this.#finished[this.#current]) return;
+      this.#current++;
       if (!this.#lineEnded) process.stdout.write("\n");
-      // Between samples, what stands between the documents of a corpus.
-      if (this.#turn < this.#waiting.length) process.stdout.write("\n<|endoftext|>\n\n");
+      // Samples are separated like the documents of a corpus.
+      if (this.#current < this.#pending.length) process.stdout.write("\n<|endoftext|>\n\n");
     }
   }
 }
 
-/** The token, then the likeliest ones, as many as a terminal's line holds: `" king"  -1.20  " king" -1.20  " man" -2.31` */
+/** A token, then the most likely ones, as many as fit on a line of the terminal: `" king"  -1.20  " king" -1.20  " man" -2.31` */
 function logprobLine(tokenizer: Tokenizer, event: GenerateEvent): string {
   if (event.type === "finish") return "";
   const width = process.stdout.isTTY ? columnsOf(process.stdout) : Number.POSITIVE_INFINITY;
@@ -122,16 +132,16 @@ function logprobLine(tokenizer: Tokenizer, event: GenerateEvent): string {
   return `${line}\n`;
 }
 
-interface Figures {
+interface Statistics {
   tokens: number;
-  /** Of decoding: what comes after each sample's first token. */
+  /** Decoding rate: excludes each sample's first token. */
   tokensPerSecond?: number;
-  /** After the start of the process. */
+  /** Time of the first token since the process started. */
   firstTokenMs?: number;
 }
 
-/** Notes when tokens come. */
-class Clock {
+/** Counts tokens and records the times of the first and the last. */
+class TokenTimer {
   #tokens = 0;
   #first = 0;
   #last = 0;
@@ -141,7 +151,7 @@ class Clock {
     if (this.#tokens++ === 0) this.#first = this.#last;
   }
 
-  figures(samples: number): Figures {
+  statistics(samples: number): Statistics {
     const tokens = this.#tokens;
     const rate = (1000 * (tokens - samples)) / (this.#last - this.#first);
     return {
@@ -152,13 +162,16 @@ class Clock {
   }
 }
 
-function describe(figures: Figures & { seed: number }, reasons: string): string {
-  const { tokens, tokensPerSecond, firstTokenMs, seed } = figures;
+function describe(
+  statistics: Statistics & { seed: number },
+  reasons: readonly Sample["finishReason"][],
+): string {
+  const { tokens, tokensPerSecond, firstTokenMs, seed } = statistics;
   return [
     `${tokens} tokens`,
-    ...(tokensPerSecond === undefined ? [] : [`${tokensPerSecond} a second`]),
-    ...(firstTokenMs === undefined ? [] : [`the first ${firstTokenMs} ms after the start`]),
+    ...(tokensPerSecond === undefined ? [] : [`${tokensPerSecond} tokens/s`]),
+    ...(firstTokenMs === undefined ? [] : [`first token in ${firstTokenMs} ms`]),
     `seed ${seed}`,
-    `ended by ${reasons}`,
+    `finish reason: ${reasons.join(", ")}`,
   ].join(", ");
 }

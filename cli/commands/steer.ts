@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import type { FinishEvent, GenerateOptions } from "../../runtime/generation/generate.ts";
+import type { FinishEvent, GenerateOptions } from "../../runtime/generation/options.ts";
 import { note, number } from "../../runtime/host/command.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import type { LoadModelOptions } from "../../runtime/model/read.ts";
@@ -20,18 +20,20 @@ interface SteerFlags extends GenerateOptions, InterventionFlags, LoadModelOption
 
 export function steerCommand(): Command {
   const command = new Command("steer")
-    .description("Continue a prompt as the model does, and steered: side by side, token by token.")
+    .summary("Generate with and without steering.")
+    .description("Continue a prompt with and without steering, side by side, token by token.")
     .argument("<checkpoint>", CHECKPOINT)
-    .requiredOption("--prompt <text>", "what to continue")
-    .option("--max-tokens <n>", "at most (24)", number);
+    .requiredOption("--prompt <text>", "text to continue")
+    .option("--max-tokens <n>", "maximum number of tokens to generate (default: 24)", number);
   withPatch(withInterventions(withSampling(command)))
-    .option("--json", "one JSON object")
+    .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
-The steered run has the interventions, the patch, or both. A token's logprob is
-that of its own run, unsteered is what the model as it is gives it; the loss is
-the mean of the latter. Of --text the first ${REFERENCE_TOKENS} tokens are read.
+The steered run applies the interventions, the patch, or both. Column logprob is
+a token's log-probability in its own run; unsteered is its log-probability under
+the unmodified model. The loss is the negative mean of the latter. The first
+${REFERENCE_TOKENS} tokens of --text are read.
 
 Example: bun run cli steer runs/tiny --prompt "The people" --seed 1 --spec '{
   "op":"add", "target":{"expression":"peace - war"}, "strength":0.5,
@@ -41,15 +43,15 @@ Example: bun run cli steer runs/tiny --prompt "The people" --seed 1 --spec '{
   return withDevice(command);
 }
 
-/** A continuation, and what the model makes of it. */
+/** A continuation with its log-probabilities. */
 interface Run {
   text: string;
   ids: number[];
   finishReason?: FinishEvent["reason"];
-  /** By token, in nats: of the run itself, and of the model as it is. */
+  /** Log-probability of each token in nats: in the run itself, and under the unmodified model. */
   logprobs: number[];
   unsteeredLogprobs: number[];
-  /** Mean of the latter, with the other sign; none where there is no token. */
+  /** Mean loss under the unmodified model, in nats. Absent if there are no tokens. */
   loss?: number;
 }
 
@@ -58,7 +60,7 @@ async function steer(path: string, flags: SteerFlags): Promise<void> {
   const { prompt, spec, text, json, device, precision, threads, maxTokens = 24, ...sampling } = flags;
   const { seed = crypto.getRandomValues(new Uint32Array(1))[0] } = sampling;
   if (spec === undefined && !sampling.patch) {
-    throw new ReflowError("usage", "how should it be steered?", "give --spec, --patch, or both");
+    throw new ReflowError("usage", "no steering given", "give --spec, --patch, or both");
   }
   const changesOf = await readInterventions(path, { spec, text });
   using model = await loadModel(path, { device, precision, threads });
@@ -84,10 +86,11 @@ async function steer(path: string, flags: SteerFlags): Promise<void> {
     return;
   }
   console.log(layOut(model, prompt, runs, columnsOf(process.stdout)));
-  note(`seed ${seed}; ended by ${runs.default.finishReason} and ${runs.steered.finishReason}`);
+  const reasons = Object.entries(runs).map(([name, { finishReason }]) => `${finishReason} (${name})`);
+  note(`seed ${seed}; finish reasons: ${reasons.join(", ")}`);
 }
 
-/** What the model without interventions makes of a continuation. */
+/** Scores a continuation under the unmodified model. */
 async function score(model: Model, prompt: string, run: Run): Promise<void> {
   const { ids } = run;
   if (ids.length === 0) return;
@@ -95,13 +98,13 @@ async function score(model: Model, prompt: string, run: Run): Promise<void> {
   run.loss = -run.unsteeredLogprobs.reduce((sum, logprob) => sum + logprob, 0) / ids.length;
 }
 
-/** From here on there is room for two columns; a column of text doesn't get wider than the second. */
+/** Terminals at least this wide show two columns, each at most `MAX_COLUMN` wide. */
 const TWO_COLUMNS = 80;
-const WIDEST = 60;
+const MAX_COLUMN = 60;
 const GAP = 4;
 const LABEL = 24;
 
-/** Both runs beside each other, or one below the other where the terminal is narrow. */
+/** Lays out both runs side by side, or one below the other on a narrow terminal. */
 function layOut(
   model: Model,
   prompt: string,
@@ -109,7 +112,7 @@ function layOut(
   columns: number,
 ): string {
   const beside = columns >= TWO_COLUMNS;
-  const width = Math.min(WIDEST, beside ? Math.floor((columns - GAP) / 2) : columns);
+  const width = Math.min(MAX_COLUMN, beside ? Math.floor((columns - GAP) / 2) : columns);
   const [left, right] = [
     describe(model, prompt, runs.default, { title: "default", width }),
     describe(model, prompt, runs.steered, { title: "steered", width, steered: true }),
@@ -121,11 +124,11 @@ function layOut(
 interface Column {
   title: string;
   width: number;
-  /** Whether its tokens have two log-probabilities. */
+  /** Whether tokens have two log-probabilities. */
   steered?: boolean;
 }
 
-/** A run's parts: its text, its tokens, and its loss. */
+/** Lines of a run's text, tokens and loss. */
 function describe(model: Model, prompt: string, run: Run, { title, width, steered }: Column): string[][] {
   const row = (name: string, own: string, plain: string) => {
     const figures = steered ? own.padStart(9) + plain.padStart(11) : plain.padStart(9);

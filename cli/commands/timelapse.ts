@@ -2,16 +2,22 @@ import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { Command } from "commander";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { asData } from "../../runtime/host/files.ts";
+import { wrapFileErrors } from "../../runtime/host/files.ts";
 import { readLines } from "../../trainer/monitoring/metrics.ts";
 import { WATCH_FILE, type WatchLine } from "../../trainer/monitoring/watch.ts";
 import { checkOutputFile } from "../shared/output.ts";
 
 export function timelapseCommand(): Command {
   return new Command("timelapse")
-    .description("Show how the words that a run watched came by their recipes and neighbours.")
-    .argument("<run>", "a run's folder, trained with --watch")
-    .option("--out <file>", "the page to write, or to replace (timelapse.html, in the run)")
+    .summary("Show how words formed in training.")
+    .description(
+      "Write a page that shows how the recipes and neighbours of watched words formed during training.",
+    )
+    .argument("<run>", "folder of a run trained with --watch")
+    .option(
+      "--out <file>",
+      "HTML file to write, replaced if it exists (default: timelapse.html in the run folder)",
+    )
     .addHelpText(
       "after",
       `
@@ -29,15 +35,11 @@ async function timelapse(
   const { writeFiles } = await import("../shared/output.ts");
   const file = join(run, WATCH_FILE);
   if (!existsSync(file)) {
-    throw new ReflowError(
-      "data",
-      `${file}: there is no such file`,
-      "train with --watch, and give the run's folder",
-    );
+    throw new ReflowError("data", `${file}: no such file`, "train with --watch, and give the run's folder");
   }
-  const lines = asData(file, () => readLines<WatchLine>(file));
+  const lines = wrapFileErrors(file, () => readLines<WatchLine>(file));
   if (lines.length === 0) {
-    throw new ReflowError("data", `${file} has nothing in it yet`, "wait for the run's first evaluation");
+    throw new ReflowError("data", `${file} is empty`, "wait for the run's first evaluation");
   }
   checkOutputFile(out);
   writeFiles(dirname(out), { [basename(out)]: renderTimelapse(lines) });

@@ -15,12 +15,13 @@ interface TokenizeOptions {
 
 export function tokenizeCommand(): Command {
   return new Command("tokenize")
-    .description("Show a text's tokens and their ids, or the text of ids.")
-    .argument("[text]", "what to tokenize; <|endoftext|> in it is only text")
-    .requiredOption("--tokenizer <which>", "a checkpoint's folder, a tokenizer.json, or gpt2")
-    .option("--file <file>", "the text of a file, or - for stdin")
-    .option("--ids <id...>", "the other way round: the text of these ids, 1 2 3 or [1,2,3]")
-    .option("--json", "one JSON object")
+    .summary("Encode text, or decode ids.")
+    .description("Encode text into tokens and their ids, or decode ids into text.")
+    .argument("[text]", "text to tokenize; <|endoftext|> in it is treated as plain text")
+    .requiredOption("--tokenizer <which>", "a checkpoint folder, a tokenizer.json, or gpt2")
+    .option("--file <file>", "tokenize a file, or stdin for -")
+    .option("--ids <id...>", "decode these ids: 1 2 3 or [1,2,3]")
+    .option("--json", "print one JSON object")
     .addHelpText("after", '\nExample: bun run cli tokenize "three kings" --tokenizer runs/tiny')
     .action(tokenize);
 }
@@ -28,11 +29,11 @@ export function tokenizeCommand(): Command {
 async function tokenize(text: string | undefined, options: TokenizeOptions): Promise<void> {
   const { file, ids: given, json } = options;
   if ([text, file, given].filter((input) => input !== undefined).length !== 1) {
-    throw new ReflowError("usage", "one input was expected", "give a text, or --file, or --ids");
+    throw new ReflowError("usage", "expected exactly one input", "give one of: a text, --file, --ids");
   }
   const tokenizer = await openTokenizer(options.tokenizer);
   const ids = given ? parseIds(given) : tokenizer.encode(text ?? (await readText(file!)));
-  // Before anything is shown: an id may be none.
+  // Decoding comes first, so that an invalid id is reported before anything is printed.
   const decoded = tokenizer.decode(ids);
   const bytes = Array.from(ids).reduce((sum, id) => sum + tokenizer.tokenBytes(id).length, 0);
   if (json) {
@@ -48,7 +49,7 @@ async function tokenize(text: string | undefined, options: TokenizeOptions): Pro
   }
 }
 
-/** Of a checkpoint or of prepared tokens where it is a folder, or else as `--tokenizer` says everywhere. */
+/** Opens the tokenizer of a checkpoint or of prepared data if `which` is a folder, otherwise as the trainer's `--tokenizer`. */
 async function openTokenizer(which: string): Promise<Tokenizer> {
   const { readTokenizer, resolveTokenizer } = await import("../../trainer/data/tokenizer-flag.ts");
   if (which === "gpt2") {
@@ -62,8 +63,8 @@ async function openTokenizer(which: string): Promise<Tokenizer> {
 }
 
 async function readText(file: string): Promise<string> {
-  const { asData } = await import("../../runtime/host/files.ts");
-  const bytes = asData(`--file ${file}`, () => readFileSync(file === "-" ? 0 : file));
+  const { wrapFileErrors } = await import("../../runtime/host/files.ts");
+  const bytes = wrapFileErrors(`--file ${file}`, () => readFileSync(file === "-" ? 0 : file));
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
@@ -76,5 +77,5 @@ function parseIds(given: readonly string[]): Int32Array {
   const parts = given.flatMap((each) => each.split(/[\s,[\]]+/)).filter((part) => part !== "");
   const wrong = parts.find((part) => !/^\d{1,9}$/.test(part));
   if (wrong === undefined) return Int32Array.from(parts, Number);
-  throw new ReflowError("usage", `--ids: "${wrong}" is no token id`, "give whole numbers: 1 2 3 or [1,2,3]");
+  throw new ReflowError("usage", `--ids: "${wrong}" is not a token id`, "give integers: 1 2 3 or [1,2,3]");
 }

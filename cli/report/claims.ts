@@ -1,13 +1,14 @@
-/** Claims: what was seen, what chance gives, and whether that is enough. */
-import { CLAIMS } from "../../runtime/experiments/framework/claims.ts";
-import type { Claim } from "../../runtime/experiments/framework/experiment.ts";
+/** Claims: the observation, its null distribution, and the verdict. */
+
+import type { Claim } from "../../runtime/experiments/certificate.ts";
+import { CLAIMS } from "../../runtime/experiments/registry.ts";
 import { round } from "./charts/frame.ts";
 import { type Markup, markup, typeset } from "./markup/html.ts";
 import { grouped, pText, short } from "./markup/numbers.ts";
 
 /**
- * How far from chance an effect lies, in standard deviations of the draws; positive on the side that is claimed. Infinite where
- * all draws agree with each other and not with it.
+ * Distance of the effect from the null's mean in standard deviations of the draws; positive on the claimed side. Infinite if all
+ * draws are equal and differ from the effect.
  */
 export function zScore({ id, effect, null: { mean, sd } }: Claim): number {
   const distance = effect - mean;
@@ -20,30 +21,31 @@ export const verdict = ({ holds }: Claim): Markup =>
 
 export const chanceText = ({ null: { mean, sd } }: Claim): string => `${short(mean)} ± ${short(sd, 2)}`;
 
-/** A claim in words, as a list's item. */
+/** A claim in words, as a list item. */
 export function claimItem(claim: Claim, family: number): Markup {
   const { null: chance, interval, effect, p, pHolm, statement } = claim;
   const range = interval && ` (95% interval ${short(interval[0])} to ${short(interval[1])})`;
-  return markup`<li>${verdict(claim)} <div><p class="statement">${typeset(statement)}</p><p>Observed ${short(effect)}${range}; chance – ${chance.name}, ${grouped(
+  return markup`<li>${verdict(claim)} <div><p class="statement">${typeset(statement)}</p><p>Observed ${short(effect)}${range}; null (${chance.name}, ${grouped(
     chance.draws,
     0,
-  )} draws – gives ${chanceText(claim)}. ${distanceText(claim)} <i>p</i> = ${pText(p)}, corrected for ${family} claims ${pText(
+  )} draws): ${chanceText(claim)}. ${distanceText(claim)} <i>p</i> = ${pText(p)}, corrected for ${family} claims: ${pText(
     pHolm,
   )}.${remark(claim)}</p></div></li>`;
 }
 
 function distanceText(claim: Claim): string {
   const z = zScore(claim);
-  if (!Number.isFinite(z)) return "All draws gave the same.";
+  if (!Number.isFinite(z)) return "All draws are equal.";
   const size = Math.abs(z);
-  return `That is ${size < 9.95 ? size.toFixed(1) : grouped(size, 0)} standard deviations ${z < 0 ? "to the other side" : "from it"}.`;
+  return `The distance is ${size < 9.95 ? size.toFixed(1) : grouped(size, 0)} standard deviations${z < 0 ? ", on the opposite side" : ""}.`;
 }
 
-/** What a reader might take for a finding, and isn't. */
+/** A warning about results that could be mistaken for findings. */
 function remark(claim: Claim): string | undefined {
   if (claim.holds) return undefined;
-  if (zScore(claim) < -2) return " It lies on the other side of chance, where nothing was claimed.";
-  if (claim.p < 0.05) return " Alone it would pass; of so many claims some come this far by luck.";
+  if (zScore(claim) < -2) return " The effect lies on the side opposite to the claim.";
+  if (claim.p < 0.05)
+    return " Uncorrected it would pass, but among this many claims some reach this by chance.";
   return undefined;
 }
 
@@ -51,10 +53,10 @@ function remark(claim: Claim): string | undefined {
 
 const [STRIP, HEIGHT, EDGE] = [180, 22, 8];
 
-/** Even for small distances, ever closer for large ones. */
+/** Symmetric logarithmic scale: nearly linear for small distances, compressed for large ones. */
 const compressed = (z: number): number => Math.sign(z) * Math.log10(1 + Math.abs(z));
 
-/** Distances from chance of several claims on one axis. */
+/** Draws the distances of several claims from their nulls on a common axis. */
 export class ZScoreStrip {
   readonly #low: number;
   readonly #high: number;
@@ -66,14 +68,14 @@ export class ZScoreStrip {
   }
 
   #at(z: number): number {
-    const share = (compressed(z) - this.#low) / (this.#high - this.#low);
-    return EDGE + Math.min(1, Math.max(0, share)) * (STRIP - 2 * EDGE);
+    const fraction = (compressed(z) - this.#low) / (this.#high - this.#low);
+    return EDGE + Math.min(1, Math.max(0, fraction)) * (STRIP - 2 * EDGE);
   }
 
   /**
-   * Grey where 95% of draws would lie, were they normally distributed, and a point for each of the claims.
+   * A strip with a point per claim. The grey band covers 95% of a normally distributed null.
    *
-   * @param names letters in the place of points, for two
+   * @param names letters to draw instead of points, to compare two models
    */
   row(claims: readonly Claim[], names?: readonly string[]): Markup {
     const points = claims.map((claim, i) => {
@@ -82,12 +84,12 @@ export class ZScoreStrip {
       if (!names) return markup`<circle class="${style}" cx="${x}" cy="${HEIGHT / 2}" r="4"/>`;
       return markup`<text class="${style}" x="${x}" y="${i === 0 ? 10 : 20}" text-anchor="middle">${names[i]}</text>`;
     });
-    const said = claims.map((claim) => zScore(claim).toFixed(1)).join(" and ");
+    const distances = claims.map((claim) => zScore(claim).toFixed(1)).join(" and ");
     const [from, to] = [this.#at(-1.96), this.#at(1.96)];
-    return markup`<svg class="strip" viewBox="0 0 ${STRIP} ${HEIGHT}" role="img" aria-label="${said} standard deviations from chance"><path class="band" d="M${round(from)} 1H${round(to)}V${HEIGHT - 1}H${round(from)}z"/><path class="rule" d="M0 ${HEIGHT / 2}H${STRIP}"/><path class="chance" d="M${round(this.#at(0))} 1V${HEIGHT - 1}"/>${points}</svg>`;
+    return markup`<svg class="strip" viewBox="0 0 ${STRIP} ${HEIGHT}" role="img" aria-label="${distances} standard deviations from chance"><path class="band" d="M${round(from)} 1H${round(to)}V${HEIGHT - 1}H${round(from)}z"/><path class="rule" d="M0 ${HEIGHT / 2}H${STRIP}"/><path class="chance" d="M${round(this.#at(0))} 1V${HEIGHT - 1}"/>${points}</svg>`;
   }
 
-  /** Its numbers. */
+  /** Tick labels of the axis. */
   scale(): Markup {
     const ticks = [0, 3, 10, 30, 100, 300, 1000].filter((z) => compressed(z) <= this.#high);
     return markup`<svg class="strip" viewBox="0 0 ${STRIP} 14" aria-hidden="true">${ticks.map(

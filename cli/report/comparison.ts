@@ -1,17 +1,19 @@
-/** Two runs of the suite side by side. */
-import { CLAIMS, type ClaimId } from "../../runtime/experiments/framework/claims.ts";
-import { type Claim, PROBE_IDS, type ProbeResult } from "../../runtime/experiments/framework/experiment.ts";
+/** The comparison page: two runs of the suite side by side. */
+
+import type { Claim } from "../../runtime/experiments/certificate.ts";
 import type { Figure } from "../../runtime/experiments/framework/figure.ts";
+import { CLAIMS, type ClaimId, EXPERIMENT_IDS } from "../../runtime/experiments/registry.ts";
+import type { ExperimentResult } from "../../runtime/experiments/suite.ts";
 import { claimCell, controlsText } from "./certificate.ts";
 import { chanceText, verdict, ZScoreStrip } from "./claims.ts";
 import { renderFigure } from "./figure.ts";
 import { type Markup, markup } from "./markup/html.ts";
 import { pText, short } from "./markup/numbers.ts";
 import { renderPage } from "./markup/page.ts";
-import { countText, modelDetails, notesOf, probeHead } from "./report.ts";
+import { countText, experimentHead, modelDetails, notesOf } from "./report.ts";
 import type { Results } from "./results.ts";
 
-/** Results, and what they are called. */
+/** The results of one run and the name they are shown under. */
 export interface ComparedRun {
   name: string;
   results: Results;
@@ -19,7 +21,7 @@ export interface ComparedRun {
 
 const TAGS = ["A", "B"] as const;
 
-/** Claims that either has, in the family's order. */
+/** Claims that were tested in either run, in the order of the family. */
 export function pairedClaims(
   both: readonly [ComparedRun, ComparedRun],
 ): [id: ClaimId, (Claim | undefined)[]][] {
@@ -32,7 +34,7 @@ export function pairedClaims(
 
 /** The comparison, a whole HTML document. */
 export function renderComparison(both: readonly [ComparedRun, ComparedRun]): string {
-  const pairs = PROBE_IDS.map((id) =>
+  const pairs = EXPERIMENT_IDS.map((id) =>
     both.map(({ results }) => results.results.find((result) => result.id === id)),
   ).filter((pair) => pair.some((result) => result !== undefined));
   return renderPage({
@@ -50,7 +52,7 @@ export function renderComparison(both: readonly [ComparedRun, ComparedRun]): str
         markup`<h3><span class="tag">${TAGS[i]}</span> ${name}</h3>${modelDetails(results)}`,
     )}`,
     sections: [certificates(both), ...pairs.map(pairSection)],
-    foot: markup`<p>Made by <code>bun run cli probe --compare</code>. Figures that stand side by side share their axes, but for maps of words, whose axes each model has of its own.</p>`,
+    foot: markup`<p>Made by <code>bun run cli probe --compare</code>. Figures side by side share their axes, except maps of words, whose axes are specific to each model.</p>`,
   });
 }
 
@@ -62,7 +64,7 @@ function certificates(both: readonly [ComparedRun, ComparedRun]): Markup {
     markup`<th role="columnheader" scope="col"${isNumber && markup` class="n"`}>${content}</th>`;
   const row = ([, claims]: readonly [ClaimId, readonly (Claim | undefined)[]]) => {
     const known = claims.filter((claim) => claim !== undefined);
-    /** A line for each model. */
+    /** One line per model. */
     const lines = (text: (claim: Claim) => string | Markup) =>
       claims.map((claim, i) => markup`<div><b>${TAGS[i]}</b> ${claim ? text(claim) : "–"}</div>`);
     const number = (name: string, text: (claim: Claim) => string) =>
@@ -82,21 +84,21 @@ function certificates(both: readonly [ComparedRun, ComparedRun]): Markup {
   )}</tbody></table></section>\n`;
 }
 
-function pairSection(pair: readonly (ProbeResult | undefined)[]): Markup {
+function pairSection(pair: readonly (ExperimentResult | undefined)[]): Markup {
   const known = pair.filter((result) => result !== undefined);
   const titles = new Set(known.flatMap(({ figures }) => figures.map(keyOf)));
   const sides = pair.map((result, i) => {
-    if (!result) return markup`<div><p class="none">${TAGS[i]}: it was not run.</p></div>`;
+    if (!result) return markup`<div><p class="none">${TAGS[i]}: not run.</p></div>`;
     const { inapplicable, notes } = result;
     if (inapplicable !== undefined)
-      return markup`<div><p class="none">${TAGS[i]}: it does not apply, ${inapplicable}.</p></div>`;
+      return markup`<div><p class="none">${TAGS[i]}: not applicable (${inapplicable}).</p></div>`;
     return markup`<div>${notesOf(notes.map((note) => `${TAGS[i]}: ${note}`))}</div>`;
   });
   const figures = [...titles].map((title) => {
     const [a, b] = pair.map((result) => result?.figures.find((figure) => keyOf(figure) === title));
     return [cell(a, b, TAGS[0]), cell(b, a, TAGS[1])];
   });
-  return markup`<section id="${known[0].id}">${probeHead(known[0])}<div class="figures">${figures}${sides}</div></section>\n`;
+  return markup`<section id="${known[0].id}">${experimentHead(known[0])}<div class="figures">${figures}${sides}</div></section>\n`;
 }
 
 const keyOf = ({ type, title }: Figure): string => `${type} ${title}`;

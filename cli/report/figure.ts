@@ -1,4 +1,4 @@
-/** Figures as a reader sees them: a title, how to read it, the drawing, and the numbers in a table. */
+/** Rendered figures: title, caption, chart, and the numbers in a table. */
 import type { Figure, Table } from "../../runtime/experiments/framework/figure.ts";
 import { drawBars } from "./charts/bars.ts";
 import { axisTitle, type Chart } from "./charts/frame.ts";
@@ -11,16 +11,16 @@ import { short } from "./markup/numbers.ts";
 import { table } from "./markup/table.ts";
 
 export interface FigureOptions {
-  /** Figures of the same kind that it is to be compared with: they share their axes, or colours. */
+  /** Figures to compare with. Those of the same type share axes or colours. */
   beside?: readonly Figure[];
-  /** It may not be wider than a column of the page. */
+  /** Limits the figure to the width of one column. */
   inColumn?: boolean;
-  /** Whose figure it is, where there are several models. */
+  /** Name of the figure's model, when several models are shown. */
   tag?: string;
 }
 
 /**
- * Figures of an experiment: wide drawings first, then those of a column's width, in two columns, then wide tables.
+ * Figures of an experiment: wide charts first, then narrow figures in two columns, then wide tables.
  */
 export function renderFigures(figures: readonly Figure[]): Markup {
   const drawings = figures.filter((figure) => figure.type !== "table" && isWide(figure));
@@ -42,7 +42,7 @@ export function renderFigures(figures: readonly Figure[]): Markup {
   }${wide(tables)}</div>`;
 }
 
-/** About, in a column, title and all. */
+/** Approximate height in a column, including the title, in pixels. */
 function heightOf(figure: Figure): number {
   switch (figure.type) {
     case "table":
@@ -73,7 +73,7 @@ export function renderFigure(figure: Figure, { beside, inColumn, tag }: FigureOp
 }
 
 function draw(figure: Exclude<Figure, Table>, beside: readonly Figure[] = []): Chart {
-  /** Itself, and what it is compared with. */
+  /** The figure and the figures of the same type that share its axes. */
   const shared = <F extends Figure>(own: F): F[] => [
     own,
     ...beside.filter((other): other is F => other.type === own.type && other !== own),
@@ -92,10 +92,10 @@ function draw(figure: Exclude<Figure, Table>, beside: readonly Figure[] = []): C
   }
 }
 
-/** Letters that have room in a column, and cells. */
+/** Maximum number of table characters and of heatmap cells in a column. */
 const [LETTERS, CELLS] = [56, 14];
 
-/** What shows more in the page's width. */
+/** Whether the figure benefits from the full page width. */
 function isWide(figure: Figure): boolean {
   if (figure.type === "scatter") return true;
   if (figure.type === "heatmap") return figure.columns.length > CELLS;
@@ -105,16 +105,16 @@ function isWide(figure: Figure): boolean {
   return widths.reduce((sum, width) => sum + width + 3, 0) > LETTERS;
 }
 
-/** Cells longer than that are read, not looked up: on a narrow screen they go below each other. */
+/** Longer cells are treated as prose: on narrow screens the cells of a row are stacked. */
 const SENTENCE = 28;
 
-/** Of each column the longest cell's letters. */
+/** Length of the longest cell in each column, in characters. */
 const cellLengths = ({ columns, rows }: Table): number[] =>
   columns.map((_, j) => Math.max(0, ...rows.map((row) => textOf(row[j]).length)));
 
 const textOf = (cell: string | number): string => (typeof cell === "number" ? short(cell) : cell);
 
-/** A figure's numbers. */
+/** The numbers of a figure as tables. */
 function data(figure: Exclude<Figure, Table>): Markup {
   switch (figure.type) {
     case "lines":

@@ -1,19 +1,19 @@
-/** `results.json`: what a run of the suite found, and about which model. */
+/** `results.json`: the results of a run of the suite, and the model they are about. */
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import type { ModelConfig } from "../../runtime/config/config.ts";
 import type { SuiteResults } from "../../runtime/experiments/suite.ts";
-import { asData } from "../../runtime/host/files.ts";
+import { wrapFileErrors } from "../../runtime/host/files.ts";
 
 const FORMAT = "reflow-probe-results";
 
-/** It holds no times and no paths, so that the same seed, engine, kernels and thread count give the same bytes. */
+/** Contains no times or paths, so that the same seed, engine, kernels and thread count reproduce the file byte for byte. */
 export interface Results extends SuiteResults {
   readonly model: ModelConfig & { readonly parameters: number };
-  /** Absent where the checkpoint doesn't say. */
+  /** Absent if the checkpoint does not record it. */
   readonly trained?: { readonly steps: number; readonly tokens: number };
-  /** SHA-256 of the weights of the models beside it. */
+  /** SHA-256 of the weights of the models that it was compared with. */
   readonly beside: { readonly twin?: string; readonly topk?: string; readonly seeds: readonly string[] };
   readonly text: { readonly tokens: number };
 }
@@ -25,13 +25,13 @@ export const encodeResults = (results: Results): string =>
   `${JSON.stringify({ format: FORMAT, ...results }, null, 1)}\n`;
 
 /**
- * Reads a file of results, or a folder's.
+ * Reads `results.json`, given the file or its folder.
  *
- * @throws ReflowError `data` where there is none
+ * @throws ReflowError `data` if there is no such file or it is not valid
  */
 export function readResults(path: string): Results {
-  const file = asData(path, () => statSync(path)).isDirectory() ? join(path, RESULTS) : path;
-  const text = asData(file, () => readFileSync(file, "utf8"));
+  const file = wrapFileErrors(path, () => statSync(path)).isDirectory() ? join(path, RESULTS) : path;
+  const text = wrapFileErrors(file, () => readFileSync(file, "utf8"));
   const wrong = (message: string, cause?: unknown) =>
     new ReflowError("data", `${file}: ${message}`, `give a ${RESULTS} that \`bun run cli probe\` wrote`, {
       cause,

@@ -1,4 +1,4 @@
-/** How watched tokens came by their recipes, as a page to be read. */
+/** The time-lapse page: how the recipes and neighbours of watched tokens formed during training. */
 import type { Figure, Heatmap, Lines, Table } from "../../runtime/experiments/framework/figure.ts";
 import type { WatchLine } from "../../trainer/monitoring/watch.ts";
 import { renderFigure } from "./figure.ts";
@@ -6,61 +6,61 @@ import { type Markup, markup } from "./markup/html.ts";
 import { grouped } from "./markup/numbers.ts";
 import { renderPage } from "./markup/page.ts";
 
-/** A token, at the evaluations at which it was watched. */
+/** A watched token and its state at each evaluation. */
 interface WatchedToken {
   word: string;
-  history: { step: number; token: WatchLine["watched"][number] }[];
+  history: { step: number; token: WatchLine["tokens"][number] }[];
 }
 
 const STEP = { label: "step" };
-/** Signals that are shown, steps of a table, and lines of a figure. */
+/** Maximum number of signals shown, of rows in a table, and of lines in a figure. */
 const [SIGNALS, ROWS, LINES] = [16, 14, 6];
 
-/** The page, a whole HTML document. The same lines give the same text. */
+/** Renders the page as a complete HTML document. The output is a deterministic function of the lines. */
 export function renderTimelapse(lines: readonly WatchLine[]): string {
-  const words = [...new Set(lines.flatMap(({ watched }) => watched.map(({ word }) => word)))];
-  const tokens = words.map(
+  const words = [...new Set(lines.flatMap(({ tokens }) => tokens.map(({ word }) => word)))];
+  const watched = words.map(
     (word): WatchedToken => ({
       word,
-      history: lines.flatMap(({ step, watched }) =>
-        watched.filter((token) => token.word === word).map((token) => ({ step, token })),
+      history: lines.flatMap(({ step, tokens }) =>
+        tokens.filter((token) => token.word === word).map((token) => ({ step, token })),
       ),
     }),
   );
   const [first, last] = [lines[0].step, lines[lines.length - 1].step];
-  const looks = lines.length > 1 ? `${lines.length} looks` : "One look";
+  const evaluations = lines.length > 1 ? `${lines.length} evaluations` : "One evaluation";
   const when =
     lines.length > 1
       ? `from step ${grouped(first, 0)} to step ${grouped(last, 0)}`
       : `at step ${grouped(first, 0)}`;
-  const signals = tokens.map(signalMap);
-  const neighbours = tokens.map(neighbourTable);
+  const signals = watched.map(signalMap);
+  const neighbours = watched.map(neighbourTable);
   return renderPage({
     title: `How ${listed(words)} formed`,
     contents: [
-      { id: "together", name: "together" },
+      { id: "together", name: "overview" },
       { id: "recipes", name: "recipes" },
       { id: "neighbours", name: "neighbours" },
     ],
-    head: markup`<h1>How ${listed(words)} formed</h1><p class="summary">${looks} at a model in training, ${when}.</p>`,
+    head: markup`<h1>How ${listed(words)} formed</h1><p class="summary">${evaluations} of a model in training, ${when}.</p>`,
     sections: [
       section(
         "together",
-        "Together",
-        together(lines, tokens).map((figure) => renderFigure(figure)),
+        "Overview",
+        together(lines, watched).map((figure) => renderFigure(figure)),
       ),
       section(
         "recipes",
-        "Signal by signal",
+        "Recipes by signal",
         signals.map((figure) => renderFigure(figure, { beside: signals, inColumn: true })),
       ),
       section(
         "neighbours",
-        "Who is nearest",
+        "Nearest neighbours",
         neighbours.map((figure) => renderFigure(figure)),
       ),
     ],
-    foot: markup`<p>Made by <code>bun run cli timelapse</code> from the run’s <code>watch.jsonl</code>, which holds the recipes whole. Single signals are coordinates that the loss did not choose; <code>bun run cli probe</code> says what of them is more than chance.</p>`,
+    foot: markup`<p>Made by <code>bun run cli timelapse</code> from the run’s <code>watch.jsonl</code>, which holds the complete recipes. Single signals are coordinates that the loss does not determine; <code>bun run cli probe</code> tests which of their properties exceed chance.</p>`,
   });
 }
 
@@ -77,18 +77,17 @@ function together(lines: readonly WatchLine[], grown: readonly WatchedToken[]): 
   const loss: Lines = {
     type: "lines",
     title: "Validation loss",
-    caption: "What the model had learnt by then, all in all.",
+    caption: "Overall progress of the model.",
     x: STEP,
-    y: { label: "loss", unit: "nats a token" },
+    y: { label: "loss", unit: "nats per token" },
     series: [
       { name: "validation", x: losses.map(({ step }) => step), y: losses.map(({ valLoss }) => valLoss!) },
     ],
   };
   const settling: Lines = {
     type: "lines",
-    title: "On the way to what they become",
-    caption:
-      "The cosine of each word's recipe with the one that it has at the end. Random recipes give what is dashed.",
+    title: "Convergence to the final recipe",
+    caption: "The cosine of each word's recipe with its final recipe. Dashed: random recipes.",
     x: STEP,
     y: { label: "cosine" },
     series: [
@@ -103,7 +102,7 @@ function together(lines: readonly WatchLine[], grown: readonly WatchedToken[]): 
   return [...(grown.length > 1 ? [pairs(lines, grown)] : []), settling, ...(losses.length > 1 ? [loss] : [])];
 }
 
-/** Each two of the words: as lines where they are few, as a map where they are many. */
+/** Cosines of all pairs of words: lines for few pairs, otherwise a heatmap. */
 function pairs(lines: readonly WatchLine[], grown: readonly WatchedToken[]): Lines | Heatmap {
   const named = grown.flatMap((a, i) =>
     grown.slice(i + 1).map((b) => ({ name: `${a.word} ↔ ${b.word}`, a, b })),
@@ -116,14 +115,14 @@ function pairs(lines: readonly WatchLine[], grown: readonly WatchedToken[]): Lin
     }),
   }));
   const titled = {
-    title: "Apart, and together",
+    title: "Similarity of word pairs",
     caption: "The cosine of two words' recipes.",
   };
   if (found.length <= LINES) {
     return {
       type: "lines",
       ...titled,
-      caption: `${titled.caption} Random recipes give what is dashed.`,
+      caption: `${titled.caption} Dashed: random recipes.`,
       x: STEP,
       y: { label: "cosine" },
       series: [
@@ -150,9 +149,9 @@ function pairs(lines: readonly WatchLine[], grown: readonly WatchedToken[]): Lin
   };
 }
 
-/** Cosines of random directions: about normal around 0, with a standard deviation of 1/√S. */
+/** The 95% band of cosines of random directions, which are approximately normal with mean 0 and standard deviation 1/√S. */
 function chance(lines: readonly WatchLine[]): Lines["series"][number] {
-  const S = lines[0].watched[0].recipe.length;
+  const S = lines[0].tokens[0].recipe.length;
   const reach = 1.96 / Math.sqrt(S);
   const x = [lines[0].step, lines[lines.length - 1].step];
   return {
@@ -165,7 +164,7 @@ function chance(lines: readonly WatchLine[]): Lines["series"][number] {
   };
 }
 
-/** The signals that are strongest in the end, over the steps. */
+/** The strongest signals of the final recipe, over the steps. */
 function signalMap({ word, history }: WatchedToken): Heatmap {
   const { recipe } = history[history.length - 1].token;
   const strongest = recipe
@@ -176,10 +175,10 @@ function signalMap({ word, history }: WatchedToken): Heatmap {
   return {
     type: "heatmap",
     title: word,
-    caption: `The ${strongest.length} signals of its recipe that are strongest in the end.`,
+    caption: `The ${strongest.length} strongest signals of its final recipe.`,
     x: STEP,
     y: { label: "signal" },
-    value: { label: "in the recipe" },
+    value: { label: "recipe weight" },
     columns: history.map(({ step }) => String(step)),
     rows: strongest.map(({ signal }) => String(signal)),
     values: strongest.map(({ signal }) => history.map(({ token }) => token.recipe[signal])),
@@ -195,7 +194,7 @@ function neighbourTable({ word, history }: WatchedToken): Table {
   return {
     type: "table",
     title: word,
-    caption: "The nearest whole words, with their cosines.",
+    caption: "The nearest whole words and their cosines.",
     columns: ["step", ...(factored ? ["by recipe"] : []), "by embedding"],
     rows: shown.map(({ step, token: { recipes, embeddings } }) => [
       step,

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { asData } from "../../runtime/host/files.ts";
+import { wrapFileErrors } from "../../runtime/host/files.ts";
 import type { SteeringOptions } from "../../runtime/interventions/compile.ts";
 import { parseInterventions } from "../../runtime/interventions/spec.ts";
 import type { Model } from "../../runtime/model/model.ts";
@@ -37,7 +37,7 @@ export async function readInterventions(
   const help = 'give an intervention, {"op":"add",…}, or a list of interventions';
   const interventions = spec === undefined ? [] : parseInterventions(readJson("--spec", spec, help));
   const file = given ?? heldOutOf(checkpoint);
-  const text = file && asData(file, () => readFileSync(file, "utf8"));
+  const text = file && wrapFileErrors(file, () => readFileSync(file, "utf8"));
   return (model) => ({
     interventions,
     reference: text ? model.tokenize(text).subarray(0, REFERENCE_TOKENS) : undefined,

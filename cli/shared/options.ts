@@ -4,7 +4,7 @@ import { closest } from "fastest-levenshtein";
 import { type DeviceName, isDeviceName } from "../../runtime/backend/contract/device-name.ts";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import { number } from "../../runtime/host/command.ts";
-import { asData } from "../../runtime/host/files.ts";
+import { wrapFileErrors } from "../../runtime/host/files.ts";
 import { type GenePatch, parsePatch } from "../../runtime/patches/patch.ts";
 
 /** Description of the argument `<checkpoint>`. */
@@ -60,7 +60,7 @@ export function withSampling(command: Command): Command {
 
 /** @throws ReflowError `data` if the file cannot be read, `usage` if it is not a patch */
 export function readPatch(file: string): GenePatch {
-  const text = asData(file, () => readFileSync(file, "utf8"));
+  const text = wrapFileErrors(file, () => readFileSync(file, "utf8"));
   return parsePatch(parseJson(text, file, "create one with `bun run cli patch`"), file);
 }
 
@@ -72,7 +72,7 @@ export function readPatch(file: string): GenePatch {
 export function readJson(flag: string, given: string, help: string): unknown {
   if (/^\s*[[{]/.test(given)) return parseJson(given, flag, help);
   return parseJson(
-    asData(given, () => readFileSync(given, "utf8")),
+    wrapFileErrors(given, () => readFileSync(given, "utf8")),
     `${flag} ${given}`,
     help,
   );

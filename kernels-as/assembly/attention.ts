@@ -1,22 +1,43 @@
-// Causal attention, a (sequence, key/value head) pair a task. Scores exist for BLOCK query rows at a time and only up
-// to the diagonal's block; all products run through the packed GEMM of gemm.ts, in the thread's scratch memory.
-import { multiply, PANEL_SCRATCH, packB } from "./gemm";
+// Causal attention. A task is one (sequence, key/value head) pair. Scores exist for BLOCK query rows at a time, and only
+// up to the diagonal's block. All products run through the packed GEMM of gemm.ts, in the thread's scratch memory.
+import { multiply, packB } from "./gemm";
+import { NR, PANEL_SCRATCH } from "./layout";
 import { dot, exp, exp1, fma, largest, sum } from "./math";
 import { arg, pointer, scratch, take } from "./parallel";
 
-/** Eight 6-row panels, so that no tile is cut: 64 rows were 4 % slower. */
+/** Query rows of a block: eight 6-row panels, so that no tile is partial. 64 rows were 4 % slower. */
 const BLOCK = 48;
-const NR = 8;
-
-// Scratch, after a panel of A (the host's formula in wasm/mod.ts is this one):
-//   forward: K packed (T·D), V packed (T·D), scores (BLOCK·T)
-//   backward: K packed twice, V packed, two score blocks, one block of Q and one of dO packed
 
 function packedBytes(inner: i32, columns: i32): usize {
   return <usize>inner * ((columns + NR - 1) & -NR) * 4;
 }
 
-/** Packs B (inner, columns), its element (k, c) at b + k·kStride + c·columnStride, into panels. */
+/** Bytes of one block of scores, (BLOCK, T). */
+function scoreBytes(T: i32): usize {
+  return (<usize>(BLOCK * T)) << 2;
+}
+
+/** Scratch memory that `attention` needs for each thread, in bytes: a panel of A, K packed, V packed, scores. */
+export function attentionScratch(T: i32, D: i32): usize {
+  return PANEL_SCRATCH + packedBytes(D, T) + packedBytes(T, D) + scoreBytes(T);
+}
+
+/**
+ * Scratch memory that `attentionBackward` needs for each thread, in bytes: a panel of A, K packed in both directions,
+ * V packed, a block of probabilities and one of their gradients, and one block each of Q and dO, packed.
+ */
+export function attentionBackwardScratch(T: i32, D: i32): usize {
+  return (
+    PANEL_SCRATCH + 2 * packedBytes(D, T) + packedBytes(T, D) + 2 * scoreBytes(T) + 2 * packedBytes(BLOCK, D)
+  );
+}
+
+/** Scratch memory that `attentionCached` needs for each thread, in bytes: scores, then a log-sum-exp. */
+export function attentionCachedScratch(context: i32): usize {
+  return (<usize>(context + 1)) << 2;
+}
+
+/** Packs B (inner, columns), whose element (k, c) is at b + k·kStride + c·columnStride, into panels. */
 function packAll(to: usize, b: usize, kStride: usize, columnStride: usize, inner: i32, columns: i32): void {
   for (let c = 0; c < columns; c += NR, to += <usize>inner * (NR * 4)) {
     packB(to, b + <usize>c * columnStride, kStride, columnStride, min(NR, columns - c), inner);
@@ -90,7 +111,7 @@ export function attention(thread: i32): void {
   }
 }
 
-/** In place: softmax of the first `count` scores over √D, 0 up to `width`; `lse` gets the log-sum-exp. */
+/** In place: softmax of the first `count` scores divided by √D, then 0 up to `width`. `lse` receives the log-sum-exp. */
 function softmaxRow(row: usize, count: i32, width: i32, D: i32, lse: usize): void {
   const factor: f32 = 1 / sqrt<f32>(<f32>D);
   const end = row + ((<usize>count) << 2);
@@ -139,8 +160,8 @@ export function attentionBackward(thread: i32): void {
   const keysDown = keysAcross + packedBytes(D, T);
   const values = keysDown + packedBytes(T, D);
   const probabilities = values + packedBytes(D, T);
-  const gradients = probabilities + <usize>BLOCK * ld;
-  const blockQ = gradients + <usize>BLOCK * ld;
+  const gradients = probabilities + scoreBytes(T);
+  const blockQ = gradients + scoreBytes(T);
   const blockO = blockQ + packedBytes(BLOCK, D);
 
   for (let task = take(); task < B * KV; task = take()) {
@@ -204,7 +225,7 @@ export function attentionBackward(thread: i32): void {
   }
 }
 
-/** In place: scores become P, dP becomes dS = P∘(dP − δ)/√D; both 0 from `count` up to `width`. */
+/** In place: scores become P, and dP becomes dS = P∘(dP − δ)/√D. Both are 0 from `count` up to `width`. */
 function scoreGradients(
   scores: usize,
   gradients: usize,
@@ -276,13 +297,13 @@ export function attentionCached(thread: i32): void {
     const head = <usize>(b * context) * row + ((<usize>(((h * KV) / H) * D)) << 2);
     let k = pointer(2) + head;
     for (let i = 0; i < count; i++, k += row) store<f32>(scores + ((<usize>i) << 2), dot(q, k, D));
-    // The log-sum-exp goes behind the scores, unread.
+    // The log-sum-exp is written after the scores and not used.
     softmaxRow(scores, count, count, D, scores + ((<usize>count) << 2));
     weightedSum(out, scores, pointer(3) + head, row, count, D);
   }
 }
 
-/** out (D) = Σ_i weights[i]·v[i], rows of v `stride` bytes apart. */
+/** out (D) = Σ_i weights[i]·v[i], with rows of v `stride` bytes apart. */
 function weightedSum(out: usize, weights: usize, v: usize, stride: usize, count: i32, D: i32): void {
   let at: usize = 0;
   const bytes = (<usize>D) << 2;

@@ -1,4 +1,4 @@
-// Whole tensors, a few thousand values a task.
+// Ops on whole tensors. A task is a few thousand values.
 import { arg, pointer, real, take } from "./parallel";
 
 const CHUNK = 8192;
@@ -24,7 +24,7 @@ export function addRow(out: usize, a: usize, b: usize, count: i32): void {
   for (; out < end; out += 4, a += 4, b += 4) store<f32>(out, load<f32>(a) + load<f32>(b));
 }
 
-/** x (rows, C) += b (C). Arguments: x, b, rows, C. A task is some whole rows. */
+/** x (rows, C) += b (C). Arguments: x, b, rows, C. A task is a number of whole rows. */
 export function addBroadcast(): void {
   const rows = arg(2);
   const C = arg(3);
@@ -40,7 +40,7 @@ export function addBroadcast(): void {
 
 const COLUMNS = 64;
 
-/** db (C) += column sums of dx (rows, C). Arguments: db, dx, rows, C. A task is some columns. */
+/** db (C) += column sums of dx (rows, C). Arguments: db, dx, rows, C. A task is a number of columns. */
 export function sumBroadcast(): void {
   const rows = arg(2);
   const C = arg(3);

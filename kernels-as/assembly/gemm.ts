@@ -1,27 +1,18 @@
-// Matrix products. B is packed once for all threads, into panels of 8 columns; each task owns a block of C, packs the
+// Matrix products. B is packed once for all threads, into panels of 8 columns. Each task owns a block of C, packs the
 // 6-row panels of A that it needs (each value four times: see microkernel.ts) and runs the microkernel over them.
 // A panel of A (6 × KC) and one of B (KC × 8) stay in L1, the block of B in L2.
-
+import { KC, MR, NR, PACK_INNER, PACK_VALUES } from "./layout";
 import { widenHalf } from "./math";
 import { microkernel } from "./microkernel.gen";
 import { F32 } from "./ops";
 import { activeThreads, arg, barrier, pointer, scratch, sharedScratch, take } from "./parallel";
 
-const MR = 6;
-const NR = 8;
-/** Inner length of a block: 192 · (6·16 + 8·4) = 24 KiB of the L1 cache. */
-const KC = 192;
 /** Columns of B that a task covers: 512 · KC · 4 = 384 KiB of the L2 cache. */
 const NC = 512;
 /** A task has at most this many 6-row panels. */
 const MAX_PANELS = 8;
-/** Scratch for one packed panel of A and one 6×8 tile; what follows it is free. */
-export const PANEL_SCRATCH: usize = KC * MR * 16 + MR * NR * 4;
-/** Values of B packed at a time: the host reserves as many in shared memory. */
-const PACK_VALUES = 1 << 21;
-const PACK_INNER = 8192;
 
-/** Packs up to 6 rows of A; missing rows repeat the last one, and their results are dropped. Strides in bytes. */
+/** Packs up to 6 rows of A. Missing rows repeat the last one, and their results are discarded. Strides are in bytes. */
 function packA(to: usize, a: usize, rowStride: usize, kStride: usize, rows: i32, k: i32): void {
   const p0 = a;
   const p1 = rows > 1 ? p0 + rowStride : p0;
@@ -41,7 +32,7 @@ function packA(to: usize, a: usize, rowStride: usize, kStride: usize, rows: i32,
   }
 }
 
-/** One panel of up to 8 columns of B, K long; missing columns are 0. B[k, c] is at b + k·kStride + c·columnStride. */
+/** Packs one panel of up to 8 columns of B, k long; missing columns are 0. B[k, c] is at b + k·kStride + c·columnStride. */
 export function packB(to: usize, b: usize, kStride: usize, columnStride: usize, columns: i32, k: i32): void {
   if (columns == NR && columnStride == 4) {
     for (let i = 0; i < k; i++, b += kStride, to += NR * 4) {
@@ -84,7 +75,7 @@ export function packB(to: usize, b: usize, kStride: usize, columnStride: usize, 
   v128.store(to, v128.shuffle<i64>(d, e, 1, 3), 96);
 }
 
-/** A panel of up to 8 rows of f16 weights, stored (columns, inner), K long; missing columns are 0. */
+/** Packs one panel of up to 8 rows of f16 weights, stored (columns, inner), k long; missing columns are 0. */
 function packHalf(to: usize, b: usize, columnStride: usize, columns: i32, k: i32): void {
   for (let c = 0; c < NR; c++, to += 4, b += columnStride) {
     for (let i = 0; i < k; i++) {
@@ -98,8 +89,8 @@ function halfAt(p: usize): f32 {
 }
 
 /**
- * C (rows, columns) = or += A·packed B, one thread. A[i, k] is at a + i·rowStride + k·kStride; B's panels, K long,
- * are `panelStride` bytes apart. `space` is PANEL_SCRATCH bytes.
+ * C (rows, columns) = or += A·packed B, on one thread. A[i, k] is at a + i·rowStride + k·kStride. B's panels, k long,
+ * are `panelStride` bytes apart. `space` is scratch memory of PANEL_SCRATCH bytes.
  */
 export function multiply(
   c: usize,

@@ -1,4 +1,4 @@
-// What the host calls: `run` on its own thread, `work` on each worker's.
+// Entry points of the module: the host calls `run`, and each worker calls `work`.
 import { gelu, geluBackward, swiglu, swigluBackward } from "./activation";
 import { attention, attentionBackward, attentionCached, writeCache } from "./attention";
 import { add, addBroadcast, copy, fill, sumBroadcast } from "./elementwise";
@@ -113,14 +113,14 @@ function dispatch(op: i32, thread: i32): void {
   }
 }
 
-/** Runs one op on the caller and, where the control block says so, on all workers; returns when it is done. */
+/** Runs one op on the calling thread and, if the control block says so, on all workers. Returns when it is done. */
 export function run(op: i32): void {
   launch(op);
   dispatch(op, 0);
   barrier(0);
 }
 
-/** A worker's life: runs every op that is launched after number `last`. Ended by terminating the worker. */
+/** A worker's main loop: runs every op that is launched after number `last`. Never returns; terminate the worker instead. */
 export function work(thread: i32, last: i32): void {
   for (;;) {
     last = nextOp(last, thread);
@@ -129,7 +129,11 @@ export function work(thread: i32, last: i32): void {
   }
 }
 
-/** The first byte after the data segments, where the host's memory begins. */
+// The scratch memory that the host reserves before it runs an op that needs more than one panel.
+export { attentionBackwardScratch, attentionCachedScratch, attentionScratch } from "./attention";
+export { matvecScratch } from "./matvec";
+
+/** The first byte after the data segments, where the host's heap begins. */
 export function heapBase(): usize {
   return __heap_base;
 }

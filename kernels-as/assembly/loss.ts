@@ -2,7 +2,7 @@ import { exp, exp1, largest, sum } from "./math";
 import { arg, pointer, real, take } from "./parallel";
 
 /**
- * Per row: loss = log Σ exp(logit) − logit[target]; then the row becomes (softmax − onehot)·scale, unless scale is 0.
+ * For each row: loss = log Σ exp(logit) − logit[target]. The row then becomes (softmax − onehot)·scale, unless scale is 0.
  * Arguments: losses, logits, targets, M, V, scale.
  */
 export function crossEntropy(): void {
@@ -15,7 +15,7 @@ export function crossEntropy(): void {
     const wholeVectors = row + ((<usize>(V & ~3)) << 2);
     let tops = f32x4.splat(-Infinity);
     for (let p = row; p < wholeVectors; p += 16) {
-      // pmax would drop a NaN; max keeps it, and with it the loss is NaN and the step is refused.
+      // max keeps a NaN, which pmax would drop: the loss is then NaN, and the trainer rejects the step.
       tops = f32x4.max(tops, v128.load(p));
     }
     let top = largest(tops);

@@ -1,6 +1,6 @@
-// Vector arithmetic that WebAssembly lacks.
+// Vector arithmetic for which WebAssembly has no instruction.
 
-/** a·b + c: fused where the build is relaxed and the engine fuses; two roundings elsewhere. */
+/** a·b + c: fused if the build is relaxed and the engine fuses, otherwise with two roundings. */
 @inline export function fma(a: v128, b: v128, c: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
   return f32x4.add(f32x4.mul(a, b), c);
@@ -20,8 +20,9 @@
 }
 
 /**
- * e^x within 2 ulp for x in [-87.3, 88.7], clamped outside; NaN stays NaN. x = n·ln 2 + r with |r| <= ln 2 / 2, n by
- * adding 1.5·2^23, whose sum holds n in its low bits; e^r by its Taylor polynomial of degree 7; 2^n by the exponent.
+ * e^x within 2 ulp for x in [-87.3, 88.7], clamped outside; NaN stays NaN. x = n·ln 2 + r with |r| <= ln 2 / 2: n comes
+ * from adding 1.5·2^23, whose sum holds n in its low bits, e^r from its Taylor polynomial of degree 7, and 2^n from the
+ * exponent bits.
  */
 @inline export function exp(x: v128): v128 {
   const magic = f32x4.splat(12582912.0);
@@ -38,12 +39,12 @@
   p = fma(p, r, f32x4.splat(0.5));
   p = fma(p, r, f32x4.splat(1.0));
   p = fma(p, r, f32x4.splat(1.0));
-  // 2^(n-1), then doubled: n = 128 has no float of its own. A product, unlike integer addition, keeps NaN.
+  // 2^(n-1), then doubled: 2^128 is not a float. Multiplying keeps NaN, which adding to the exponent bits would not.
   const half = i32x4.add(i32x4.shl(t, 23), i32x4.splat(126 << 23));
   return f32x4.mul(f32x4.mul(p, half), f32x4.splat(2.0));
 }
 
-/** The scalar of {@link exp}. */
+/** Scalar version of {@link exp}. */
 @inline export function exp1(x: f32): f32 {
   return f32x4.extract_lane(exp(f32x4.splat(x)), 0);
 }
@@ -61,16 +62,16 @@
   return f32x4.sub(one, f32x4.div(f32x4.splat(2), f32x4.add(e, one)));
 }
 
-/** Four binary16 values, in the low 64 bits, widened. Infinities and NaN become large numbers: weights have none. */
+/** Loads four binary16 values and widens them to f32. Infinities and NaN become large numbers: weights contain none. */
 @inline export function widenHalf(p: usize): v128 {
   const h = v128.load16x4_u(p);
   const sign = i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16);
-  // Placing exponent and mantissa at f32's position scales by 2^-112; the product puts it right, subnormals too.
+  // Placing exponent and mantissa at f32's position scales by 2^-112; the product undoes that, also for subnormals.
   const magnitude = f32x4.mul(i32x4.shl(v128.and(h, i32x4.splat(0x7fff)), 13), f32x4.splat(5.192296858534828e33));
   return v128.or(sign, magnitude);
 }
 
-/** Loads 16 bytes, or what is left before `end`, the rest 0: tails without a second copy of each loop's body. */
+/** Loads 16 bytes, or the bytes left before `end` and zeros: loops need no second body for their tails. */
 @inline export function loadTo(p: usize, end: usize): v128 {
   return p + 16 <= end ? v128.load(p) : loadPart(p, end);
 }
@@ -80,7 +81,7 @@ function loadPart(p: usize, end: usize): v128 {
   if (p + 8 < end) x = f32x4.replace_lane(x, 2, load<f32>(p, 8));
   return x;
 }
-/** Stores 16 bytes, or what is left before `end`. */
+/** Stores 16 bytes, or only those that fit before `end`. */
 @inline export function storeTo(p: usize, end: usize, x: v128): void {
   if (p + 16 <= end) v128.store(p, x);
   else storePart(p, end, x);
@@ -91,7 +92,7 @@ function storePart(p: usize, end: usize, x: v128): void {
   if (p + 8 < end) store<f32>(p, f32x4.extract_lane(x, 2), 8);
 }
 
-/** Σ a·b over `count` values, in four chains: one waits for its sum, three cycles a step. */
+/** Σ a·b over `count` values, in four accumulators: a single one would wait for its sum, three cycles a step. */
 export function dot(a: usize, b: usize, count: i32): f32 {
   let sum0 = f32x4.splat(0);
   let sum1 = f32x4.splat(0);

@@ -1,15 +1,20 @@
-// Few rows times a weight matrix, as in decoding: each weight is read once, in the type it is stored in.
+// Products of few rows with weight matrices, as in decoding: each weight is read once, in the type it is stored in.
 import { dot, fma, largest, loadTo, sum, widenHalf } from "./math";
 import { F16, F32, I8 } from "./ops";
 import { arg, pointer, scratch, take } from "./parallel";
 
-/** Columns of the output (rows of the weights) a task. */
+/** Columns of the output (rows of the weights) in a task. */
 const ROWS = 32;
 
+/** Scratch memory that `matvec` needs for each thread, in bytes: for int8 weights, M rounded rows and their scales. */
+export function matvecScratch(M: i32, K: i32): usize {
+  return <usize>M * ((K + 31) >> 5) * (64 + 4);
+}
+
 /**
- * outs[i] (M,Ni) = or += x (M,K)·Wiᵀ. Arguments: x, the weights' type, M, K, accumulate, how many weights, then for
- * each: out, W (N,K), its scales, N. For I8 each row of x is rounded to int8 by groups of 32 first, by every thread for
- * itself: that is cheaper than a barrier after one thread's rounding.
+ * outs[i] (M,Ni) = or += x (M,K)·Wiᵀ. Arguments: x, the weights' type, M, K, accumulate, the number of weights, then for
+ * each: out, W (N,K), its scales, N. For I8, each row of x is first rounded to int8 by groups of 32. Every thread does
+ * this for itself: that is cheaper than rounding on one thread and a barrier.
  */
 export function matvec(thread: i32): void {
   const x = pointer(0);
@@ -56,9 +61,9 @@ function floatRows(out: usize, x: usize, w: usize, type: i32, from: i32, end: i3
 }
 
 /**
- * Four rows at a time, a quarter of the task apart: four streams that each read straight on, which the processor's
- * prefetcher follows. Four neighbouring rows of 512 bytes took 1.5 to 2.4 times as long where weights come from beyond
- * the L2 cache; of 256 bytes, 4 % less.
+ * Processes four rows at a time, a quarter of the task apart: the processor's prefetcher follows four sequential
+ * streams. With weights from beyond the L2 cache, four neighbouring rows of 512 bytes took 1.5 to 2.4 times as long;
+ * neighbouring rows of 256 bytes took 4 % less.
  */
 function int8Rows(
   out: usize,
@@ -102,7 +107,7 @@ function dotHalf(x: usize, w: usize, K: i32): f32 {
   return total;
 }
 
-/** A row's codes (int16, which is what dot products take, 64 bytes a group, zero-filled) and scales (largest / 127). */
+/** A row's codes (int16, the operand type of dot products; 64 bytes a group, zero-filled) and scales (largest / 127). */
 function quantise(x: usize, codes: usize, scales: usize, K: i32): void {
   const end = x + (<usize>K << 2);
   for (; x < end; x += 128, codes += 64, scales += 4) {
@@ -135,8 +140,8 @@ function quantise(x: usize, codes: usize, scales: usize, K: i32): void {
 }
 
 /**
- * Of one row: Σ over groups of 32: (Σ x·w as integers) · scale of x · scale of w. The last group of a K that 32 doesn't
- * divide ends with codes of x that are 0, whatever weights follow.
+ * Dot product with one row: Σ over groups of 32 of (Σ x·w as integers) · scale of x · scale of w. If 32 does not divide
+ * K, the last group's codes of x end with zeros, whatever weights follow.
  */
 function dotInt8(x: usize, xScales: usize, w: usize, wScales: usize, K: i32): f32 {
   let acc = f32x4.splat(0);
@@ -147,7 +152,7 @@ function dotInt8(x: usize, xScales: usize, w: usize, wScales: usize, K: i32): f3
   return f32x4.extract_lane(sums(acc, acc, acc, acc), 0);
 }
 
-/** Of four rows, each `step` after the one before: x is loaded once. Each sum is the same bits as {@link dotInt8}'s. */
+/** Dot products with four rows, `step` rows apart: x is loaded once. Each has the same bits as {@link dotInt8}'s. */
 function fourDots(x: usize, xScales: usize, w: usize, scale: usize, step: i32, K: i32): v128 {
   const groups = (K + 31) >> 5;
   let w0 = w;

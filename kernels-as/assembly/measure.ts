@@ -1,11 +1,12 @@
-// What the machine can do, for `bench`: loops that do nothing but multiply, add and load.
+// Peak throughput of the machine, for `bench`: loops that only multiply, add and load.
+import { READ_BLOCK } from "./layout";
 import { fma } from "./math";
 import { arg, barrier, pointer, real, take } from "./parallel";
 
 /**
- * The roof: thirteen independent chains of multiply-adds in registers (a chain takes six or seven cycles and an
- * engine starts two a cycle; twelve chains measured 10 % less, fourteen spill). 104 operations a round. Every thread
- * does its own. Arguments: rounds (in thousands), where a result goes (4 bytes), two factors.
+ * The compute roof: thirteen independent chains of multiply-adds in registers. (A multiply-add takes six or seven cycles
+ * and an engine starts two a cycle; twelve chains measured 10 % less, fourteen spill.) Every thread runs all rounds, of
+ * ROOF_ROUND_OPERATIONS each. Arguments: rounds, address for a result (4 bytes), two factors.
  */
 export function roof(thread: i32): void {
   let total: f32 = 0;
@@ -54,7 +55,7 @@ function thousandRounds(x: f32, y: f32): f32 {
 }
 
 /**
- * Dot products of int8 rows of K with one int16 vector, integers throughout: decoding without its scales.
+ * Dot products of int8 rows of K with one int16 vector, in integers throughout: decoding without the scales.
  * Arguments: out (i32 N), x (int16 K), W (int8 N·K), N, K (a multiple of 32).
  */
 export function bareDot(): void {
@@ -79,18 +80,16 @@ export function bareDot(): void {
   }
 }
 
-const BLOCK = 1 << 16;
-
-/** Reads memory once, 64 KiB a task. Arguments: from, bytes (a multiple of 64 KiB), where a result goes (4 bytes). */
+/** Reads memory once. Arguments: address, bytes (a multiple of READ_BLOCK), address for a result (4 bytes). */
 export function readBandwidth(thread: i32): void {
   let a = i32x4.splat(0);
   let b = i32x4.splat(0);
   let c = i32x4.splat(0);
   let d = i32x4.splat(0);
-  const blocks = arg(1) / BLOCK;
+  const blocks = arg(1) / READ_BLOCK;
   for (let block = take(); block < blocks; block = take()) {
-    let p = pointer(0) + <usize>block * BLOCK;
-    const end = p + BLOCK;
+    let p = pointer(0) + <usize>block * READ_BLOCK;
+    const end = p + READ_BLOCK;
     for (; p < end; p += 64) {
       a = v128.xor(a, v128.load(p));
       b = v128.xor(b, v128.load(p, 16));

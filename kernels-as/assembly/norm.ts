@@ -1,5 +1,5 @@
-// RMSNorm and LayerNorm, eps = 1e-5. Rows forward; backward, rows for dx and then columns for the weights' gradients,
-// so that each is summed in one order whatever the number of threads.
+// RMSNorm and LayerNorm, eps = 1e-5. Forward tasks are rows. Backward tasks are rows for dx, then columns for the
+// gradients of the weights, so that each sum has the same order for any number of threads.
 import { fma, sum } from "./math";
 import { arg, barrier, pointer, take } from "./parallel";
 

@@ -1,5 +1,5 @@
 // Op numbers, shared by the kernels (AssemblyScript) and the host that calls them (TypeScript).
-// What each op's arguments are stands above its kernel.
+// Each op's arguments are documented at its kernel.
 export const GEMM = 0;
 export const MATVEC = 1;
 export const ADD = 2;

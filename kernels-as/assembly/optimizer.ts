@@ -1,16 +1,17 @@
 // The global gradient norm and AdamW.
+import { SUM_SQUARES_CHUNK } from "./layout";
 import { fma, loadTo, storeTo, sum } from "./math";
 import { arg, pointer, real, sharedScratch, take } from "./parallel";
 
 const CHUNK = 16384;
 
-/** partial sums, one f64 a chunk, of Σ x². Arguments: x, size, index of the first partial sum. */
+/** Partial sums of Σ x² in the shared scratch memory, one f64 for each chunk. Arguments: x, size, index of the first. */
 export function sumSquares(): void {
   const size = arg(1);
-  for (let task = take(); task * CHUNK < size; task = take()) {
+  for (let task = take(); task * SUM_SQUARES_CHUNK < size; task = take()) {
     let total: f64 = 0;
-    const end = min(size, (task + 1) * CHUNK);
-    for (let from = task * CHUNK; from < end; from += 1024) {
+    const end = min(size, (task + 1) * SUM_SQUARES_CHUNK);
+    for (let from = task * SUM_SQUARES_CHUNK; from < end; from += 1024) {
       let x = pointer(0) + ((<usize>from) << 2);
       const last = pointer(0) + ((<usize>min(end, from + 1024)) << 2);
       let acc = f32x4.splat(0);
@@ -25,7 +26,7 @@ export function sumSquares(): void {
   }
 }
 
-/** norm (1) = the root of the partial sums' sum. Arguments: norm, how many partial sums. */
+/** norm (1) = the square root of the sum of partial sums. Arguments: norm, number of partial sums. */
 export function norm(): void {
   if (take() != 0) return;
   let total: f64 = 0;

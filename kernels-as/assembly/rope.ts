@@ -1,5 +1,6 @@
 import { arg, pointer, take } from "./parallel";
 
+/** Rows of a task. */
 const ROWS = 16;
 
 /**

@@ -1,4 +1,4 @@
-// Tables of rows by token: look-up, its backward, and the sparse recipes.
+// Tables with a row for each token: lookup and its backward, and the top-k of sparse recipes.
 import { storeTo, widenHalf } from "./math";
 import { F16, F32 } from "./ops";
 import { arg, pointer, take } from "./parallel";
@@ -25,7 +25,7 @@ export function gather(): void {
 
 function widenRow(out: usize, row: usize, C: i32): void {
   const end = out + ((<usize>C) << 2);
-  // The last load may pass the row's end: every tensor is followed by padding.
+  // The last load may read past the end of the row: every tensor is followed by padding.
   for (; out < end; out += 16, row += 8) storeTo(out, end, widenHalf(row));
 }
 
@@ -39,8 +39,8 @@ function scaleRow(out: usize, row: usize, scales: usize, C: i32): void {
 }
 
 /**
- * dTable[ids] += dOut (M,C). Arguments: dTable, ids, dOut, M, C. A task is some columns of all rows, so that
- * repeated ids add up in the order they stand.
+ * dTable[ids] += dOut (M,C). Arguments: dTable, ids, dOut, M, C. A task is a number of columns of all rows, so that
+ * repeated ids are added in order of position.
  */
 export function scatterAdd(): void {
   const M = arg(3);
@@ -59,7 +59,7 @@ export function scatterAdd(): void {
   }
 }
 
-/** How many of the row's values, as integers, are greater than `bits`; positive floats sort as their bits do. */
+/** Number of values of the row that are greater than `bits` as integers: positive floats sort as their bits do. */
 function countAbove(row: usize, C: i32, bits: i32): i32 {
   let counts = i32x4.splat(0);
   const bound = i32x4.splat(bits);
@@ -76,8 +76,8 @@ function countAbove(row: usize, C: i32, bits: i32): i32 {
 }
 
 /**
- * out = the k largest of relu(x) per row (V,C), the rest 0. Arguments: out, x, V, C, k. Bisects on the bits of the
- * least value kept: the largest bound that at least k values reach. Of equals the first ones are kept.
+ * out = the k largest of relu(x) in each row (V,C), the rest 0. Arguments: out, x, V, C, k. Bisects on the bits of the
+ * smallest value kept, the largest bound that at least k values reach. Among equal values the first are kept.
  */
 export function topk(): void {
   const V = arg(2);
@@ -89,7 +89,7 @@ export function topk(): void {
       const x = pointer(1) + ((<usize>r * C) << 2);
       const out = pointer(0) + ((<usize>r * C) << 2);
       let bound = 0;
-      // Fewer than k positive values: all of them stay, with a bound of 0.
+      // With at most k positive values all of them are kept: the bound stays 0.
       if (countAbove(x, C, 0) > k) {
         for (let bit = 1 << 30; bit != 0; bit >>= 1) {
           if (countAbove(x, C, (bound | bit) - 1) >= k) bound |= bit;

@@ -1,6 +1,6 @@
 /** Vector arithmetic on words: a is to b as c is to d. */
 
-import { takeTurn } from "../common/event-loop.ts";
+import { yieldToEventLoop } from "../common/event-loop.ts";
 import type { Matrix } from "../math/matrix.ts";
 import { cosines, type Multiplier, pick, rowOf } from "../math/matrix.ts";
 import { shuffle } from "../math/permutation.ts";
@@ -14,18 +14,18 @@ export const METHODS = {
   "3CosAdd": (a: number, b: number, c: number) => b - a + c,
   /** cos(x,b)·cos(x,c)/(cos(x,a) + ε), cosines moved to [0, 1] (Levy & Goldberg 2014) */
   "3CosMul": (a: number, b: number, c: number) => ((1 + b) * (1 + c)) / (1 + a + 2e-3),
-  /** cos(x,c): the nearest to the third word, whatever the first two say (Linzen 2016, "only-b") */
+  /** cos(x,c): the nearest token to the third word, ignoring the first two (Linzen 2016, "only-b") */
   "third word alone": (_a: number, _b: number, c: number) => c,
 } as const;
 export type Method = keyof typeof METHODS;
 
-/** How a question was answered. */
+/** The result of one question. */
 export interface Answer {
-  /** The best token that is none of the question's own. */
+  /** The best token, excluding the three given words. */
   readonly best: number;
-  /** The right answer's rank, from 1 on, among all tokens but the question's own. */
+  /** The rank of the right answer, from 1, among all tokens except the three given words. */
   readonly rank: number;
-  /** Among all tokens. */
+  /** The rank of the right answer among all tokens. */
   readonly rankOfAll: number;
 }
 
@@ -50,7 +50,7 @@ export async function answer<M extends Method>(
   >;
   const scores = new Float64Array(table.rows);
   for (const [a, b, c, d] of questions) {
-    await takeTurn();
+    await yieldToEventLoop();
     for (const method of methods) {
       const [toA, toB, toC] = [row(a.id), row(b.id), row(c.id)];
       const score = METHODS[method];
@@ -61,7 +61,7 @@ export async function answer<M extends Method>(
   return answers;
 }
 
-/** Ranks by score; what scores as the right answer does comes after it. */
+/** Ranks by score; tokens that tie with the right answer rank after it. */
 export function rank(scores: Float64Array, right: number, own: readonly number[]): Answer {
   const score = scores[right];
   let before = 0;
@@ -74,7 +74,7 @@ export function rank(scores: Float64Array, right: number, own: readonly number[]
   return { best, rank: 1 + before - ownBefore, rankOfAll: 1 + before };
 }
 
-/** Shares of questions, or the mean reciprocal rank. */
+/** Fractions of questions, and the mean reciprocal rank. */
 export interface Accuracy {
   readonly top1: number;
   readonly top5: number;
@@ -92,11 +92,11 @@ export function accuracy(answers: readonly Answer[], { ofAll = false } = {}): Ac
 }
 
 /**
- * The share that is right where answers are permuted among each section's questions, as the relation's pairs would be had
- * they nothing to do with each other: all questions with one right answer get the same other one. Where that is one of a
- * question's own words, which can't be said, it gets the one after it in the permutation.
+ * The null distribution of accuracy: right answers are permuted within each section, as if the pairs of a relation had nothing
+ * to do with each other. All questions with the same right answer get the same replacement; if that is one of the
+ * question's own words, which are excluded as answers, the next one in the permutation is used.
  *
- * @param answers of the sections' questions, in order
+ * @param answers answers to the questions of all sections, in order
  */
 export function permutedAnswers(
   sections: readonly AnalogySection[],
@@ -112,7 +112,7 @@ export function permutedAnswers(
       const next = new Map(rights[s].map((id, i) => [id, shuffled[i]]));
       for (const [a, b, c, d] of questions) {
         let other = next.get(d.id)!;
-        // The way round leads back to d itself at the latest.
+        // The cycle returns to d itself at the latest.
         while (other === a.id || other === b.id || other === c.id) other = next.get(other)!;
         if (answers[at++].best === other) hits++;
       }

@@ -1,4 +1,4 @@
-/** Where a logit comes from: logit_v = Σ_s R[v,s]·z_s, and who wrote each z_s. */
+/** Exact attribution of a logit: logit_v = Σ_s R[v,s]·z_s, and the components that wrote each z_s. */
 import { dot } from "../math/direction.ts";
 import { gatherRows } from "../transformer/embedding-tables.ts";
 import type { HookSet } from "../transformer/hooks.ts";
@@ -6,38 +6,38 @@ import { type InferenceModel, PREFILL_ROWS, prefill } from "../transformer/infer
 import { RunState } from "../transformer/run-state.ts";
 
 /**
- * What the readout sees at one position, and what each writer of the residual stream has to do with it. Of a model whose E is not
- * factored B is the identity: its signals are the stream's dimensions.
+ * The readout at one position, and the share of each component that writes to the residual stream ("writer"). For an
+ * unfactored model B is the identity, and its signals are the dimensions of the stream.
  */
 export interface Reading {
-  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on; last, where there are some, `interventions`. */
+  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on; last `interventions`, if any. */
   writers: Writer[];
   /** z (S) */
   signals: Float32Array;
-  /** (V), the model's own */
+  /** (V) */
   logits: Float32Array;
-  /** B (S,d); absent where E is not factored */
+  /** B (S,d); absent if E is not factored */
   basis?: Float32Array;
 }
 
 export interface Writer {
   name: string;
-  /** (d): what is left of its output after the final norm, whose scale is that of the whole stream. */
+  /** (d): its output after the final norm, with the scale of the whole stream. */
   normalized: Float64Array;
-  /** (S): what it adds to z itself, where interventions are on that. */
+  /** (S): the amount added directly to z by interventions there. */
   signals?: Float64Array;
 }
 
-/** The norms'. */
+/** The epsilon of the norms. */
 const EPS = 1e-5;
 
 /**
- * Runs a text up to a position and takes the stream there apart. What a writer adds is linear in all that follows but for the
- * final norm's scale, which is held as it is; so what writers contribute adds up to z. (In `gpt2` positions and the norm's
- * bias are writers too, and a writer's mean is taken off as the norm does.) Interventions are one writer more: what they add to the
- * stream, to a writer's output, after the norm, or to z; all else is as it was before them.
+ * Runs a text up to a position and decomposes the residual stream there. The readout is linear in each writer's output once
+ * the scale of the final norm is held fixed, so the contributions of all writers add up to z. (In `gpt2` positions and the
+ * bias of the norm are writers too, and the norm also subtracts each writer's mean.) Interventions are one further writer:
+ * the amounts they add to the stream, to a writer's output, after the norm, or to z.
  *
- * @param ids the last of which is the position
+ * @param ids the text; its last id is the position
  * @param interventions none of them on logits
  */
 export async function takeReading(
@@ -60,7 +60,7 @@ export async function takeReading(
   const { before, after } = await rowsAt(model, ids, names, interventions);
   const row = (name: string) => before.get(name)!;
   const changed = (name: string) => after.get(name) ?? row(name);
-  /** Of float32s, whose difference is all that was done. */
+  /** The difference of two float32 rows, in float64. */
   const change = (name: string) => Float64Array.from(after.get(name)!, (x, i) => x - row(name)[i]);
 
   const embedding = row("hook_embed");
@@ -88,7 +88,7 @@ export async function takeReading(
       for (const [i, x] of values.entries()) added[i] += x;
     };
     for (const name of after.keys()) {
-      // Recipes that are changed are what embeds then.
+      // With changed recipes, the embedding is computed from those.
       if (name === "hook_signals" || name === "hook_recipe") continue;
       addAll(name === "ln_final.hook_normalized" ? change(name) : normalized(change(name)));
     }
@@ -107,7 +107,7 @@ function offMean(x: ArrayLike<number>): Float64Array {
 
 type Rows = Map<string, Float32Array>;
 
-/** Activations at a text's last position, by hook point: of these before interventions, and of those where some are after them. */
+/** Activations at the last position by hook point: before interventions, and after them where there are any. */
 async function rowsAt(
   model: InferenceModel,
   ids: Int32Array,
@@ -146,13 +146,13 @@ async function rowsAt(
 export interface Ledger {
   /** R[v,s] (S) */
   recipe: Float32Array;
-  /** R[v,s]·z_s (S), which add up to the logit */
+  /** R[v,s]·z_s (S); they add up to the logit */
   bySignal: Float64Array;
-  /** Σ_s R[v,s]·z_s^w (W), by writer: these add up to the logit too */
+  /** Σ_s R[v,s]·z_s^w (W), by writer; they also add up to the logit */
   byWriter: Float64Array;
 }
 
-/** A token's row of R, against what the readout sees. */
+/** Attributes the logit of a token with row r of R. */
 export async function ledgerOf(model: InferenceModel, reading: Reading, target: number): Promise<Ledger> {
   const { writers, signals, basis } = reading;
   const [recipe] = await gatherRows(model, [target]);
@@ -174,7 +174,7 @@ export async function ledgerOf(model: InferenceModel, reading: Reading, target: 
   };
 }
 
-/** R[v,s]·z_s^w (W): what each writer has to do with one signal's contribution */
+/** R[v,s]·z_s^w (W): the share of each writer in one signal's contribution */
 export function writersOf({ writers, basis }: Reading, recipe: Float32Array, s: number): number[] {
   return writers.map(({ normalized, signals }) => {
     const d = normalized.length;

@@ -1,6 +1,6 @@
-/** What else a gene patch does: to predictions, to neighbours, and to arithmetic on words. */
+/** The side effects of a gene patch: on predictions, on neighbours and on analogies. */
 
-import { takeTurn } from "../common/event-loop.ts";
+import { yieldToEventLoop } from "../common/event-loop.ts";
 import type { Matrix } from "../math/matrix.ts";
 import {
   cosines,
@@ -26,9 +26,9 @@ export interface PatchableModel extends LexiconModel {
 }
 
 export interface BlastRadiusOptions {
-  /** Ids of a text whose predictions are compared. */
+  /** Ids of a text on which predictions are compared. */
   text?: Int32Array | readonly number[];
-  /** Questions whose answers are compared. Built-in ones where it isn't said. */
+  /** Analogies whose answers are compared. Default: built-in ones. */
   analogies?: readonly Analogy[];
   signal?: AbortSignal;
 }
@@ -40,50 +40,50 @@ export interface TokenText {
 
 /** Plain JSON. */
 export interface BlastRadius {
-  /** The patch's size as a file. */
+  /** The size of the patch file in bytes. */
   bytes: number;
   edits: number;
   edited: {
-    /** Tokens whose recipes are others. */
+    /** Tokens whose recipes changed. */
     count: number;
-    /** Those that changed most, and their neighbours in recipe space before and after, nearest first. */
+    /** The tokens that changed most, with their neighbours in recipe space before and after, nearest first. */
     most: (TokenText & Record<"before" | "after", (TokenText & { cosine: number })[]>)[];
   };
   neighbours: {
-    /** Neighbours that count. */
+    /** The number of neighbours compared per token. */
     top: number;
-    /** Of so many other tokens, so many have not the same neighbours as before. */
+    /** The number of unedited tokens, and of those whose neighbours changed. */
     of: number;
     moved: number;
-    /** Those of them that changed most, by number. */
+    /** The tokens with the most changed neighbours. */
     most: (TokenText & { gained: TokenText[]; lost: TokenText[] })[];
   };
-  /** KL of the patched model's predictions from the model's own, nats per position; absent without a text. */
+  /** KL divergence of the patched from the unpatched predictions, in nats per position; absent without a text. */
   divergence?: {
     positions: number;
     mean: number;
-    /** The largest first. */
+    /** Largest first. */
     worst: { position: number; kl: number }[];
   };
-  /** By 3CosAdd over recipes; absent where no question has tokens for its words. */
+  /** By 3CosAdd over recipes; absent if no question consists of single tokens. */
   analogies?: {
     asked: number;
-    /** How many are answered rightly. */
+    /** The number of correct answers. */
     right: { before: number; after: number };
-    /** Those that have another answer now. */
+    /** Questions whose answer changed. */
     changed: { question: TokenText[]; before: TokenText; after: TokenText }[];
   };
 }
 
-/** Of what there may be thousands, so many are listed. */
+/** The maximum length of the lists in a report. */
 const LISTED = 20;
-/** Neighbours of a token that count. */
+/** The number of nearest neighbours compared. */
 const NEIGHBOURS = 10;
 
 /**
- * Compares a model with its patched self.
+ * Compares a model with and without a patch.
  *
- * @throws ReflowError `usage` for a patch that can't be applied
+ * @throws ReflowError `usage` for a patch that cannot be applied
  * @example
  * const { neighbours } = await blastRadius(model, patch, { text: model.tokenize(text) });
  */
@@ -175,25 +175,25 @@ interface Tables {
   /** (V,S) */
   before: Matrix;
   after: Matrix;
-  /** The rows that differ. */
+  /** The rows that changed. */
   edited: readonly number[];
   top: number;
   signal?: AbortSignal;
 }
 
-/** An unedited token with other neighbours than before. */
+/** An unedited token whose neighbours changed. */
 interface Moved {
   id: number;
   gained: number[];
   lost: number[];
 }
 
-/** Rows compared at once. */
+/** Rows compared at a time. */
 const ROWS = 512;
 
 /**
- * The unedited tokens whose nearest are not what they were. Such a one has an edited token nearer than its last neighbour, before
- * or after; how near that is at least is seen among a sample of all tokens, which spares most of the V² cosines.
+ * The unedited tokens whose nearest neighbours changed. Such a token has an edited token nearer than its last neighbour,
+ * before or after the edit. A lower bound of that distance from a sample of tokens avoids most of the V² cosines.
  */
 export async function movedNeighbours(
   device: Multiplier,
@@ -215,7 +215,7 @@ export async function movedNeighbours(
     const toNew = await multiply(device, some, changed, { transB: true });
     const near: number[] = [];
     for (const [i, id] of ids.entries()) {
-      await takeTurn(signal);
+      await yieldToEventLoop(signal);
       const row = rowOf(toSample, i);
       const own = sample.indexOf(id);
       if (own >= 0) row[own] = -Infinity;

@@ -1,7 +1,7 @@
-/** What interventions do to a token's chances, and what others as strong would. */
+/** The effect of interventions on a token's log-probability, beside that of random directions of the same strength. */
 
 import { ReflowError } from "../common/errors.ts";
-import { takeTurn } from "../common/event-loop.ts";
+import { yieldToEventLoop } from "../common/event-loop.ts";
 import { invalidValue } from "../common/validation.ts";
 import { needsReference } from "../interventions/apply.ts";
 import { compileInterventions, type SteeringOptions } from "../interventions/compile.ts";
@@ -20,24 +20,24 @@ import { readouts } from "./score-tokens.ts";
 
 export interface ChanceBandOptions extends SteeringOptions, PatchOptions {
   interventions: readonly Intervention[];
-  /** The token whose chances are looked at: its id, or its own text. */
+  /** The token whose log-probability is measured: an id, or its literal text. */
   target: number | string;
-  /** Random directions. Default 16. */
+  /** The number of random directions. Default: 16. */
   draws?: number;
-  /** Of these. Default 1. */
+  /** The seed of the random directions. Default: 1. */
   seed?: number;
   signal?: AbortSignal;
 }
 
-/** Log-probabilities in nats of a token as the next one after a text. Plain JSON. */
+/** Log-probabilities in nats of a token as the continuation of a text. Plain JSON. */
 export interface ChanceBand {
   target: { id: number; text: string };
-  /** As the model goes on, and steered. */
+  /** The log-probability without and with the interventions. */
   default: number;
   steered: number;
-  /** Steered less default. */
+  /** The steered minus the default log-probability. */
   change: number;
-  /** The same of random directions: the 5th and the 95th percentile of all draws. */
+  /** The change with random directions: the 5th and 95th percentiles of all draws. */
   low: number;
   high: number;
   draws: number[];
@@ -65,10 +65,10 @@ export async function chanceBand(
   }
   const given = parseInterventions(options.interventions);
   if (given.length === 0) {
-    throw new ReflowError("usage", "there is no direction to compare with chance", "give an intervention");
+    throw new ReflowError("usage", "there are no interventions to compare with chance", "give at least one");
   }
   const interventions = given.flatMap((each) => beforeEnd(each, ids.length));
-  // Once: what is measured on the reference is remembered of this one.
+  // Patched once, because measurements on the reference text are cached by the overlay.
   const patched = await applyPatch(loaded, patch);
   const logprobOf = async (interventions: readonly Intervention[], of = patched): Promise<number> => {
     const last = readouts(of, ids, { interventions, reference }, signal, ids.length - 1);
@@ -85,14 +85,14 @@ export async function chanceBand(
     drawn.push(others);
   }
   if (interventions.some(needsReference)) {
-    // The reference is read once for all of them: 0.65 s in the place of 4.1 with 1,024 tokens.
+    // The reference is read once for all draws: 0.65 s instead of 4.1 with 1,024 tokens.
     const passage = { prompt: ids.length, readout: ids.length - 1, end: ids.length };
     await compileInterventions(patched, { interventions: drawn.flat(), reference }, [passage], signal);
   }
   const changes: number[] = [];
   for (const others of drawn) {
-    // A short text is run in one go, which asks nobody.
-    await takeTurn(signal);
+    // A short text runs in one pass without checking the signal.
+    await yieldToEventLoop(signal);
     changes.push((await logprobOf(others)) - own);
   }
   return {
@@ -106,7 +106,7 @@ export async function chanceBand(
   };
 }
 
-/** What of an intervention there is up to the next token: what is done to later ones has no say in it. */
+/** Restricts an intervention to the positions up to the next token: later ones cannot affect it. */
 function beforeEnd(intervention: Intervention, length: number): Intervention[] {
   const { positions = "all" } = intervention;
   if (positions === "generated") return [];
@@ -115,7 +115,7 @@ function beforeEnd(intervention: Intervention, length: number): Intervention[] {
   return before.length > 0 ? [{ ...intervention, positions: before }] : [];
 }
 
-/** The same along a random direction of the same length. */
+/** The same intervention along a random direction of the same length. */
 async function elsewhere(
   loaded: InferenceModel,
   intervention: Intervention,
@@ -137,8 +137,8 @@ async function elsewhere(
 }
 
 /**
- * In recipe space any direction alike; in the residual stream what such a recipe writes, r·B, as at initialisation a sum of tokens
- * does; over the logits any direction of the tokens there are.
+ * A random direction: uniform in recipe space; in the residual stream r·B for a random recipe r, distributed like a sum of
+ * tokens at initialisation; over the logits, uniform among actual tokens.
  */
 async function randomVector(model: InferenceModel, space: Space, random: Random): Promise<Float64Array> {
   const { backend, config, weights } = model;

@@ -1,4 +1,4 @@
-/** How well a model predicts a text, and how far another's predictions are from it. */
+/** How well a model predicts a text, and how far modified predictions are from unmodified ones. */
 import { ReflowError } from "../common/errors.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
 import { klDivergence } from "../math/logits.ts";
@@ -7,16 +7,16 @@ import { checkIds, type InferenceModel, PREFILL_ROWS, prefill } from "../transfo
 import { RunState } from "../transformer/run-state.ts";
 
 export interface EvaluateOptions extends RunOptions {
-  /** How far a window moves; the context's half where it isn't said. */
+  /** The step between windows in tokens. Default: half the context. */
   stride?: number;
-  /** Called with the tokens that have been predicted, and those that will be. */
+  /** Called with the number of tokens predicted so far and in total. */
   onProgress?(done: number, of: number): void;
 }
 
 export interface Evaluation {
   /** Mean cross-entropy in nats per token. */
   loss: number;
-  /** Tokens that were predicted: all but the first. */
+  /** The number of predicted tokens: all but the first. */
   tokens: number;
 }
 
@@ -32,7 +32,7 @@ export async function evaluate(
   const { stride = Math.ceil(config.context / 2) } = options;
   const ids = checkIds(config, text);
   if (ids.length < 2) {
-    throw new ReflowError("data", `${ids.length} tokens can't be evaluated`, "give two at least");
+    throw new ReflowError("data", `${ids.length} tokens cannot be evaluated`, "give at least two");
   }
   if (!(Number.isInteger(stride) && stride >= 1 && stride <= config.context)) {
     throw new ReflowError("usage", `stride is ${stride}`, `use 1 to the context, ${config.context}`);
@@ -60,7 +60,7 @@ export async function logprobsOf(model: InferenceModel, sequence: Ids): Promise<
   return Float32Array.from(all, (loss) => -loss);
 }
 
-/** The first window of a text; the others have as many positions, or fewer. */
+/** The first window of a text; later ones have as many positions or fewer. */
 function windowOf({ config }: InferenceModel, length: number) {
   const positions = Math.min(config.context, length);
   return { prompt: positions, readout: 0, end: positions };
@@ -108,7 +108,7 @@ export async function divergence(
 ): Promise<Float64Array> {
   const { backend, config } = loaded;
   const ids = checkIds(config, text);
-  if (ids.length === 0) throw new ReflowError("data", "the text is empty", "give one token at least");
+  if (ids.length === 0) throw new ReflowError("data", "the text is empty", "give at least one token");
   const passage = windowOf(loaded, ids.length);
   const { signal } = options;
   const { model, hooks } = await prepareRun(loaded, options, [passage], signal);

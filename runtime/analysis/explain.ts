@@ -1,4 +1,4 @@
-/** A prediction, taken apart into signals and writers. */
+/** Attribution of a prediction to signals and to components. */
 import { ReflowError } from "../common/errors.ts";
 import { invalidValue } from "../common/validation.ts";
 import { isFactored } from "../config/config.ts";
@@ -11,37 +11,37 @@ import { checkIds, tokenCount } from "../transformer/inference.ts";
 import { ledgerOf, takeReading, writersOf } from "./attribution.ts";
 
 export interface ExplainOptions extends RunOptions {
-  /** After which of the ids the prediction is made, from 0 on; the last where it isn't said. */
+  /** The position after which the prediction is made, from 0. Default: the last. */
   position?: number;
-  /** Whose logit: a token's id, or its own text. The likeliest where it isn't said. */
+  /** The token whose logit is attributed: an id, or its literal text. Default: the most likely token. */
   target?: number | string;
-  /** How many signals are listed, those that contribute most, up or down; 10 where it isn't said. */
+  /** The number of signals to list, by magnitude of contribution. Default: 10. */
   top?: number;
 }
 
 /**
- * A logit as a sum: of what signals contribute, R[v,s]·z_s, and of what writers do, the final norm's scale held as it is. Plain
+ * A logit as a sum over signals, R[v,s]·z_s, and as a sum over writers with the scale of the final norm held fixed. Plain
  * JSON; sums are in float64.
  */
 export interface Explanation {
   position: number;
   target: { id: number; text: string };
-  /** The model's own, and its log-probability in nats. */
+  /** The logit, and its log-probability in nats. */
   logit: number;
   logprob: number;
   /**
-   * Σ R[v,s]·z_s and Σ |R[v,s]·z_s| over all signals. They differ from the logit by rounding, of float32 or, where weights are
-   * int8, of the readout to int8.
+   * Σ R[v,s]·z_s and Σ |R[v,s]·z_s| over all signals. The first differs from the logit by rounding: of float32, or, with int8
+   * weights, of the readout to int8.
    */
   sum: number;
   magnitude: number;
-  /** Where E is not factored the residual stream's dimensions stand for signals: B is the identity. */
+  /** For an unfactored model, dimensions of the residual stream take the place of signals: B is the identity. */
   unit: "signal" | "dimension";
-  /** The largest contributions, up or down. */
+  /** The largest contributions by magnitude. */
   signals: SignalShare[];
-  /** What the signals that are not listed add up to. */
+  /** The sum over the signals that are not listed. */
   rest: { count: number; contribution: number };
-  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on; last, where there are some, `interventions`. */
+  /** In the order of the forward pass: `embed`, `blocks.0.attn`, `blocks.0.mlp` and so on; last `interventions`, if any. */
   writers: { name: string; contribution: number }[];
 }
 
@@ -53,12 +53,12 @@ export interface SignalShare {
   value: number;
   /** R[v,s]·z_s */
   contribution: number;
-  /** The same by writer, in the order of the explanation's. */
+  /** The contribution by writer, in the order of the explanation's writers. */
   writers: number[];
   codebook: Codebook;
 }
 
-/** Tokens at either end of a codebook. */
+/** The number of tokens at each end of a codebook. */
 const CODEBOOK = 5;
 
 /** See `Model.explain`. */
@@ -82,15 +82,15 @@ export async function explain(
     throw invalidValue("position", position, "one of the sequence's", `they are 0 to ${ids.length - 1}`);
   }
   if (!(Number.isInteger(top) && top >= 0)) {
-    throw invalidValue("top", top, "a whole number from 0 on", "it is how many signals are listed");
+    throw invalidValue("top", top, "a whole number of at least 0", "it is how many signals are listed");
   }
   const rows = tokenCount(loaded);
   const asked = targetOf(loaded, options.target, rows);
   const passage = { prompt: ids.length, readout: position, end: ids.length };
   const { model, hooks } = await prepareRun(loaded, options, [passage]);
   if (hooks?.has("hook_logits")) {
-    const what = "what interventions do to logits is in no signal";
-    throw new ReflowError("usage", what, "intervene on the stream or the signals");
+    const what = "interventions on logits cannot be attributed to signals";
+    throw new ReflowError("usage", what, "intervene on the residual stream or the signals");
   }
 
   const reading = await takeReading(model, ids.subarray(0, position + 1), hooks);

@@ -1,7 +1,9 @@
-/** The logit lens (nostalgebraist 2020): what a model would say if no further block came. */
+/** The logit lens (nostalgebraist 2020): predictions read from the residual stream after each block. */
+
 import { ReflowError } from "../common/errors.ts";
-import { takeTurn } from "../common/event-loop.ts";
+import { yieldToEventLoop } from "../common/event-loop.ts";
 import { invalidValue } from "../common/validation.ts";
+import { architectureOf } from "../config/architecture.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
 import { logprobs } from "../math/logits.ts";
 import { chainHooks, type HookSet, READOUT_HOOKS } from "../transformer/hooks.ts";
@@ -17,9 +19,9 @@ import { overlayLogits } from "../transformer/recipe-overlay.ts";
 import { RunState } from "../transformer/run-state.ts";
 
 export interface LensOptions extends RunOptions {
-  /** The likeliest tokens of each cell, so many. Default 5. */
+  /** The number of most likely tokens in each cell. Default: 5. */
   top?: number;
-  /** All where they aren't said. */
+  /** Default: all positions. */
   positions?: readonly number[];
   signal?: AbortSignal;
 }
@@ -28,20 +30,20 @@ export interface LensOptions extends RunOptions {
 export interface Lens {
   tokens: { id: number; text: string }[];
   positions: number[];
-  /** Where the residual stream is read: before the first block, and after each. */
+  /** The hook points at which the residual stream is read: before the first block, and after each. */
   hooks: string[];
-  /** By hook, by position. */
+  /** Indexed by hook, then by position. */
   cells: LensCell[][];
 }
 
 export interface LensCell {
-  /** The likeliest first. */
+  /** Most likely first. */
   top: { id: number; text: string; probability: number }[];
-  /** What the text's own next token gets; absent at its end. */
+  /** The probability of the text's next token; absent at the end. */
   next?: number;
 }
 
-/** Rows read out at once: their logits are held. */
+/** Rows read out at a time, which bounds the memory of their logits. */
 const ROWS = 32;
 
 /** See `Model.lens`. */
@@ -58,7 +60,7 @@ export async function lens(
     throw new ReflowError("data", `a sequence of ${T} ids`, `use 1 to the context, ${config.context}`);
   }
   if (!(Number.isInteger(top) && top >= 0)) {
-    throw invalidValue("top", top, "a whole number from 0 on", "it is how many tokens each cell lists");
+    throw invalidValue("top", top, "a whole number of at least 0", "it is how many tokens each cell lists");
   }
   const positions = asked ? [...asked] : Array.from(ids.keys());
   const missed = positions.findIndex(
@@ -75,7 +77,7 @@ export async function lens(
   const { model, hooks } = await prepareRun(loaded, options, [{ prompt: T, readout: T, end: T }], signal);
   const late = READOUT_HOOKS.find((name) => hooks?.has(name));
   if (late) {
-    throw new ReflowError("usage", `the lens doesn't see ${late}`, "intervene in the blocks, or before them");
+    throw new ReflowError("usage", `the lens does not see ${late}`, "intervene in the blocks or before them");
   }
   const names = [
     "blocks.0.hook_resid_pre",
@@ -133,18 +135,18 @@ async function residuals(
   return found;
 }
 
-/** Logits (V) of each row of x (N,d), to be used before the next are asked for. */
+/** Logits (V) of each row of x (N,d); each is valid until the next is requested. */
 async function* readOut(
   { backend, config, weights, overlay }: InferenceModel,
   x: Float32Array,
   signal?: AbortSignal,
 ): AsyncGenerator<Float32Array> {
-  const { d_model: d, n_signals: S = 0, vocab_size: V, variant } = config;
+  const { d_model: d, n_signals: S = 0, vocab_size: V } = config;
   const N = x.length / d;
   const tensors = [
     backend.alloc([ROWS, d]),
     backend.alloc([ROWS, d]),
-    backend.alloc(statsShape(variant, ROWS)),
+    backend.alloc(statsShape(architectureOf(config).norm, ROWS)),
     backend.alloc([ROWS, V]),
   ];
   if (weights.basis) tensors.push(backend.alloc([ROWS, S]));
@@ -165,7 +167,7 @@ async function* readOut(
       }
       const data = (await backend.read(logits)) as Float32Array;
       for (let i = 0; i < n; i++) yield data.subarray(i * V, (i + 1) * V);
-      await takeTurn(signal);
+      await yieldToEventLoop(signal);
     }
   } finally {
     for (const tensor of tensors) backend.free(tensor);

@@ -1,4 +1,4 @@
-/** What a model makes of a text's own tokens. */
+/** Log-probabilities of the tokens of a text. */
 import { ReflowError } from "../common/errors.ts";
 import { prepareRun, type RunOptions } from "../interventions/prepare-run.ts";
 import { type Logprob, logprobs } from "../math/logits.ts";
@@ -7,16 +7,16 @@ import { checkIds, PREFILL_ROWS, prefill, tokenCount } from "../transformer/infe
 import { RunState } from "../transformer/run-state.ts";
 
 export interface ScoreOptions extends RunOptions {
-  /** Also the likeliest tokens at each position, so many. Default 0. */
+  /** The number of most likely tokens to report at each position. Default: 0. */
   top?: number;
   signal?: AbortSignal;
 }
 
 export interface TokenScore {
   id: number;
-  /** Nats, given the tokens before it; the first has none. */
+  /** In nats, given the tokens before it; absent for the first token. */
   logprob?: number;
-  /** The likeliest in its place. */
+  /** The most likely tokens at its position. */
   top: Logprob[];
 }
 
@@ -39,9 +39,9 @@ export async function scoreTokens(
 }
 
 /**
- * A text's logits (V) after each position from `from` on, to be used before the next are asked for.
+ * Logits (V) of a text after each position from `from` on; each is valid until the next is requested.
  *
- * @throws ReflowError as `Model.forward`; the signal's reason, once it is aborted
+ * @throws ReflowError as `Model.forward`; the signal's reason once it is aborted
  */
 export async function* readouts(
   loaded: InferenceModel,

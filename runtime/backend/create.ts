@@ -6,14 +6,14 @@ import { mayHaveGpu } from "./webgpu/device/drivers.ts";
 import type { Precision } from "./webgpu/device/tier.ts";
 
 export interface BackendOptions extends Pick<WasmOptions, "threads" | "assets" | "module"> {
-  /** Of the WebGPU backend's products: `f16` is faster where the GPU has it. Default `f32`. */
+  /** Precision of matrix products on WebGPU: `f16` is faster if the GPU supports it. Default: `f32`. */
   precision?: Precision;
 }
 
 /**
  * Starts a backend.
  *
- * @throws ReflowError `usage` for an unknown name, `device` where it can't be had
+ * @throws ReflowError `usage` for an unknown name, `device` if the device is not available
  * @example
  * const backend = await createBackend("webgpu:1");
  */
@@ -29,7 +29,7 @@ export async function createBackend(name: DeviceName, options: BackendOptions = 
   return createWebgpuBackend({ precision, ...(index && { adapter: Number(index) }) });
 }
 
-/** Whether there is an adapter that isn't a CPU in disguise: those are slower than our own kernels. */
+/** Whether there is an adapter that is not a software renderer: those run on the CPU, slower than our own kernels. */
 async function hasGpu(): Promise<boolean> {
   if (!(await mayHaveGpu())) return false;
   try {

@@ -1,18 +1,18 @@
 /**
- * Every error a user can cause or mend. The message says what went wrong and where, `help` says what was
- * expected and what to do. Commands print both and exit with status 2, without a stack trace.
+ * An error that a user can cause or fix. The message says what failed and where, `help` what was expected and what to
+ * do. Commands print both and exit with status 2, without a stack trace.
  *
  * @example
- * throw new ReflowError("config", "d_model is 30, which 4 heads don't divide", "use a multiple of n_heads");
+ * throw new ReflowError("config", "d_model is 30: expected a multiple of n_heads (4)", "use 28 or 32");
  */
 export class ReflowError extends Error {
   override readonly name = "ReflowError";
 
   constructor(
-    /** What part of the input is at fault; callers may switch on it. */
+    /** The kind of input that is at fault; callers may switch on it. */
     readonly code: ErrorCode,
     message: string,
-    /** What to do about it, as a sentence without a capital or a full stop. */
+    /** Advice on how to fix it: a sentence without an initial capital or a full stop. */
     readonly help?: string,
     options?: ErrorOptions,
   ) {
@@ -23,13 +23,13 @@ export class ReflowError extends Error {
 export type ErrorCode =
   | "usage" // a flag, a name or a combination of them
   | "config" // impossible dimensions, unknown keys
-  | "format" // a file that is not what it says it is
-  | "checkpoint" // a folder that can't be loaded, resumed or written
+  | "format" // a file whose content is not of its format
+  | "checkpoint" // a folder that cannot be loaded, resumed or written
   | "data" // text, shards, token ids
   | "network" // a download
-  | "memory" // it would not fit
-  | "device" // no such backend, or it can't do what was asked
-  | "lost" // a device that went away in the middle
+  | "memory" // not enough memory
+  | "device" // no such backend, or one that does not support the request
+  | "lost" // a device that was lost during use
   | "job" // another process of a job failed
   | "numerics" // a loss or a gradient that is not finite
-  | "busy"; // somebody else holds the folder, or too many wait already
+  | "busy"; // another process holds the folder, or the queue is full

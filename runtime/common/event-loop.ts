@@ -1,34 +1,38 @@
-/** In Cloudflare's Workers the clock stands still while code runs, and messages to oneself are no tasks of their own. */
+/** In Cloudflare Workers the clock does not advance while code runs, and a message to itself is not a separate task. */
 const IS_WORKERD = globalThis.navigator?.userAgent === "Cloudflare-Workers";
-/** Other tasks of the event loop get a turn this often: a model on the CPU never waits by itself. */
-const TURN_MS = IS_WORKERD ? -1 : 10;
+/** Maximum time between yields: a model on the CPU computes without ever waiting. */
+const YIELD_INTERVAL_MS = IS_WORKERD ? -1 : 10;
 
-let lastTurn = performance.now();
-/** Computations that have given a turn, and not had the next one. */
-let waiting = 0;
+let lastYield = performance.now();
+/** Number of computations that have yielded and not resumed yet. */
+let yielding = 0;
 
-/** To be called often: lets other tasks run now and then, and throws once the signal is aborted. */
-export async function takeTurn(signal?: AbortSignal): Promise<void> {
-  if (performance.now() - lastTurn > TURN_MS) await giveTurn();
+/**
+ * Lets other tasks of the event loop run if the last yield was long enough ago. Long computations call it often.
+ *
+ * @throws the reason of `signal` once it is aborted
+ */
+export async function yieldToEventLoop(signal?: AbortSignal): Promise<void> {
+  if (performance.now() - lastYield > YIELD_INTERVAL_MS) await yieldNow();
   signal?.throwIfAborted();
 }
 
-/** The same where something is to be sent: now, unless it is another computation that would have the turn. */
-export async function sendTurn(): Promise<void> {
-  if (waiting > 0) return takeTurn();
-  return giveTurn();
+/** Yields at once, so that data for clients is sent, unless another computation would be resumed instead. */
+export async function flushToClients(): Promise<void> {
+  if (yielding > 0) return yieldToEventLoop();
+  return yieldNow();
 }
 
-async function giveTurn(): Promise<void> {
-  waiting++;
+async function yieldNow(): Promise<void> {
+  yielding++;
   await nextTask();
-  waiting--;
-  lastTurn = performance.now();
+  yielding--;
+  lastYield = performance.now();
 }
 
 /**
- * Waits for the event loop's next task. 0.003 ms in Bun and 0.03 ms in Deno, where setTimeout takes 1 to 2 ms. A message to oneself
- * is as quick, but in Bun it comes before sockets: a server sees that a client has gone after 66 ms in place of 6.
+ * Waits for the event loop's next task: 0.003 ms in Bun and 0.03 ms in Deno, where setTimeout takes 1 to 2 ms. A message
+ * channel is as fast, but in Bun its messages precede sockets: a server then detects a disconnect after 66 ms, not 6.
  */
 function nextTask(): Promise<void> {
   if (IS_WORKERD) return new Promise((resolve) => setTimeout(resolve, 0));

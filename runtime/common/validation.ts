@@ -10,7 +10,7 @@ export function displayValue(value: unknown): string {
 
 /** The error for a field whose value is not what was expected. */
 export function invalidValue(field: string, value: unknown, expected: string, help: string): ReflowError {
-  return new ReflowError("usage", `${field} is ${displayValue(value)}: ${expected} was expected`, help);
+  return new ReflowError("usage", `${field} is ${displayValue(value)}: expected ${expected}`, help);
 }
 
 /**
@@ -27,7 +27,7 @@ export const finiteNumber = v.pipe(
 );
 
 export const wholeNumber = v.pipe(
-  v.number("a whole number from 0 on"),
-  v.safeInteger("a whole number from 0 on"),
-  v.minValue(0, "a whole number from 0 on"),
+  v.number("a whole number of at least 0"),
+  v.safeInteger("a whole number of at least 0"),
+  v.minValue(0, "a whole number of at least 0"),
 );

@@ -4,9 +4,12 @@ import { ReflowError } from "../common/errors.ts";
 export const VARIANTS = ["reflow", "reflow-topk", "reflow-lite", "gpt2-new", "gpt2"] as const;
 export type Variant = (typeof VARIANTS)[number];
 
+/** Whether a variant's embedding is factored. */
+export const isFactored = (config: { variant: Variant }): boolean => config.variant.startsWith("reflow");
+
 const dimension = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2 ** 24));
 
-/** `config.json`'s schema. The keys are those of the reference implementation and of every checkpoint. */
+/** The schema of `config.json`. Keys are those of the reference implementation and of every checkpoint. */
 const schema = v.object({
   variant: v.picklist(VARIANTS),
   vocab_size: dimension,
@@ -23,89 +26,40 @@ const schema = v.object({
   rope_theta: v.optional(v.pipe(v.number(), v.finite(), v.minValue(1)), 10000),
 });
 
-/** A model's shape: everything needed to allocate and run it. */
+/** A model's configuration: everything needed to allocate and run it. */
 export type ModelConfig = v.InferOutput<typeof schema>;
 
-export const isFactored = (config: { variant: Variant }): boolean => config.variant.startsWith("reflow");
-
-/** What a preset or a `--config` file says; the rest follows from the variant. */
+/** The keys that a preset or a `--config` file sets; the rest follows from the variant. */
 export type PartialConfig = Partial<ModelConfig>;
 
-const reflowWide = {
-  d_model: 1024,
-  n_signals: 1024,
-  d_ff: 2816,
-  n_heads: 16,
-  context: 1024,
-  vocab_size: 50304,
-};
-
-/** Published shapes and two small ones. `gpt2-new` is the unfactored twin of `reflow-1-big`. */
-export const PRESETS: Record<string, PartialConfig & { variant: Variant }> = {
-  // The quick start's: minutes on two cores.
-  tiny: {
-    variant: "reflow",
-    n_layers: 4,
-    d_model: 128,
-    n_signals: 128,
-    d_ff: 512,
-    n_heads: 4,
-    context: 128,
-    vocab_size: 2048,
-  },
-  nano: {
-    variant: "reflow",
-    n_layers: 6,
-    d_model: 256,
-    n_signals: 256,
-    d_ff: 768,
-    n_heads: 4,
-    context: 256,
-    vocab_size: 8192,
-  },
-  small: {
-    variant: "reflow",
-    n_layers: 6,
-    d_model: 512,
-    n_signals: 512,
-    d_ff: 1536,
-    n_heads: 8,
-    context: 1024,
-    vocab_size: 50304,
-  },
-  "reflow-1": { variant: "reflow", n_layers: 32, ...reflowWide },
-  "reflow-1-big": { variant: "reflow", n_layers: 36, ...reflowWide },
-  "gpt2-new": { ...reflowWide, variant: "gpt2-new", n_layers: 36, n_signals: undefined },
-};
-
 /**
- * Completes and checks a config. What a variant implies (signals, key/value heads, d_ff, k) is filled in where it
- * isn't said; `variant` in `overrides` turns any preset into any variant.
+ * Completes and checks a config. Keys that are absent (signals, key/value heads, d_ff, k) get the variant's defaults;
+ * `variant` in `overrides` turns any preset into any variant.
  *
  * @throws ReflowError `config` naming the key, what was found and what was expected
  */
 export function resolveConfig(base: PartialConfig, overrides: PartialConfig = {}): ModelConfig {
   const variant = overrides.variant ?? base.variant ?? "reflow";
-  const said = { ...base, ...dropUndefined(overrides), variant };
-  // A preset's d_ff and n_kv_heads are those of its own variant; another variant has its own rule.
+  const merged = { ...base, ...dropUndefined(overrides), variant };
+  // A preset's d_ff and n_kv_heads belong to its own variant; another variant uses its own rule.
   if (overrides.variant && overrides.variant !== base.variant) {
-    if (overrides.n_kv_heads === undefined) said.n_kv_heads = undefined;
+    if (overrides.n_kv_heads === undefined) merged.n_kv_heads = undefined;
     if (
       overrides.d_ff === undefined &&
       [variant, base.variant].some((x) => x === "gpt2" || x === "reflow-lite")
     ) {
-      said.d_ff = undefined;
+      merged.d_ff = undefined;
     }
   }
-  const d = said.d_model ?? 0;
-  const heads = said.n_heads ?? 0;
+  const d = merged.d_model ?? 0;
+  const heads = merged.n_heads ?? 0;
   const factored = isFactored({ variant });
   return parseConfig({
-    ...said,
-    n_signals: factored ? (said.n_signals ?? d) : undefined,
-    top_k: variant === "reflow-topk" ? (said.top_k ?? Math.min(64, said.n_signals ?? d)) : undefined,
-    n_kv_heads: said.n_kv_heads ?? (variant === "reflow-lite" ? Math.max(1, Math.floor(heads / 4)) : heads),
-    d_ff: said.d_ff ?? defaultFeedForward(variant, d),
+    ...merged,
+    n_signals: factored ? (merged.n_signals ?? d) : undefined,
+    top_k: variant === "reflow-topk" ? (merged.top_k ?? Math.min(64, merged.n_signals ?? d)) : undefined,
+    n_kv_heads: merged.n_kv_heads ?? (variant === "reflow-lite" ? Math.max(1, Math.floor(heads / 4)) : heads),
+    d_ff: merged.d_ff ?? defaultFeedForward(variant, d),
   });
 }
 
@@ -115,12 +69,12 @@ function defaultFeedForward(variant: Variant, d: number): number {
   return 256 * Math.ceil((8 * d) / 3 / 256);
 }
 
-/** Checks a complete config, as read from `config.json`. Unknown keys are left out. */
+/** Checks a complete config, as read from `config.json`. Unknown keys are dropped. */
 export function parseConfig(json: unknown, where = "config"): ModelConfig {
   const result = v.safeParse(schema, json);
   if (!result.success) {
     const issue = result.issues[0];
-    const key = issue.path?.map((part) => String(part.key)).join(".") ?? "the whole";
+    const key = issue.path?.map((part) => String(part.key)).join(".") ?? "the config";
     const missing = issue.received === "undefined";
     throw new ReflowError(
       "config",
@@ -156,62 +110,4 @@ export function parseConfig(json: unknown, where = "config"): ModelConfig {
 
 function dropUndefined<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, x]) => x !== undefined)) as T;
-}
-
-/** Where a parameter's first values come from; see `initialize`. */
-export type Init = "normal" | "residual" | "basis" | "one" | "zero";
-export interface ParameterSpec {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly init: Init;
-}
-
-/** Every parameter of a model: name, shape ([out, in] for linear weights), first values; in `model.safetensors`' order. */
-export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
-  const { vocab_size: V, d_model: d, n_signals: S = 0, n_heads: H, n_kv_heads: K, d_ff, variant } = config;
-  const D = d / H;
-  const specs: ParameterSpec[] = [];
-  const put = (name: string, init: Init, ...shape: number[]) => specs.push({ name, shape, init });
-  const biased = variant === "gpt2";
-  const norm = (name: string) => {
-    put(`${name}.weight`, "one", d);
-    if (biased) put(`${name}.bias`, "zero", d);
-  };
-  const linear = (name: string, out: number, inner: number, init: Init = "normal") => {
-    put(`${name}.weight`, init, out, inner);
-    if (biased) put(`${name}.bias`, "zero", out);
-  };
-
-  if (isFactored(config)) {
-    put("recipe", "normal", V, S);
-    put("basis", "basis", S, d);
-  } else {
-    put("embedding", "normal", V, d);
-  }
-  if (variant === "gpt2") put("position", "normal", config.context, d);
-  for (let l = 0; l < config.n_layers; l++) {
-    norm(`blocks.${l}.attn_norm`);
-    linear(`blocks.${l}.attn.q`, H * D, d);
-    linear(`blocks.${l}.attn.k`, K * D, d);
-    linear(`blocks.${l}.attn.v`, K * D, d);
-    linear(`blocks.${l}.attn.o`, d, H * D, "residual");
-    norm(`blocks.${l}.mlp_norm`);
-    if (variant !== "gpt2") linear(`blocks.${l}.mlp.gate`, d_ff, d);
-    linear(`blocks.${l}.mlp.up`, d_ff, d);
-    linear(`blocks.${l}.mlp.down`, d, d_ff, "residual");
-  }
-  norm("final_norm");
-  return specs;
-}
-
-export function parameterCount(config: ModelConfig): number {
-  return parameterSpecs(config).reduce((n, p) => n + p.shape.reduce((a, b) => a * b, 1), 0);
-}
-
-/**
- * Floating-point operations a training step spends per token, forward and backward: 6·N + 6·layers·d·T
- * (Kaplan et al. 2020, with attention's share for causal sequences of length T).
- */
-export function flopsPerToken(config: ModelConfig, length: number): number {
-  return 6 * parameterCount(config) + 6 * config.n_layers * config.d_model * length;
 }

@@ -1,14 +1,17 @@
 import { ReflowError } from "../common/errors.ts";
-import { type ModelConfig, parameterSpecs } from "../config/config.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { parameterSpecs } from "../config/parameter-specs.ts";
 import { groupsOf } from "./int8.ts";
 import type { SafetensorsDType, TensorEntry } from "./safetensors.ts";
 import type { TensorReader } from "./tensor-reader.ts";
 
-export type Weights = "f32" | "int8";
+/** The number formats of checkpoints, and the file of each. */
 export const WEIGHT_FILES = { f32: "model.safetensors", int8: "model.int8.safetensors" } as const;
+export type WeightFormat = keyof typeof WEIGHT_FILES;
+export const WEIGHT_FORMATS = Object.keys(WEIGHT_FILES) as WeightFormat[];
 /**
- * Text that the model wasn't trained on, documents apart by `<|endoftext|>`: what probes read and interventions are measured on
- * where no other is given. A checkpoint need not have it.
+ * Held-out text with documents separated by `<|endoftext|>`, used by experiments and as the reference text of interventions
+ * unless another is given. Optional in a checkpoint.
  */
 export const HELD_OUT = "held-out.txt";
 
@@ -35,16 +38,16 @@ export function int8Entries(config: ModelConfig): TensorEntry[] {
 /**
  * Checks that a file holds exactly the tensors of a config.
  *
- * @throws ReflowError `checkpoint` naming missing and unexpected tensors, or the first of a wrong form
+ * @throws ReflowError `checkpoint` naming missing and unexpected tensors, or the first with a wrong dtype or shape
  */
-export function checkTensors(file: TensorReader, config: ModelConfig, weights: Weights): void {
+export function checkTensors(file: TensorReader, config: ModelConfig, weights: WeightFormat): void {
   const wrong = (what: string) =>
     new ReflowError(
       "checkpoint",
       `${file.path}: ${what}`,
       "config.json and the weights must be of the same model",
     );
-  // Before a hostile config makes us list its parameters.
+  // Checked before listing the parameters of a possibly hostile config.
   if (config.n_layers > file.tensors.size) {
     throw wrong(`${file.tensors.size} tensors are too few for n_layers ${config.n_layers} of config.json`);
   }
@@ -58,7 +61,7 @@ export function checkTensors(file: TensorReader, config: ModelConfig, weights: W
   ];
   if (problems.length) throw wrong(problems.join("; "));
 
-  // Other tools save half precision too; it is widened where it is read.
+  // Other tools also save half precision, which is widened when it is read.
   const accepted: readonly SafetensorsDType[] = ["F32", "F16", "BF16"];
   for (const { name, dtype, shape } of expected) {
     const found = file.tensors.get(name)!;

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:f
 import { dirname, join, resolve } from "node:path";
 import { ReflowError } from "../common/errors.ts";
 import { type ModelConfig, parseConfig } from "../config/config.ts";
-import { checkTensors, HELD_OUT, WEIGHT_FILES, type Weights } from "./checkpoint-tensors.ts";
+import { checkTensors, HELD_OUT, WEIGHT_FILES, type WeightFormat } from "./checkpoint-tensors.ts";
 import {
   codeOf,
   discard,
@@ -27,7 +27,7 @@ import { createTensorFile, openTensorFile, type TensorFile, type TensorFileWrite
 
 // ---- writing ----------------------------------------------------------------------------------------------
 
-/** What {@link writeCheckpoint} fills a checkpoint through. */
+/** The functions through which {@link writeCheckpoint} receives a checkpoint's files. */
 export interface CheckpointFiles {
   json(name: string, value: unknown): void;
   /** The file is closed by `writeCheckpoint`. */
@@ -43,12 +43,12 @@ export const stepFolder = (run: string, step: number): string =>
   join(run, `step-${String(step).padStart(8, "0")}`);
 
 /**
- * Writes a checkpoint folder: under a temporary name beside it, every file fsynced, the manifest last, then
- * renamed. Whenever the process is killed or the power fails, `folder` is absent or complete. Where `write`
- * throws or the disk is full, nothing stays behind.
+ * Writes a checkpoint folder: under a temporary name beside it, with every file fsynced and the manifest last, then
+ * renamed. If the process is killed or the power fails at any moment, `folder` is either absent or complete. If `write`
+ * throws or the disk is full, nothing is left behind.
  *
- * @throws ReflowError `checkpoint` where it can't be written, or `folder` holds something already. Only a
- * checkpoint that fails its manifest is replaced.
+ * @throws ReflowError `checkpoint` if it cannot be written or `folder` already exists. Only a checkpoint that fails its
+ * manifest is replaced.
  * @example
  * await writeCheckpoint(stepFolder(run, 100), async (files) => {
  *   files.json("config.json", config);
@@ -101,7 +101,7 @@ function refuseIfTaken(folder: string): void {
   if (!isDamagedCheckpoint) {
     throw new ReflowError(
       "checkpoint",
-      `${folder} is there already`,
+      `${folder} already exists`,
       "write to another folder, or remove it first",
     );
   }
@@ -109,7 +109,7 @@ function refuseIfTaken(folder: string): void {
 
 // ---- runs -------------------------------------------------------------------------------------------------
 
-/** @throws ReflowError `checkpoint` where the path can't be looked at */
+/** @throws ReflowError `checkpoint` if the path cannot be inspected */
 function statIfAny(path: string) {
   try {
     return statSync(path, { throwIfNoEntry: false });
@@ -129,7 +129,7 @@ function steps(run: string): string[] {
     .map(([name]) => join(run, name));
 }
 
-/** Why a folder is no complete checkpoint, as far as names and sizes tell; undefined where it is one. */
+/** Why a folder is not a complete checkpoint, judging by names and sizes; undefined if it is one. */
 function findDamage(folder: string): ReflowError | undefined {
   const missing = (what: string) => new ReflowError("checkpoint", `${folder} has no ${what}`, DAMAGED);
   try {
@@ -146,18 +146,17 @@ function findDamage(folder: string): ReflowError | undefined {
 }
 
 /**
- * The newest checkpoint of a run whose files have the sizes its manifest says; undefined where there is none.
- * Hashes are for {@link openCheckpoint} to check.
+ * The newest checkpoint of a run whose files have the sizes in its manifest; undefined if there is none. Hashes are checked
+ * by {@link openCheckpoint}.
  */
 export function latestCheckpoint(run: string): string | undefined {
   return steps(run).find((folder) => !findDamage(folder));
 }
 
 /**
- * The checkpoint folder a path stands for: itself, or a run's newest, complete as far as names and sizes
- * tell.
+ * The checkpoint folder that a path refers to: the path itself, or the newest of a run that is complete by names and sizes.
  *
- * @throws ReflowError `checkpoint` where there is none
+ * @throws ReflowError `checkpoint` if there is none
  */
 export function resolveCheckpoint(path: string): string {
   const stat = statIfAny(path);
@@ -175,18 +174,17 @@ export function resolveCheckpoint(path: string): string {
   return candidate;
 }
 
-/** The path of a checkpoint's own held-out text, if it has one. */
+/** The path of a checkpoint's held-out text, if it has one. */
 export function heldOutOf(checkpoint: string): string | undefined {
   const path = join(resolveCheckpoint(checkpoint), HELD_OUT);
   return existsSync(path) ? path : undefined;
 }
 
 /**
- * Removes all but the newest `keep` checkpoints of a run, and what interrupted saves left. Damaged
- * checkpoints don't count and are left to their owner. The caller holds the run's lock, and no save is under
- * way.
+ * Removes all but the newest `keep` checkpoints of a run, and the remains of interrupted saves. Damaged checkpoints do not
+ * count and are not removed. The caller must hold the run's lock, and no save may be in progress.
  *
- * @throws ReflowError `checkpoint` where the folder can't be changed
+ * @throws ReflowError `checkpoint` if the folder cannot be changed
  */
 export function pruneCheckpoints(run: string, keep: number): void {
   if (!(keep >= 1)) throw new RangeError(`keep is ${keep}: at least one checkpoint stays`);
@@ -203,21 +201,20 @@ export function pruneCheckpoints(run: string, keep: number): void {
 // ---- reading ----------------------------------------------------------------------------------------------
 
 export interface OpenOptions {
-  /** Which weights to read; f32 where they are there, otherwise int8. */
-  weights?: Weights;
+  /** The weights to read. Default: f32 if present, otherwise int8. */
+  weights?: WeightFormat;
   /**
-   * Compare the hash of every file that is read with the manifest, before it is used. Default true: 20 ms for
-   * 29 MB (1.5 GB/s). Reading from the page cache runs at 5 GB/s, so that hashing in the same pass would save
-   * little.
+   * Compares the hash of every file with the manifest before it is used. Default: true, which takes 20 ms for 29 MB
+   * (1.5 GB/s). Reading from the page cache runs at 5 GB/s, so that hashing in the same pass would save little.
    */
   verify?: boolean;
 }
 
 /**
- * Opens a checkpoint, or a run's newest, and checks that its tensors are those of its config: f32 weights as
- * F32, F16 or BF16 (read them with `readF32`), int8 ones as I8 with `<name>.scale`.
+ * Opens a checkpoint, or a run's newest, and checks that its tensors match its config: f32 weights as F32, F16 or BF16
+ * (read with `readF32`), int8 weights as I8 with `<name>.scale`.
  *
- * @throws ReflowError `checkpoint`, `config` or `format` naming the file and what is wrong with it
+ * @throws ReflowError `checkpoint`, `config` or `format` naming the file and the problem
  * @example
  * const checkpoint = openCheckpoint("runs/nano");
  * for (const { name } of parameterSpecs(checkpoint.config)) {
@@ -236,10 +233,10 @@ export function openCheckpoint(path: string, { weights, verify = true }: OpenOpt
   return new Checkpoint(folder, manifest, chosen, verify);
 }
 
-/** A checkpoint open for reading; made by {@link openCheckpoint}. */
+/** A checkpoint open for reading, created by {@link openCheckpoint}. */
 export class Checkpoint {
   readonly config: ModelConfig;
-  /** `tokenizer.json`, in Hugging Face's format, where the checkpoint has one. */
+  /** The content of `tokenizer.json` in Hugging Face's format, if the checkpoint has one. */
   readonly tokenizerJson?: unknown;
   /** The parameters. */
   readonly tensors: TensorFile;
@@ -248,7 +245,7 @@ export class Checkpoint {
   constructor(
     readonly folder: string,
     readonly manifest: Manifest,
-    readonly weights: Weights,
+    readonly weights: WeightFormat,
     readonly verify: boolean,
   ) {
     this.config = parseConfig(this.readJson("config.json"), join(folder, "config.json"));
@@ -264,8 +261,8 @@ export class Checkpoint {
   }
 
   /**
-   * The SHA-256 of the f32 `model.safetensors`, which quantised copies carry along. Where no manifest says
-   * it, the file is hashed at the first call.
+   * The SHA-256 of the f32 `model.safetensors`, which quantised copies carry in their metadata. Without a manifest the file
+   * is hashed at the first call.
    */
   get identity(): string {
     const name = WEIGHT_FILES.f32;
@@ -273,7 +270,7 @@ export class Checkpoint {
     return this.#identity;
   }
 
-  /** A JSON file of the folder, verified; undefined where there is none. */
+  /** A JSON file of the folder, verified; undefined if absent. */
   readJson(name: string): unknown {
     this.#check(name);
     const path = join(this.folder, name);
@@ -287,7 +284,7 @@ export class Checkpoint {
   }
 
   /**
-   * Another tensor file of the folder, verified; `optimizer.safetensors` for example. The caller closes it.
+   * Another tensor file of the folder, verified, such as `optimizer.safetensors`. The caller closes it.
    */
   openTensors(name: string): TensorFile {
     this.#check(name);
@@ -308,7 +305,7 @@ export class Checkpoint {
       const help = "quantize the checkpoint again";
       throw new ReflowError(
         "checkpoint",
-        `${path} does not say which model.safetensors it was made from`,
+        `${path} does not name the model.safetensors it was made from`,
         help,
       );
     }

@@ -1,4 +1,4 @@
-/** Durable files: what reaches the disk, in which order, and what to say when it doesn't. */
+/** Durable file operations, and errors that say why a write failed. */
 import { createHash, randomBytes } from "node:crypto";
 import {
   closeSync,
@@ -23,11 +23,11 @@ export interface FileRecord {
   sha256: string;
 }
 
-/** A name beside `path` that nobody else uses, for what is not complete yet or is being deleted. */
+/** A unique name beside `path`, for a file that is incomplete or being deleted. */
 export const temporary = (path: string): string =>
   join(dirname(path), `.${basename(path)}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`);
 
-/** Removes what interrupted writes left in a folder under {@link temporary}'s names. */
+/** Removes the remains of interrupted writes: files named by {@link temporary}. */
 export function removeTemporaries(folder: string): void {
   for (const name of readdirSync(folder)) {
     if (/^\..+\.tmp-\d+-[0-9a-f]{8}$/.test(name))
@@ -38,12 +38,12 @@ export function removeTemporaries(folder: string): void {
 export const codeOf = (error: unknown): string | undefined =>
   (error as NodeJS.ErrnoException | null | undefined)?.code;
 
-/** Writes all bytes; a single write may stop short, where the disk fills up for example. */
+/** Writes all bytes; a single write may be partial, for example when the disk fills up. */
 export function writeFully(fd: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
 }
 
-/** Writes a file that is on the disk when this returns; its name is only after {@link syncFolder}. */
+/** Writes a file whose content is on disk when this returns; its name is durable only after {@link syncFolder}. */
 export function writeDurably(path: string, bytes: Uint8Array): FileRecord {
   const fd = openSync(path, "w");
   try {
@@ -55,20 +55,20 @@ export function writeDurably(path: string, bytes: Uint8Array): FileRecord {
   return { size: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
 }
 
-/** Puts `from` in the place of `to` for good: at every instant `to` is the old file or the new one. */
+/** Replaces `to` by `from` atomically and durably: at every instant `to` is either the old file or the new one. */
 export function replaceDurably(from: string, to: string): void {
   renameSync(from, to);
   syncFolder(dirname(to));
 }
 
-/** Makes the creations, renames and removals in a folder durable. Windows can't and needn't. */
+/** Makes creations, renames and removals in a folder durable. Windows neither supports nor needs this. */
 export function syncFolder(folder: string): void {
   if (process.platform === "win32") return;
   const fd = openSync(folder, "r");
   try {
     fsyncSync(fd);
   } catch (error) {
-    // Some network and user-space file systems don't know fsync on folders.
+    // Some network and user-space file systems do not support fsync on folders.
     if (codeOf(error) !== "EINVAL") throw error;
   } finally {
     closeSync(fd);
@@ -78,7 +78,7 @@ export function syncFolder(folder: string): void {
 /**
  * Opens a file for reading.
  *
- * @throws ReflowError `format` where it is not there, or may not be read
+ * @throws ReflowError `format` if it does not exist or cannot be read
  */
 export function openToRead(path: string): number {
   try {
@@ -104,7 +104,7 @@ export function hashFile(path: string): string {
   return hash.digest("hex");
 }
 
-/** A file's text, or undefined where there is no such file. */
+/** A file's text, or undefined if the file does not exist. */
 export function readTextIfAny(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
@@ -122,35 +122,35 @@ const readError = (cause: unknown, path: string): ReflowError =>
     { cause },
   );
 
-/** Removes what a failed write left behind. That this may fail too must not hide why the write did. */
+/** Removes the remains of a failed write, ignoring further errors so that they do not hide the first. */
 export function discard(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch {}
 }
 
-const FULL = "remove old checkpoints there, or write elsewhere; what was saved before is still there";
-const CLOSED = "give a folder that can be written to, or mend its permissions";
+const FULL = "remove old checkpoints there, or write elsewhere; earlier checkpoints are intact";
+const CLOSED = "give a writable folder, or change its permissions";
 /** Why a write fails, and what to do about it, by the system's error code. */
 const REASONS: Record<string, [why: string, help: string]> = {
   ENOSPC: ["no space is left on the disk", FULL],
   EDQUOT: ["the disk quota is used up", FULL],
-  EFBIG: ["the file is larger than is allowed there", "raise the limit (ulimit -f), or write elsewhere"],
+  EFBIG: ["the file exceeds the allowed size", "raise the limit (ulimit -f), or write elsewhere"],
   EACCES: ["there is no permission to write there", CLOSED],
   EPERM: ["there is no permission to write there", CLOSED],
   EROFS: ["the file system is read-only", CLOSED],
   ENOTDIR: ["a part of the path is a file, not a folder", "give another path"],
   ENOENT: ["a part of the path does not exist", "give another path"],
-  EEXIST: ["something else is there", "give another path"],
-  EISDIR: ["a folder is there", "give another path"],
+  EEXIST: ["something else already exists there", "give another path"],
+  EISDIR: ["it is a folder", "give another path"],
   ENAMETOOLONG: ["the name is too long", "give a shorter path"],
   ELOOP: ["its links lead in a circle", "give another path"],
   EIO: ["the disk reports an error", "write to another disk"],
 };
 
 /**
- * What to throw when writing `path` failed: a ReflowError `checkpoint` where a user can mend it, or the cause
- * itself. An error of a file inside `path` is told of `path`, since the file's folder is a temporary one.
+ * The error to throw when writing `path` failed: a ReflowError `checkpoint` if a user can fix it, otherwise the cause itself.
+ * An error of a file inside `path` is reported for `path`, because the file's folder is temporary.
  */
 export function diskError(cause: unknown, path: string): unknown {
   const root = cause instanceof ReflowError && cause.code === "checkpoint" ? cause.cause : cause;

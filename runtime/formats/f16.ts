@@ -10,8 +10,8 @@ const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);
 
 /**
- * f32 to f16, rounded to nearest, ties to even. What is too large becomes ±Infinity, NaN stays NaN (without
- * its payload), small values become subnormals or ±0.
+ * f32 to f16, rounded to nearest, ties to even. Values out of range become ±Infinity, NaN stays NaN (without its payload),
+ * small values become subnormals or ±0.
  */
 export function f32ToF16(values: Float32Array, out = new Uint16Array(values.length)): Uint16Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
@@ -19,7 +19,7 @@ export function f32ToF16(values: Float32Array, out = new Uint16Array(values.leng
     const sign = (bits[i] >>> 16) & 0x8000;
     const magnitude = bits[i] & 0x7fffffff;
     if (magnitude < 0x38800000) {
-      // Below 2^-14: beside 0.5 an f32 ends at 2^-24, the unit of f16's subnormals, so that the sum rounds as
+      // Below 2^-14: the last bit of an f32 near 0.5 is 2^-24, the unit of f16's subnormals, so that adding 0.5 rounds as
       // wanted.
       scratchBits[0] = magnitude;
       scratch[0] += 0.5;
@@ -42,7 +42,7 @@ export function f16ToF32(bits: Uint16Array, out = new Float32Array(bits.length))
   return out;
 }
 
-/** All 65536 values: 256 KiB, made at the first use. */
+/** A table of all 65536 values (256 KiB), created on first use. */
 let table: Float32Array | undefined;
 
 function decodeTable(): Float32Array {

@@ -1,9 +1,9 @@
 import { ReflowError } from "../common/errors.ts";
 
-/** Values of a row that share a scale. */
+/** The number of values of a row that share a scale. */
 export const INT8_GROUP = 32;
 
-/** Groups of a row: its number of scales. The last group may be short. */
+/** The number of groups, and scales, of a row. The last group may be shorter. */
 export const groupsOf = (columns: number): number => Math.ceil(columns / INT8_GROUP);
 
 /** A matrix in int8: values (rows, columns), scale (rows, ceil(columns/32)). */
@@ -12,9 +12,8 @@ export interface Int8Rows {
   scale: Float32Array;
 }
 
-// Adding and taking away 1.5·2^52 leaves a double rounded to an integer, ties to even: what the SIMD
-// instruction f32x4.nearest does, which rounds activations in the int8 kernels. Math.round takes ties
-// upwards.
+// Adding and subtracting 1.5·2^52 rounds a double to an integer, ties to even, like the SIMD instruction f32x4.nearest
+// that rounds activations in the int8 kernels. Math.round rounds ties up.
 const ROUND = 1.5 * 2 ** 52;
 
 /**
@@ -22,7 +21,7 @@ const ROUND = 1.5 * 2 ** 52;
  * so that |x − value·scale| ≤ scale/2. A group of zeros has scale 0.
  *
  * @param values (rows, columns), row-major
- * @throws ReflowError `numerics` where a value is not finite
+ * @throws ReflowError `numerics` if a value is not finite
  */
 export function quantizeRows(values: Float32Array, rows: number, columns: number): Int8Rows {
   if (values.length !== rows * columns) {
@@ -41,13 +40,13 @@ export function quantizeRows(values: Float32Array, rows: number, columns: number
         throw new ReflowError(
           "numerics",
           `a value of row ${row} is not finite`,
-          "int8 holds finite values only: go back to a checkpoint from before the weights diverged",
+          "int8 holds finite values only: use a checkpoint from before the weights diverged",
         );
       }
       scale[group] = absmax / 127;
       if (scale[group] === 0) continue;
       for (let i = begin; i < end; i++) {
-        // Only where the scale is itself a subnormal f32, rounded down, can a quotient exceed 127.
+        // A quotient can exceed 127 only if the scale is a subnormal f32 that was rounded down.
         const q = Math.max(-127, Math.min(127, values[i] / scale[group]));
         quantized[i] = q + ROUND - ROUND;
       }

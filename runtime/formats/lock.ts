@@ -7,22 +7,22 @@ import { codeOf, discard, diskError, readTextIfAny } from "./disk.ts";
 
 interface Holder {
   pid: number;
-  /** When the process started, where /proc says it: tells it from a later one with the same pid. */
+  /** The start time of the process from /proc, if available: distinguishes it from a later one with the same pid. */
   start?: string;
   host: string;
 }
 
 /**
- * Takes the exclusive lock of a run folder, `trainer.lock`, and creates the folder where it isn't there. A
- * lock whose process is gone, by `kill -9` for example, is taken over.
+ * Takes the exclusive lock of a run folder, `trainer.lock`, creating the folder if needed. A lock whose process no longer
+ * exists, for example after `kill -9`, is taken over.
  *
- * @throws ReflowError `busy` naming the process that holds it, `checkpoint` where the folder can't be written
+ * @throws ReflowError `busy` naming the process that holds it, `checkpoint` if the folder cannot be written
  */
 export function lockFolder(run: string): { release(): void } {
   const path = join(run, "trainer.lock");
   const draft = `${path}.${randomUUID()}`;
   const self: Holder = { pid: process.pid, start: liveStart(process.pid), host: hostname() };
-  // The id makes each lock's text unique, so that a holder can tell its own.
+  // The id makes each lock's text unique, so that a holder can recognise its own.
   const text = JSON.stringify({ ...self, id: randomUUID() });
   try {
     mkdirSync(run, { recursive: true });
@@ -30,11 +30,11 @@ export function lockFolder(run: string): { release(): void } {
     throw diskError(cause, run);
   }
   try {
-    // Written first and linked then: nobody ever reads half a lock.
+    // Written first and then linked, so that no process reads a partial lock.
     writeFileSync(draft, text);
     while (!link(draft, path)) {
       const found = readTextIfAny(path);
-      if (found === undefined) continue; // released this moment
+      if (found === undefined) continue; // released in the meantime
       refuseIfHeld(path, found, run);
       if (takeOver(draft, path, found, run)) break;
     }
@@ -51,8 +51,8 @@ export function lockFolder(run: string): { release(): void } {
 }
 
 /**
- * Replaces the dead lock `found`. Between finding it dead and replacing it somebody else may have done the
- * same, so both happen under a second lock; it is held for microseconds.
+ * Replaces the stale lock `found`. Another process may do the same between the check and the replacement, so both happen
+ * under a second lock, which is held for microseconds.
  */
 function takeOver(draft: string, path: string, found: string, run: string): boolean {
   const guard = `${path}.takeover`;
@@ -71,7 +71,7 @@ function takeOver(draft: string, path: string, found: string, run: string): bool
   }
 }
 
-/** Creates `to` as a second name of `from`, atomically; false where `to` is there already. */
+/** Creates `to` as a hard link to `from`, atomically; false if `to` already exists. */
 function link(from: string, to: string): boolean {
   try {
     linkSync(from, to);
@@ -84,7 +84,7 @@ function link(from: string, to: string): boolean {
 
 function refuseIfHeld(path: string, text: string, run: string): void {
   const { pid, start, host } = parseHolder(text);
-  // Cut short by a power failure: whoever wrote it is gone.
+  // Truncated by a power failure, so that its process is gone.
   if (typeof pid !== "number" || typeof host !== "string") return;
   if (host !== hostname()) {
     const help = `wait for it or use another folder; if it no longer runs, delete ${path}`;
@@ -107,7 +107,7 @@ function parseHolder(text: string): Partial<Holder> {
   }
 }
 
-/** When a live process started, "" where the system doesn't say; undefined where there is no such process. */
+/** The start time of a live process, "" if the system does not provide it; undefined if there is no such process. */
 function liveStart(pid: number): string | undefined {
   try {
     process.kill(pid, 0);

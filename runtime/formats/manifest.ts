@@ -17,13 +17,13 @@ const schema = v.object({
 /** `manifest.json`: every other file of the folder, by name. */
 export type Manifest = Record<string, FileRecord>;
 
-/** What to do about a checkpoint that isn't as its manifest says. */
+/** Help for a checkpoint that does not match its manifest. */
 export const DAMAGED = "copy the checkpoint again, or use another one";
 
 /**
- * A checkpoint folder's manifest, or undefined where it has none.
+ * The manifest of a checkpoint folder, or undefined if it has none.
  *
- * @throws ReflowError `checkpoint` where it can't be understood
+ * @throws ReflowError `checkpoint` if it cannot be parsed
  */
 export function readManifest(folder: string): Manifest | undefined {
   const path = join(folder, "manifest.json");
@@ -36,7 +36,7 @@ export function readManifest(folder: string): Manifest | undefined {
   }
 }
 
-/** Writes the manifest so that at every instant the old or the new one is there. */
+/** Writes the manifest so that at every instant either the old or the new one exists. */
 export function replaceManifest(folder: string, files: Manifest): void {
   const path = join(folder, "manifest.json");
   const draft = temporary(path);
@@ -48,9 +48,8 @@ export const encodeManifest = (files: Manifest): Uint8Array =>
   new TextEncoder().encode(`${JSON.stringify({ files }, null, 2)}\n`);
 
 /**
- * Compares sizes with the manifest's. Listed files may be missing, so that a checkpoint can be passed on
- * without its optimizer's state, or with its int8 weights alone; {@link checkFile} looks for those that are
- * needed.
+ * Compares file sizes with the manifest. Listed files may be missing, so that a checkpoint can be shared without its
+ * optimizer state or with its int8 weights only; {@link checkFile} checks those that are needed.
  *
  * @throws ReflowError `checkpoint` naming the file
  */
@@ -66,7 +65,7 @@ export function checkSizes(folder: string, manifest: Manifest): void {
 }
 
 /**
- * Checks a file that is about to be read: it must be there if it is listed, and have the listed hash.
+ * Checks a file that is about to be read: if listed, it must exist and have the listed hash.
  *
  * @throws ReflowError `checkpoint` naming the file
  */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { ReflowError } from "../common/errors.ts";
-import { parameterSpecs } from "../config/config.ts";
+import { parameterSpecs } from "../config/parameter-specs.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { int8Entries, WEIGHT_FILES } from "./checkpoint-tensors.ts";
 import { discard, diskError, removeTemporaries, replaceDurably, temporary } from "./disk.ts";
@@ -8,17 +8,16 @@ import { groupsOf, quantizeRows } from "./int8.ts";
 import { readManifest, replaceManifest } from "./manifest.ts";
 import { createTensorFile, type TensorFile, type TensorFileWriter } from "./tensor-file.ts";
 
-/** Elements quantised at once. */
+/** Elements quantised at a time. */
 const CHUNK = 2 ** 18;
 
 /**
  * Writes `model.int8.safetensors` beside a checkpoint's `model.safetensors`, streaming, with the f32 file's
- * identity in its metadata. The checkpoint stays loadable at every instant.
+ * identity in its metadata. The checkpoint remains loadable at every instant.
  *
- * @param path a checkpoint's folder, or a run's for its newest
+ * @param path a checkpoint folder, or a run folder for its newest
  * @returns the path of the file written
- * @throws ReflowError as `openCheckpoint`; `numerics` where a weight is not finite; `checkpoint` where it
- * can't be written
+ * @throws ReflowError as `openCheckpoint`; `numerics` if a weight is not finite; `checkpoint` if it cannot be written
  */
 export function quantizeCheckpoint(path: string): string {
   const { folder, config, tensors, identity } = openCheckpoint(path, { weights: "f32" });
@@ -35,8 +34,7 @@ export function quantizeCheckpoint(path: string): string {
     const record = file.close();
     const manifest = readManifest(folder);
     const { [WEIGHT_FILES.int8]: earlier, ...others } = manifest ?? {};
-    // A file that isn't listed is not verified: between these steps either the entry is absent or the file
-    // matches it.
+    // Unlisted files are not verified: at every moment either the entry is absent or the file matches it.
     if (earlier) replaceManifest(folder, others);
     replaceDurably(draft, target);
     if (manifest) replaceManifest(folder, { ...others, [WEIGHT_FILES.int8]: record });

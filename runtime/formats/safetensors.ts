@@ -17,7 +17,7 @@ const ARRAYS = {
 } as const;
 
 export type SafetensorsDType = keyof typeof ARRAYS;
-/** What holds a tensor's elements; F16 and BF16 as bit patterns in Uint16Array. */
+/** The arrays that hold tensor elements; F16 and BF16 are bit patterns in a Uint16Array. */
 export type TensorArray = Float32Array | Uint16Array | Int8Array | Int32Array | BigInt64Array | Uint8Array;
 
 /** A tensor to be written. */
@@ -27,7 +27,7 @@ export interface TensorEntry {
   readonly shape: readonly number[];
 }
 
-/** Where a tensor lies: bytes [begin, end), counted from the header's `dataStart`. */
+/** The location of a tensor: bytes [begin, end), relative to the header's `dataStart`. */
 export interface TensorInfo {
   readonly dtype: SafetensorsDType;
   readonly shape: readonly number[];
@@ -66,11 +66,11 @@ function wrong(where: string, what: string, help: string): ReflowError {
   return new ReflowError("format", `${where}: ${what}`, help);
 }
 
-const DAMAGED = "the file is damaged or was cut short: copy or make it again";
+const DAMAGED = "the file is damaged or truncated: copy it or create it again";
 const MALFORMED = "write the file again with a tool that follows the safetensors format";
 
 /**
- * The header's length in bytes, without the eight that say it: how much to read before {@link parseHeader}.
+ * The length of the header in bytes, without its eight-byte length prefix: how much to read before {@link parseHeader}.
  *
  * @param bytes at least the file's first eight bytes
  * @throws ReflowError `format`
@@ -90,12 +90,12 @@ export function headerLength(bytes: Uint8Array, fileSize: number, where = "safet
 }
 
 /**
- * Reads and checks a header: afterwards every tensor lies inside the file, has the bytes its shape needs, and
- * together they cover the data without overlaps or holes.
+ * Parses and checks a header: every tensor lies inside the file and has the size of its shape, and together they cover the
+ * data without overlaps or gaps.
  *
- * @param bytes the file, or its beginning up to the header's end at least
- * @param fileSize the whole file's size in bytes; Infinity where it isn't known
- * @param where what to call the file in errors
+ * @param bytes the file, or at least its start up to the end of the header
+ * @param fileSize the size of the whole file in bytes; Infinity if unknown
+ * @param where the name of the file in errors
  * @throws ReflowError `format` naming the tensor
  */
 export function parseHeader(bytes: Uint8Array, fileSize: number, where = "safetensors"): SafetensorsHeader {
@@ -128,7 +128,7 @@ export function parseHeader(bytes: Uint8Array, fileSize: number, where = "safete
   return { metadata, tensors: new Map(tensors), dataStart };
 }
 
-/** What comes from the file, for an error: as JSON, and cut where it is long. */
+/** A value from the file for an error message: as JSON, truncated. */
 function show(value: unknown): string {
   const text = String(JSON.stringify(value));
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
@@ -152,8 +152,7 @@ function parseJson(bytes: Uint8Array, where: string): Record<string, unknown> {
 }
 
 /**
- * JSON.parse keeps the last of equal keys in silence; here `text`, known to be valid JSON, is searched for
- * them.
+ * JSON.parse silently keeps the last of duplicate keys; here `text`, known to be valid JSON, is searched for them.
  */
 function checkKeys(text: string, where: string): void {
   const open: Set<string>[] = [];
@@ -168,8 +167,8 @@ function checkKeys(text: string, where: string): void {
       if (text[next] !== ":") continue;
       const key: string = JSON.parse(text.slice(begin, i + 1));
       const keys = open[open.length - 1];
-      if (keys.has(key)) throw wrong(where, `${show(key)} is there twice`, MALFORMED);
-      if (key === "__proto__") throw wrong(where, `${show(key)} can't be a name`, MALFORMED);
+      if (keys.has(key)) throw wrong(where, `${show(key)} appears twice`, MALFORMED);
+      if (key === "__proto__") throw wrong(where, `${show(key)} is not a valid name`, MALFORMED);
       keys.add(key);
     }
   }
@@ -219,7 +218,7 @@ function checkTensor(value: unknown, dataBytes: number, where: string): TensorIn
  * A header for tensors that follow in the order of `entries`: its length, the JSON, and spaces up to a
  * multiple of eight bytes.
  *
- * @throws RangeError where two entries share a name, or one can't be a name
+ * @throws RangeError if two entries share a name, or a name is invalid
  */
 export function encodeHeader(
   entries: Iterable<TensorEntry>,
@@ -244,7 +243,7 @@ export function encodeHeader(
 }
 
 /**
- * Reads a small file that is in memory already; each tensor gets memory of its own.
+ * Reads a small file that is already in memory; each tensor gets its own buffer.
  *
  * @throws ReflowError `format`, as {@link parseHeader}
  */
@@ -255,7 +254,7 @@ export function readSafetensors(
   const { metadata, tensors, dataStart } = parseHeader(bytes, bytes.length, where);
   const read = new Map<string, TensorData>();
   for (const [name, { dtype, shape, begin, end }] of tensors) {
-    // Sliced, not viewed: a tensor may lie at an odd address.
+    // Copied, because a tensor may be unaligned.
     const { buffer } = new Uint8Array(bytes.subarray(dataStart + begin, dataStart + end));
     read.set(name, { dtype, shape, data: new ARRAYS[dtype](buffer) });
   }
@@ -263,9 +262,9 @@ export function readSafetensors(
 }
 
 /**
- * A safetensors file with the tensors in the map's order.
+ * Encodes a safetensors file with the tensors in the order of the map.
  *
- * @throws RangeError where an array is not of its dtype or doesn't fill its shape
+ * @throws RangeError if an array does not have its dtype or does not fill its shape
  * @example
  * writeSafetensors(new Map([["ids", { dtype: "I32", shape: [1, 3], data: Int32Array.of(1, 2, 3) }]]))
  */

@@ -16,9 +16,9 @@ import {
 import { type Into, TensorReader } from "./tensor-reader.ts";
 
 /**
- * Opens a safetensors file of any size for reading piece by piece.
+ * Opens a safetensors file of any size for reading in chunks.
  *
- * @throws ReflowError `format` where there is no such file or its header is wrong
+ * @throws ReflowError `format` if the file does not exist or its header is invalid
  * @example
  * const file = openTensorFile("model.safetensors");
  * for (const name of file.tensors.keys()) {
@@ -50,7 +50,7 @@ function readFully(fd: number, bytes: Uint8Array, position: number, path: string
   }
 }
 
-/** A safetensors file on a disk, open for reading; made by {@link openTensorFile}. */
+/** A safetensors file on disk, open for reading, created by {@link openTensorFile}. */
 export class TensorFile extends TensorReader {
   readonly #fd: number;
   readonly #dataStart: number;
@@ -83,9 +83,9 @@ export class TensorFile extends TensorReader {
 }
 
 /**
- * Creates a safetensors file, to be filled piece by piece.
+ * Creates a safetensors file that is written in chunks.
  *
- * @throws ReflowError `checkpoint` where it can't be written
+ * @throws ReflowError `checkpoint` if it cannot be written
  * @example
  * const file = createTensorFile("a.safetensors", [{ name: "x", dtype: "F32", shape: [2, 2] }]);
  * file.write("x", Float32Array.of(1, 2));
@@ -107,13 +107,13 @@ export function createTensorFile(
   return new TensorFileWriter(path, fd, entries, header);
 }
 
-/** A safetensors file being written; made by {@link createTensorFile}. */
+/** A safetensors file being written, created by {@link createTensorFile}. */
 export class TensorFileWriter {
   readonly #fd: number;
   #open = true;
   readonly #hash = createHash("sha256");
   #size = 0;
-  /** What is still to come: tensors in order, with the elements missing from each. */
+  /** The remaining tensors in order, with the number of elements missing from each. */
   readonly #pending: { name: string; dtype: TensorEntry["dtype"]; missing: number }[];
 
   constructor(
@@ -130,11 +130,10 @@ export class TensorFileWriter {
   }
 
   /**
-   * Appends the next elements of a tensor. Tensors come in the order of the header, each complete before the
-   * next.
+   * Appends the next elements of a tensor. Tensors follow in the order of the header, each complete before the next.
    *
-   * @throws RangeError where the chunk isn't what comes next
-   * @throws ReflowError `checkpoint` where the disk is full, for example
+   * @throws RangeError if the chunk does not come next
+   * @throws ReflowError `checkpoint` if the write fails, for example because the disk is full
    */
   write(name: string, chunk: TensorArray): void {
     if (chunk.length === 0) return;
@@ -155,7 +154,7 @@ export class TensorFileWriter {
     if (next.missing === 0) this.#pending.shift();
   }
 
-  /** Brings the file to the disk. */
+  /** Flushes the file to disk and closes it. */
   close(): FileRecord {
     if (this.#pending.length) throw new RangeError(`tensor "${this.#pending[0].name}" is not complete`);
     this.#orAbort(() => fsyncSync(this.#fd));
@@ -163,7 +162,7 @@ export class TensorFileWriter {
     return { size: this.#size, sha256: this.#hash.digest("hex") };
   }
 
-  /** Lets go of the file, complete or not; may be called again. */
+  /** Closes the file, complete or not; may be called repeatedly. */
   abort(): void {
     if (this.#open) closeSync(this.#fd);
     this.#open = false;

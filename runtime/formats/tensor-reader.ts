@@ -3,13 +3,13 @@ import { ReflowError } from "../common/errors.ts";
 import { bf16ToF32, f16ToF32 } from "./f16.ts";
 import { arrayOf, elementsOf, type SafetensorsHeader, type TensorInfo } from "./safetensors.ts";
 
-/** Elements read at once: 1 MiB of f32. Larger chunks load no faster. */
+/** Elements per chunk: 1 MiB of f32. Larger chunks are not faster. */
 const CHUNK = 2 ** 18;
 
-/** Takes each chunk of a tensor, whose memory is used again for the next, and the index of its first element. */
+/** Receives each chunk of a tensor and the index of its first element. The chunk's memory is reused for the next. */
 export type Into<Chunk> = (chunk: Chunk, offset: number) => void;
 
-/** A safetensors file open for reading, wherever its bytes come from: at once from a disk, or when they arrive. */
+/** A safetensors file open for reading from any source: synchronously from disk, or asynchronously from a stream. */
 export abstract class TensorReader {
   readonly metadata: SafetensorsHeader["metadata"];
   /** In the order of their bytes. */
@@ -17,7 +17,7 @@ export abstract class TensorReader {
   #buffer = new ArrayBuffer(0);
 
   constructor(
-    /** What to call it in errors. */
+    /** The name of the file in errors. */
     readonly path: string,
     header: SafetensorsHeader,
   ) {
@@ -29,15 +29,15 @@ export abstract class TensorReader {
    * Reads a tensor in chunks as it is stored: F32 as Float32Array, F16 and BF16 as bits in Uint16Array, I8 as
    * Int8Array, I32 as Int32Array.
    *
-   * @param chunkElements the most elements in a chunk
-   * @throws ReflowError `format` for another dtype, or where there is no such tensor
+   * @param chunkElements the maximum number of elements in a chunk
+   * @throws ReflowError `format` for another dtype, or if there is no such tensor
    */
   abstract read(name: string, into: Into<HostArray>, chunkElements?: number): void | Promise<void>;
 
   /** As {@link read} for F32, F16 and BF16 tensors, the last two widened to f32. */
   abstract readF32(name: string, into: Into<Float32Array>, chunkElements?: number): void | Promise<void>;
 
-  /** The work of {@link read}, except for the reading: yields memory, and goes on when the tensor's next bytes are in it. */
+  /** Implements {@link read} without I/O: yields a buffer, and continues when the caller has filled it with the next bytes. */
   protected *chunks(name: string, into: Into<HostArray>, chunkElements = CHUNK): Generator<Uint8Array> {
     const { dtype, shape } = this.info(name);
     if (dtype === "U8" || dtype === "I64") {
@@ -75,7 +75,7 @@ export abstract class TensorReader {
 
   protected info(name: string): TensorInfo {
     const info = this.tensors.get(name);
-    if (!info) throw this.#wrong(name, "is not there", "is it a file of another model?");
+    if (!info) throw this.#wrong(name, "does not exist", "is it a file of another model?");
     return info;
   }
 

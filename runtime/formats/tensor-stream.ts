@@ -4,10 +4,10 @@ import { headerLength, parseHeader, type SafetensorsHeader } from "./safetensors
 import { type Into, TensorReader } from "./tensor-reader.ts";
 
 /**
- * Opens a safetensors file that is on its way: what has arrived is read, and nothing of it is kept.
+ * Opens a safetensors file that arrives as a stream: bytes are read as they arrive and not kept.
  *
- * @param path what to call it in errors
- * @throws ReflowError `format` where its header is wrong, `network` where it breaks off
+ * @param path the name of the file in errors
+ * @throws ReflowError `format` if its header is invalid, `network` if the stream breaks off
  * @example
  * const file = await openTensorStream((await fetch(url)).body!, url.href);
  * for (const name of file.tensors.keys()) {
@@ -23,7 +23,7 @@ export async function openTensorStream(
   try {
     const start = new Uint8Array(8);
     await bytes.fill(start);
-    // A Content-Length is no file's size where what is sent is compressed: a stream's size is what its header says.
+    // With compression, Content-Length is not the file's size, so the size is taken from the header of the file.
     const header = new Uint8Array(8 + headerLength(start, Number.POSITIVE_INFINITY, path));
     header.set(start);
     await bytes.fill(header.subarray(8));
@@ -34,7 +34,7 @@ export async function openTensorStream(
   }
 }
 
-/** A safetensors file that is on its way; made by {@link openTensorStream}. Its tensors are read once, in their order. */
+/** A streamed safetensors file, created by {@link openTensorStream}. Its tensors are read once, in order. */
 export class TensorStream extends TensorReader {
   readonly #bytes: ByteReader;
   #position = 0;
@@ -52,14 +52,14 @@ export class TensorStream extends TensorReader {
     return this.#fill(name, this.f32Chunks(name, into, chunkElements));
   }
 
-  /** Lets go of the stream, read to its end or not. */
+  /** Releases the stream, whether or not it was read to its end. */
   close(): Promise<void> {
     return this.#bytes.cancel();
   }
 
   async #fill(name: string, chunks: Iterable<Uint8Array>): Promise<void> {
     if (this.info(name).begin !== this.#position)
-      throw new RangeError(`tensor "${name}" isn't what comes next`);
+      throw new RangeError(`tensor "${name}" is not the next one`);
     for (const bytes of chunks) {
       await this.#bytes.fill(bytes);
       this.#position += bytes.length;
@@ -67,11 +67,11 @@ export class TensorStream extends TensorReader {
   }
 }
 
-/** Bytes of a stream, as many as one asks for. */
+/** Reads a requested number of bytes from a stream. */
 class ByteReader {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #path: string;
-  /** Has arrived, and wasn't asked for yet. */
+  /** Bytes that have arrived but were not requested yet. */
   #rest = new Uint8Array(0);
   #taken = 0;
 
@@ -95,22 +95,17 @@ class ByteReader {
     const { done, value } = await this.#reader.read().catch((cause: unknown) => {
       throw this.#broken(`(${(cause as Error).message})`, { cause });
     });
-    if (done) throw this.#broken("(no more came)");
+    if (done) throw this.#broken("(the stream ended)");
     return value as Uint8Array<ArrayBuffer>;
   }
 
   #broken(how: string, options?: ErrorOptions): ReflowError {
     const message = `${this.#path} broke off after ${this.#taken} bytes ${how}`;
-    return new ReflowError(
-      "network",
-      message,
-      "load it again; is the file whole where it comes from?",
-      options,
-    );
+    return new ReflowError("network", message, "load it again; is the file complete on the server?", options);
   }
 
   async cancel(): Promise<void> {
-    // A stream that broke off can't be cancelled, and needn't be.
+    // A stream that broke off cannot be cancelled and does not need to be.
     await this.#reader.cancel().catch(() => {});
   }
 }

@@ -1,25 +1,26 @@
-import type { GenerateEvent } from "./generate.ts";
+import { type Deferred, withResolvers } from "../common/compatibility.ts";
+import type { GenerateEvent } from "./options.ts";
 
 type Result = IteratorResult<GenerateEvent, void>;
 
 /**
- * A request's events on their way to its reader, who may be slower than they come. It is left by the iterator's `return`, which
- * of a generator's would wait for the next event, or by a signal.
+ * A queue of a request's events between the batch and a reader that may be slower. The reader leaves through the iterator's
+ * `return` (which in a generator would wait for the next event) or a signal.
  */
 export class EventStream implements AsyncGenerator<GenerateEvent, void, undefined> {
   readonly #events: GenerateEvent[] = [];
-  /** Calls of `next` that came before their event. */
-  readonly #readers: PromiseWithResolvers<Result>[] = [];
+  /** Pending calls of `next`. */
+  readonly #readers: Deferred<Result>[] = [];
   readonly #leaving = new AbortController();
   readonly #signal: AbortSignal | undefined;
   #begin: ((stream: EventStream) => void) | undefined;
   #ended = false;
-  /** Thrown once, after the last event. */
+  /** An error to throw once, after the last event. */
   #error: { reason: unknown } | undefined;
 
   /**
-   * @param begin called when the first event is asked for; what it throws is the stream's error
-   * @param signal the reader leaves when it is aborted, and is told its reason
+   * @param begin called when the first event is requested; an error it throws becomes the stream's
+   * @param signal when aborted, the reader leaves and receives the signal's reason
    */
   constructor(begin: (stream: EventStream) => void, signal?: AbortSignal) {
     this.#begin = begin;
@@ -38,7 +39,7 @@ export class EventStream implements AsyncGenerator<GenerateEvent, void, undefine
     else this.#events.push(event);
   }
 
-  /** After the last event; with an error where it ends by one. */
+  /** Ends the stream after the last event, optionally with an error. */
   end(error?: { reason: unknown }): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -60,7 +61,7 @@ export class EventStream implements AsyncGenerator<GenerateEvent, void, undefine
       throw reason;
     }
     if (this.#ended) return { done: true, value: undefined };
-    const reader = Promise.withResolvers<Result>();
+    const reader = withResolvers<Result>();
     this.#readers.push(reader);
     return reader.promise;
   }
@@ -98,7 +99,7 @@ export class EventStream implements AsyncGenerator<GenerateEvent, void, undefine
 
   readonly #abort = () => this.#leave({ reason: this.#signal!.reason });
 
-  /** What wasn't read is nobody's any more. */
+  /** Discards unread events. */
   #leave(error?: { reason: unknown }): void {
     const early = !this.#ended;
     this.#events.length = 0;

@@ -1,24 +1,24 @@
 import type { InferenceModel } from "../transformer/inference.ts";
 import { RunState } from "../transformer/run-state.ts";
 
-/** Ids below which a cache isn't worth another's place. */
+/** A cached prefix shorter than this is not worth evicting another. */
 const WORTH_KEEPING = 16;
 
-/** What a slot's cache holds: keys and values of the first `length` ids. */
+/** The content of a slot: keys and values of the first `length` ids. */
 interface Slot {
   ids: Int32Array;
   length: number;
-  /** When it was last written, by a count. */
+  /** A counter value of the last write, for eviction of the oldest. */
   used: number;
 }
 
-/** Slots in which no text is: from `idle` on, but for one. */
+/** The slots without a running sequence: from `idle` on, except `but`. */
 interface Idle {
   idle: number;
   but?: number;
 }
 
-/** A key/value cache whose slots remember which ids they hold, for whatever begins with the same. */
+/** A key/value cache whose slots remember their ids, so that prompts with a common prefix can reuse them. */
 export class PrefixCache {
   readonly state: RunState;
   readonly #slots: Slot[];
@@ -31,12 +31,12 @@ export class PrefixCache {
     this.state = new RunState(backend, config, { slots: count, context, rows, logitRows: count });
   }
 
-  /** How many ids a slot holds. */
+  /** The number of ids that a slot holds. */
   length(slot: number): number {
     return this.#slots[slot].length;
   }
 
-  /** Keys and values of these ids have come behind those that the slot held. */
+  /** Records that keys and values of these ids were appended to a slot. */
   wrote(slot: number, ids: Int32Array): void {
     const held = this.#slots[slot];
     held.ids.set(ids, held.length);
@@ -45,10 +45,10 @@ export class PrefixCache {
   }
 
   /**
-   * Fills an idle slot with as much of a text's beginning as any slot holds, but for the last id: that is run whatever is there,
-   * since its logits are asked for. Slots behind this one are idle.
+   * Fills an idle slot with the longest prefix of a text that any slot holds, excluding the last id, which always runs because
+   * its logits are needed. Slots after this one must be idle.
    *
-   * @returns how many ids that is
+   * @returns the number of ids in the prefix
    */
   begin(slot: number, ids: Int32Array): number {
     const shared = (i: number) => commonPrefix(this.#slots[i], ids, ids.length - 1);
@@ -61,7 +61,7 @@ export class PrefixCache {
     return common;
   }
 
-  /** A text goes to another slot; what was there goes to an idle one: from `idle` on they are, `but` for one. */
+  /** Moves a sequence to another slot, whose previous content moves to an idle slot. */
   move(from: number, to: number, { idle, but = from }: Idle): void {
     this.#keep(to, { idle, but });
     this.#copy(from, to, this.#slots[from].length);
@@ -69,12 +69,12 @@ export class PrefixCache {
     this.#slots[from].used = 0;
   }
 
-  /** Nobody knows what it holds. */
+  /** Marks the content of a slot as unknown. */
   forget(): void {
     for (const slot of this.#slots) slot.length = 0;
   }
 
-  /** Copies what a slot holds to the idle one that was written longest ago, if it is worth that one's place. */
+  /** Copies a slot's content to the least recently written idle slot, if it is worth more than the content there. */
   #keep(slot: number, { idle, but }: Idle): void {
     const held = this.#slots[slot];
     if (held.length < WORTH_KEEPING) return;

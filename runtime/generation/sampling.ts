@@ -2,30 +2,30 @@ import { ReflowError } from "../common/errors.ts";
 import { before, idsWhere, lastOfLargest, prefixEnd } from "../math/logits.ts";
 import type { Random } from "../math/random.ts";
 
-/** How the next token is chosen. What is absent is off, but for `temperature`, which is 1. */
+/** How the next token is chosen. By default temperature is 1 and everything else is off. */
 export interface SamplingOptions {
-  /** Logits are divided by it. 0 takes the likeliest token; of equals, the lowest id. */
+  /** Divides the logits. 0 is greedy decoding; among equal logits, the lowest id. */
   temperature?: number;
-  /** Only the k likeliest tokens (Fan et al. 2018); 0 is off. */
+  /** Samples only from the k most likely tokens (Fan et al. 2018); 0 is off. */
   topK?: number;
-  /** Only the fewest likeliest tokens whose probabilities reach p (Holtzman et al. 2020); 1 is off. */
+  /** Samples only from the smallest set of most likely tokens whose probabilities reach p (Holtzman et al. 2020); 1 is off. */
   topP?: number;
-  /** Only tokens at least this times as likely as the likeliest (Nguyen et al. 2024); 0 is off. */
+  /** Samples only from tokens at least this fraction as likely as the most likely one (Nguyen et al. 2024); 0 is off. */
   minP?: number;
-  /** Divides the positive logits of tokens that stand in the text, multiplies the negative; 1 is off (CTRL, Keskar et al. 2019). */
+  /** Divides positive logits of tokens already in the text and multiplies negative ones (CTRL, Keskar et al. 2019); 1 is off. */
   repetitionPenalty?: number;
 }
 
 /**
- * Chooses tokens from logits, in Hugging Face's order: repetition penalty, temperature, top-k, top-p (over what
- * top-k left), min-p, then the draw. It never chooses an id from `vocabSize` on (the vocabulary's padding), nor a
- * token whose logit isn't finite.
+ * Samples tokens from logits, in the order of Hugging Face transformers: repetition penalty, temperature, top-k, top-p (over
+ * the tokens that top-k keeps), min-p, then the draw. It never chooses an id from `vocabSize` on (padding of the vocabulary)
+ * or a token whose logit is not finite.
  *
- * @throws ReflowError `usage` for an option out of its range
+ * @throws ReflowError `usage` for an option out of range
  */
 export class Sampler {
   readonly #options: Required<SamplingOptions>;
-  /** Scratch, by id: penalised logits, and probabilities up to a common factor, 1 being the likeliest's. */
+  /** Scratch by id: penalised logits, and probabilities relative to that of the most likely token. */
   #scores = new Float32Array();
   #weights = new Float64Array();
 
@@ -46,11 +46,11 @@ export class Sampler {
   /**
    * @param logits (V)
    * @param seen the distinct ids of the text so far, for the repetition penalty
-   * @throws ReflowError `numerics` where no logit is finite
+   * @throws ReflowError `numerics` if no logit is finite
    */
   next(logits: Float32Array, seen: Iterable<number>, random: Random): number {
     const { temperature, repetitionPenalty } = this.#options;
-    // Now, for many samplers may wait for their first logits.
+    // Allocated on first use, because many samplers may wait for their first logits.
     if (this.#scores.length === 0) {
       this.#scores = new Float32Array(this.vocabSize);
       this.#weights = new Float64Array(this.vocabSize);
@@ -70,14 +70,14 @@ export class Sampler {
       throw new ReflowError(
         "numerics",
         "no logit is finite",
-        "the weights, or what a hook returned, hold NaN or Infinity",
+        "the weights or the result of a hook contain NaN or Infinity",
       );
     }
     if (temperature === 0) return best;
     return this.#draw(random.uniform() * this.#weigh(scores[best]), best);
   }
 
-  /** Weights of what may be drawn, zeros elsewhere; and their sum. */
+  /** Sets the weights of tokens that may be drawn (zero elsewhere) and returns their sum. */
   #weigh(most: number): number {
     const { temperature, topK, topP, minP } = this.#options;
     const [scores, weights] = [this.#scores, this.#weights];
@@ -91,7 +91,7 @@ export class Sampler {
     if (topP === 1 && minP === 0) return total;
     let lastOfP: number | undefined;
     if (topP < 1) {
-      // Tokens of less weight than this add up to less than 1 − p.
+      // Tokens of lower weight than this add up to less than 1 − p.
       const floor = ((1 - topP) * total) / scores.length;
       const ids = idsWhere(weights, floor);
       lastOfP = prefixEnd(scores, ids, topP * total, weights);
@@ -106,9 +106,9 @@ export class Sampler {
   }
 
   /**
-   * By the order of ids, so that the rounding of a logit hardly ever changes what is drawn.
+   * Draws by inverting the cumulative distribution in the order of ids, so that rounding of a logit rarely changes the draw.
    *
-   * @param rest uniform in [0, the weights' sum)
+   * @param rest uniform in [0, sum of weights)
    */
   #draw(rest: number, best: number): number {
     const weights = this.#weights;
@@ -116,7 +116,7 @@ export class Sampler {
       rest -= weights[id];
       if (rest < 0) return id;
     }
-    return best; // rounding left a rest
+    return best; // rounding left a remainder
   }
 }
 

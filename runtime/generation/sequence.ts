@@ -1,29 +1,29 @@
-/** A text as it is generated: its ids, its draws, and what may be said of it. */
+/** A sequence during generation: its ids, its random draws and its events. */
 import { ReflowError } from "../common/errors.ts";
 import { logprobs } from "../math/logits.ts";
 import { Random } from "../math/random.ts";
 import type { StreamingDecoder, Tokenizer } from "../text/tokenizer.ts";
 import { checkIds, type InferenceModel, tokenCount } from "../transformer/inference.ts";
-import type { FinishEvent, GenerateEvent, GenerateOptions, Prompt } from "./generate.ts";
+import type { FinishEvent, GenerateEvent, GenerateOptions, Prompt } from "./options.ts";
 import { Sampler } from "./sampling.ts";
 import { StoppableText } from "./stop-strings.ts";
 
-/** What a call's sequences have in common. */
+/** Settings shared by all sequences of a call. */
 interface Course {
   tokenizer?: Tokenizer;
   sampler: Sampler;
   vocabSize: number;
-  /** How many of the likeliest tokens are reported; none at all where it isn't said. */
+  /** The number of most likely tokens to report. Default: no log-probabilities at all. */
   logprobs?: number;
 }
 
 export class Sequence {
-  /** Prompt and generated tokens: the first `length` are there, and never more than all. */
+  /** Prompt and generated tokens, of which the first `length` are valid. */
   readonly ids: Int32Array;
   length: number;
   finished = false;
   readonly #course: Course;
-  /** The ids that are there. */
+  /** The ids so far. */
   readonly #seen: Set<number>;
   readonly #random: Random;
   readonly #text: StoppableText;
@@ -44,12 +44,12 @@ export class Sequence {
     this.#text = text;
   }
 
-  /** Ends it where there is room for nothing but the prompt. */
+  /** Ends the sequence at once if there is no room beyond the prompt. */
   begin(): GenerateEvent[] {
     return this.length === this.ids.length ? [this.#finish("length")] : [];
   }
 
-  /** Draws the next token from the logits (V) of the last. */
+  /** Draws the next token from the logits (V) after the last one. */
   next(logits: Float32Array): GenerateEvent[] {
     const { tokenizer, sampler } = this.#course;
     const id = sampler.next(logits, this.#seen, this.#random);
@@ -99,7 +99,7 @@ export function startSequences(
       throw new ReflowError(
         "data",
         `prompt ${index} has ${ids.length} tokens, the context ${config.context}`,
-        "shorten the prompt, from its beginning for example",
+        "shorten the prompt, for example by removing its start",
       );
     }
     const key = ids.join();

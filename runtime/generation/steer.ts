@@ -1,15 +1,16 @@
-/** A model beside itself: as it is, and steered. */
+/** Generates the unmodified and the steered continuation side by side. */
 import { ReflowError } from "../common/errors.ts";
 import type { Intervention } from "../interventions/spec.ts";
 import type { InferenceModel } from "../transformer/inference.ts";
-import { type GenerateEvent, type GenerateOptions, generate, type Prompt } from "./generate.ts";
+import { generate } from "./generate.ts";
+import type { GenerateEvent, GenerateOptions, Prompt } from "./options.ts";
 
-/** Interventions and the patch are for the steered run, all else is for both alike. */
+/** Interventions and the patch apply to the steered run only; all other options to both. */
 export interface SteerOptions extends GenerateOptions {
   interventions: readonly Intervention[];
 }
 
-/** An event of the run that goes on as the model does, or of the one that is steered. */
+/** An event of the default or of the steered run. */
 export type SteerEvent = GenerateEvent & { run: "default" | "steered" };
 
 /** See `Model.steer`. */
@@ -20,11 +21,11 @@ export async function* steer(
 ): AsyncGenerator<SteerEvent, void, undefined> {
   const empty = prompts.findIndex((prompt) => prompt.length === 0);
   if (empty >= 0)
-    throw new ReflowError("usage", `prompt ${empty} is empty`, "give it a text that can be steered");
+    throw new ReflowError("usage", `prompt ${empty} is empty`, "steering needs at least one token of prompt");
   const { seed = crypto.getRandomValues(new Uint32Array(1))[0] } = options;
   const steered = { ...options, seed };
   const plain = { ...steered, interventions: undefined, reference: undefined, patch: undefined };
-  // The steered run first: what is wrong with interventions shows before anything is said.
+  // The steered run starts first, so that errors in interventions appear before any output.
   const runs = [
     { run: "steered" as const, events: generate(model, prompts, steered) },
     { run: "default" as const, events: generate(model, prompts, plain) },

@@ -1,10 +1,10 @@
 import type { StreamingDecoder } from "../text/tokenizer.ts";
 
-/** A sequence's text as it is generated, up to the first stop string. */
+/** The text of a sequence during generation, up to the first stop string. */
 export class StoppableText {
   readonly #decoder: StreamingDecoder;
   readonly #stops: readonly string[];
-  /** The text's end, as long as a stop string could begin there. */
+  /** The end of the text that may be the start of a stop string. */
   #held = "";
   #stopped = false;
 
@@ -17,7 +17,7 @@ export class StoppableText {
     return this.#stopped;
   }
 
-  /** What can be said once this id is known: text that no stop string takes back. */
+  /** Adds an id and returns the text that can be released: text that no stop string can still include. */
   push(id: number): string {
     const text = this.#held + this.#decoder.push(id);
     const stop = Math.min(...this.#stops.map((s) => text.indexOf(s)).filter((at) => at >= 0));
@@ -27,13 +27,13 @@ export class StoppableText {
     return text.slice(0, end);
   }
 
-  /** What is still held back, where no stop string ended the text. */
+  /** The text still held back, if no stop string has ended the text. */
   end(): string {
     return this.#stopped ? "" : this.#held + this.#decoder.end();
   }
 }
 
-/** How many of the text's last characters are a stop string's first, without being all of it. */
+/** The length of the longest end of the text that is a proper prefix of a stop string. */
 function overlap(text: string, stop: string): number {
   let n = Math.min(text.length, stop.length - 1);
   while (n > 0 && !text.endsWith(stop.slice(0, n))) n--;

@@ -1,19 +1,20 @@
 import { type Command, CommanderError, InvalidArgumentError } from "commander";
 import { ReflowError } from "../common/errors.ts";
 
-/** A line for people, beside the output proper. (Bun prints `console.error` in red, which is for errors.) */
+/** Writes a line for the user to standard error. (Bun prints `console.error` in red, which is for errors.) */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
 /**
- * Runs a command line to its end, and the process with it. What users can mend ends with status 2 and two lines, without
- * a stack trace; a job of several processes that failed, with status 1. Commander suggests the nearest flag or command for one that it doesn't know.
+ * Runs a command line, then exits the process. Errors that the user can correct print two lines without a stack trace, and
+ * exit with status 2; a failed job of several processes exits with status 1. For an unknown flag or command, Commander
+ * suggests the nearest one.
  */
 export async function runCommand(command: Command): Promise<void> {
   for (const each of [command, ...command.commands])
     each.exitOverride().showHelpAfterError("(--help lists all flags)");
-  // A reader that has seen enough, as `| head` has, is nobody's error.
+  // A reader that closes the pipe early, such as `head`, is not an error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
     process.exit();
@@ -27,20 +28,20 @@ export async function runCommand(command: Command): Promise<void> {
     if (error.help) console.error(`help:  ${error.help}`);
     process.exit(error.code === "job" ? 1 : 2);
   }
-  // A sleeping thread must not hold the process, as in Deno it does, nor may the end of the output be lost: in Bun only
-  // `end` waits until a slow reader has it all.
+  // Exits explicitly, since in Deno a sleeping thread would keep the process alive. Before that, all output must have been
+  // written: in Bun, only `end` waits until a slow reader has received it.
   await new Promise<void>((resolve) => process.stdout.end(resolve));
   process.exit();
 }
 
-/** For flags that take a number; its bounds are checked where the settings are. */
+/** Parses the value of a flag that takes a number. Its range is checked with the settings. */
 export function number(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("A number was expected.");
+  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("Expected a number.");
   return value;
 }
 
-/** For flags that take a number or a word. */
+/** Parses the value of a flag that takes a number or the given word. */
 export const numberOr =
   (word: string) =>
   (text: string): number | string =>

@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { ReflowError } from "../common/errors.ts";
 
-/** Where downloads and tokenized corpora are kept: `$REFLOW_CACHE`, `$XDG_CACHE_HOME/reflow` or `~/.cache/reflow`. */
+/** The folder of downloads and tokenized corpora: `$REFLOW_CACHE`, `$XDG_CACHE_HOME/reflow` or `~/.cache/reflow`. */
 export function cacheDirectory(): string {
   const { REFLOW_CACHE, XDG_CACHE_HOME } = process.env;
   return REFLOW_CACHE || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "reflow");
@@ -13,13 +13,13 @@ export function cacheDirectory(): string {
 
 const CHUNK = 1 << 20;
 
-/** A file's bytes, 1 MiB at a time. A chunk is overwritten by the next one. */
+/** Yields the bytes of a file, 1 MiB at a time. All chunks share one buffer, so each overwrites the previous one. */
 export function* readChunks(file: string): Generator<Uint8Array> {
   const handle = openFile(file);
   try {
     const buffer = new Uint8Array(CHUNK);
     for (;;) {
-      const length = asData(file, () => readSync(handle, buffer, 0, CHUNK, null));
+      const length = wrapFileErrors(file, () => readSync(handle, buffer, 0, CHUNK, null));
       if (length === 0) return;
       yield buffer.subarray(0, length);
     }
@@ -28,37 +28,39 @@ export function* readChunks(file: string): Generator<Uint8Array> {
   }
 }
 
-/** @throws ReflowError `data` where there is no such file, or it can't be read */
+/** @throws ReflowError `data` if the file does not exist or cannot be read */
 export function openFile(file: string): number {
-  return asData(file, () => openSync(file, "r"));
+  return wrapFileErrors(file, () => openSync(file, "r"));
 }
 
-/** Runs something on a file; what the system has against it becomes a ReflowError. */
-export function asData<T>(file: string, run: () => T): T {
+/** Runs an operation on a file, and converts errors of the system to a ReflowError with code `data`. */
+export function wrapFileErrors<T>(file: string, run: () => T): T {
   try {
     return run();
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const what = code === "ENOENT" ? "there is no such file or folder" : message;
-    throw new ReflowError("data", `${file}: ${what}`, "check the path, and that you may read it", { cause });
+    const what = code === "ENOENT" ? "no such file or folder" : message;
+    throw new ReflowError("data", `${file}: ${what}`, "check the path and its permissions", { cause });
   }
 }
 
+/** The SHA-256 of a file, in hexadecimal. */
 export function hashFile(file: string): string {
   const hash = createHash("sha256");
   for (const chunk of readChunks(file)) hash.update(chunk);
   return hash.digest("hex");
 }
 
+/** The SHA-256 of data, in hexadecimal. */
 export const sha256 = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
-const DAY = 24 * 60 * 60 * 1000;
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 /**
- * Fills a temporary folder beside `target` and renames it into place, so that `target` is never half-written. A folder
- * already there is replaced, unless somebody else has put it there in the meantime: then theirs is as good.
+ * Fills a temporary folder beside `target` and renames it into place, so that `target` is never half-written. An existing
+ * folder is replaced, unless another process created it in the meantime, in which case it is kept.
  *
- * @throws ReflowError `data` where the folder can't be written
+ * @throws ReflowError `data` if the folder cannot be written
  */
 export async function writeFolder(target: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const prefix = `${basename(target)}.tmp-`;
@@ -79,7 +81,7 @@ export async function writeFolder(target: string, fill: (folder: string) => Prom
     throw new ReflowError(
       "data",
       `could not write ${target}: ${(cause as Error).message}`,
-      "free some space or choose another folder; REFLOW_CACHE says where the cache is",
+      "free some space or choose another folder; set REFLOW_CACHE to move the cache",
       { cause },
     );
   } finally {
@@ -92,12 +94,12 @@ async function identity(path: string): Promise<number | undefined> {
   return found?.ino;
 }
 
-/** Whatever was killed in the middle of {@link writeFolder} left its temporary folder behind. */
+/** Removes temporary folders left behind by processes that were killed during {@link writeFolder}. */
 async function removeAbandoned(folder: string, prefix: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!name.startsWith(prefix)) continue;
     const path = join(folder, name);
     const found = await stat(path).catch(() => undefined);
-    if (found && Date.now() - found.mtimeMs > DAY) await rm(path, { recursive: true, force: true });
+    if (found && Date.now() - found.mtimeMs > DAY_MS) await rm(path, { recursive: true, force: true });
   }
 }

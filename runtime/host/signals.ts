@@ -1,25 +1,29 @@
 export type Signal = "SIGINT" | "SIGTERM";
 
-/** 128 + the signal's number, as shells have it. */
+/** Exit statuses after a signal: 128 + the signal's number, as in shells. */
 export const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** A terminal's Ctrl-C reaches a whole group, and `bun run` hands it on besides: what comes so soon after the first is the same one. */
-const SAME_MS = 250;
+/**
+ * Signals within this time after the first are ignored as duplicates: Ctrl-C reaches the whole process group, and `bun run`
+ * forwards it as well.
+ */
+const DUPLICATE_MS = 250;
 
 export interface SignalWatch {
-  /** The first one that came. */
+  /** The first signal received. */
   caught?: Signal;
+  /** Removes the handlers. */
   stop(): void;
 }
 
-/** Keeps SIGINT and SIGTERM from ending the process: the first one is remembered, and every one told of, each once. */
+/** Prevents SIGINT and SIGTERM from ending the process. The first one is stored, and `onSignal` is called for each. */
 export function watchSignals(onSignal: (name: Signal, isFirst: boolean) => void): SignalWatch {
   let first = -Infinity;
   const handlers = (["SIGINT", "SIGTERM"] as const).map((name) => {
     const handler = () => {
       const isFirst = !watch.caught;
       if (isFirst) first = performance.now();
-      else if (performance.now() - first < SAME_MS) return;
+      else if (performance.now() - first < DUPLICATE_MS) return;
       watch.caught ??= name;
       onSignal(name, isFirst);
     };

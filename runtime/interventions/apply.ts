@@ -1,4 +1,4 @@
-/** What interventions do to a row x of activations. */
+/** The arithmetic of interventions on a row x of activations. */
 import { ReflowError } from "../common/errors.ts";
 import { componentOf, type Direction, difference, lengthOf, move, sparseDot } from "../math/direction.ts";
 import { Random } from "../math/random.ts";
@@ -8,34 +8,34 @@ import type { Intervention } from "./spec.ts";
 /** Changes a row in place. */
 export type Change = (x: Float32Array, position: number) => void;
 
-/** What an intervention needs to know at one hook point. */
+/** The data that an intervention needs at one hook point. */
 export interface Ingredients {
   hook: string;
-  /** The target's. */
+  /** Direction of the target. */
   u: Direction;
-  /** Of a swap: that of `with`. */
+  /** Direction of `with`, for a swap. */
   other?: Direction;
-  /** x·u over the reference text, where {@link needsReference} says so. */
+  /** x·u over the reference text, if {@link needsReference} returns a field. */
   components?: Components;
 }
 
-/** Which field asks for a reference text, if one does. */
+/** The field that requires a reference text, if any. */
 export function needsReference(intervention: Intervention): "unit" | "ablateWith" | undefined {
   if (intervention.op === "add") return intervention.unit === "sigma" ? "unit" : undefined;
   if (intervention.op !== "ablate") return undefined;
   return (intervention.ablateWith ?? "zero") === "zero" ? undefined : "ablateWith";
 }
 
-/** Whether it leaves every row as it is. */
+/** Whether the intervention leaves every row unchanged. */
 export const isIdle = (intervention: Intervention): boolean =>
   (intervention.op === "add" && intervention.strength === 0) ||
   (intervention.op === "scale" && intervention.factor === 1);
 
 /**
- * An intervention as a change of rows, with c = x·u.
+ * An intervention as a function that changes rows, with c = x·u.
  *
- * @param where what to call the intervention in errors
- * @throws ReflowError `usage` for a unit of no size, and a swap of a direction with itself
+ * @param where the name of the intervention in errors
+ * @throws ReflowError `usage` for a sigma unit of zero deviation, and for a swap of a direction with itself
  */
 export function changeOf(intervention: Intervention, given: Ingredients, where: string): Change {
   const { u } = given;
@@ -74,7 +74,7 @@ function deltaOf(
   return () => strength * sd;
 }
 
-/** What c becomes when it is ablated. */
+/** The value that c becomes when it is ablated. */
 function replacementOf(
   replacement: "zero" | "mean" | "resample",
   { hook, components }: Ingredients,
@@ -84,7 +84,7 @@ function replacementOf(
     const { mean } = momentsOf(components!);
     return () => mean;
   }
-  // The draw depends on where it is alone: so a sequence is the same in a batch, and with or without a cache.
+  // The draw depends only on the position, so that a sequence gives the same result in a batch and with or without a cache.
   return (position) => {
     const random = new Random(`resample/${hook}/${position}`);
     return components![Math.floor(random.uniform() * components!.length)];
@@ -92,7 +92,7 @@ function replacementOf(
 }
 
 /**
- * Exchanges the components of x along u and w, what is orthogonal to both staying: the reflection that takes each to the
+ * Exchanges the components of x along u and w and leaves the orthogonal complement: the reflection that maps each to the
  * other, x − (x·u − x·w)/(1 − u·w)·(u − w).
  */
 function swapOf(u: Direction, w: Direction, where: string): Change {

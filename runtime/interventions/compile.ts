@@ -1,4 +1,4 @@
-/** Interventions to hooks of a model. */
+/** Compiles interventions to hooks of a model. */
 
 import type { Backend } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
@@ -16,24 +16,24 @@ import { type Intervention, parseInterventions } from "./spec.ts";
 export interface SteeringOptions {
   /** Applied in order, before any hooks. See {@link Intervention}. */
   interventions?: readonly Intervention[];
-  /** Text, or ids, that standard deviations, means and samples are taken from: for `sigma`, `mean` and `resample`. */
+  /** The text, or its ids, that standard deviations, means and samples come from: for `sigma`, `mean` and `resample`. */
   reference?: string | Int32Array | readonly number[];
 }
 
-/** Which of a sequence's positions are run. */
+/** The positions of a sequence that are run. */
 export interface Passage {
-  /** The prompt's are those before this one. */
+  /** The prompt ends before this position. */
   prompt: number;
-  /** The first that the readout sees. */
+  /** The first position with a readout. */
   readout: number;
-  /** The first that isn't run any more; none is where it is before the prompt's end. */
+  /** The first position that is not run. */
   end: number;
 }
 
-/** An intervention on a certain model. */
+/** An intervention resolved for a model. */
 interface Plan {
   intervention: Intervention;
-  /** What to call it in errors. */
+  /** Its name in errors. */
   where: string;
   names: string[];
   readout: boolean;
@@ -43,10 +43,10 @@ interface Plan {
 }
 
 /**
- * Hooks that apply interventions, or none where these change nothing: with strength 0, a model runs as it does without.
+ * Hooks that apply interventions, or undefined if these change nothing: strength 0 is bit-equal to no intervention.
  *
- * @param passages by the caller's sequence
- * @throws ReflowError `usage` for whatever can't be applied, naming the field
+ * @param passages one for each sequence of the caller
+ * @throws ReflowError `usage` for an intervention that cannot be applied, naming the field
  */
 export async function compileInterventions(
   model: InferenceModel,
@@ -122,7 +122,7 @@ function checkPositions(
     const first = readout ? passage.readout : 0;
     if (positions === "generated" && end === prompt) {
       const help = "the last token of all is never read: ask for two or more, or for other positions";
-      throw invalidValue(field, positions, `a position that is run, of ${whose} only the prompt's,`, help);
+      throw invalidValue(field, positions, `a position that is run (of ${whose}, only the prompt's)`, help);
     }
     if (typeof positions === "string") continue;
     const missed = positions.findIndex((position) => position < first || position >= end);
@@ -142,7 +142,7 @@ function referenceIds(
   const fail = (message: string, help: string) => new ReflowError("usage", message, help);
   if (reference === undefined) {
     throw fail(
-      `${asked}: a reference text was expected`,
+      `${asked}: expected a reference text`,
       "pass one: `reference` in code, --text FILE on the command line",
     );
   }
@@ -165,7 +165,7 @@ interface Step extends Plan {
   change: Change;
 }
 
-/** Squares of larger numbers are beyond float32: a norm would make nothing of them. */
+/** Squares of larger numbers overflow float32, so that a norm would return 0 or NaN. */
 const LARGEST = 1e18;
 
 function stepHooks(
@@ -179,7 +179,7 @@ function stepHooks(
       const here = steps.get(name)!;
       const concerned = rowsOf(here, rows, passages);
       if (concerned.length === 0) return;
-      // From the first row that is concerned to the last: a long prompt may hold few of them.
+      // Only the span from the first affected row to the last is transferred: a long prompt may hold few of them.
       const [first, last] = [concerned[0].row, concerned[concerned.length - 1].row];
       const width = tensor.size / rows.positions.length;
       const offset = first * width;
@@ -202,7 +202,7 @@ function stepHooks(
   };
 }
 
-/** The rows that something is to be done to, in order. */
+/** The affected rows, in order. */
 function rowsOf(
   steps: readonly Step[],
   { positions, sequences, length }: HookRows,

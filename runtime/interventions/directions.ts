@@ -1,4 +1,4 @@
-/** Targets to directions in the space of a hook point. */
+/** Resolves targets to directions in the space of a hook point. */
 import { ReflowError } from "../common/errors.ts";
 import { displayValue, invalidValue } from "../common/validation.ts";
 import { type Direction, directionAlong, dot } from "../math/direction.ts";
@@ -11,12 +11,12 @@ import type { Target } from "./spec.ts";
 /**
  * The direction that a target stands for.
  *
- * A token's is v = r·B in the residual stream, r being its recipe (its row of E where E is not factored); r at `hook_recipe`
- * and `hook_signals`; its own logit at `hook_logits`. An expression's is the sum of its tokens'; a signal's is B[s,:] or the
- * s-th axis.
+ * For a token: v = r·B in the residual stream, where r is its recipe (its row of E if E is not factored); r itself at
+ * `hook_recipe` and `hook_signals`; its own logit at `hook_logits`. For an expression: the sum over its tokens. For a
+ * signal: B[s,:], or the s-th axis at `hook_recipe` and `hook_signals`.
  *
- * @param where what to call the target in errors
- * @throws ReflowError `usage` for what has no direction here
+ * @param where the name of the target in errors
+ * @throws ReflowError `usage` for a target without a direction in this space
  */
 export async function directionOf(
   model: InferenceModel,
@@ -34,7 +34,7 @@ export async function directionOf(
   if (space === "logits" && direction.indices.at(-1)! >= rows) {
     const at = direction.indices.find((i) => i >= rows);
     const help = `the tokens are 0 to ${rows - 1}; the other rows of ${config.vocab_size} are padding`;
-    throw invalidValue(`${where}.vector[${at}]`, coordinates[at!], "0, for there is no such token,", help);
+    throw invalidValue(`${where}.vector[${at}]`, coordinates[at!], "0, since there is no such token", help);
   }
   return direction;
 }
@@ -50,13 +50,13 @@ async function coordinatesOf(
   const width = { recipe: S, signals: S, residual: d, normalized: d, logits: V }[space];
   if ("vector" in target) {
     if (target.vector.length === width) return Float64Array.from(target.vector);
-    const message = `${where}.vector has ${target.vector.length} numbers: ${width} were expected`;
+    const message = `${where}.vector has ${target.vector.length} numbers: expected ${width}`;
     throw new ReflowError("usage", message, "a vector has the width of its hook point");
   }
   if ("signal" in target) {
     checkSignal(model, target.signal, `${where}.signal`);
     if (space === "logits") {
-      const message = `${where}.signal is ${target.signal}: a token was expected at hook_logits`;
+      const message = `${where}.signal is ${target.signal}: expected a token at hook_logits`;
       throw new ReflowError(
         "usage",
         message,
@@ -71,10 +71,10 @@ async function coordinatesOf(
   return tokenSum(model, sum, space, field);
 }
 
-/** Whether its rows are d wide: there a recipe counts as what it writes. */
+/** Whether rows of the space are d wide, so that a recipe is represented by what it writes, r·B. */
 const isStream = (space: Space): boolean => space === "residual" || space === "normalized";
 
-/** Σ coefficient · (what its token is in this space) */
+/** Σ coefficient · (the token's representation in this space) */
 async function tokenSum(
   model: InferenceModel,
   terms: readonly Term[],
@@ -130,14 +130,14 @@ function checkSignal(model: InferenceModel, signal: number, where: string): void
   }
 }
 
-/** RMSNorm's. */
+/** The epsilon of RMSNorm. */
 const EPS = 1e-5;
 
 /**
- * How a signal is read from a row x of a space: z_s = RMSNorm(x)·B[s,:] with the final norm's weight in the residual stream
- * (the lens), what is there after the norm, and the s-th number of recipes and signals.
+ * A function that reads a signal from a row x of a space: z_s = RMSNorm(x)·B[s,:] with the final norm's weight in the
+ * residual stream (the logit lens), x·B[s,:] after the norm, and x[s] for recipes and signals.
  *
- * @throws ReflowError `usage` for a signal that isn't there, and at `hook_logits`
+ * @throws ReflowError `usage` for a signal out of range, and at `hook_logits`
  */
 export async function signalReader(
   model: InferenceModel,

@@ -1,14 +1,15 @@
-/** Which hook points an intervention is for. */
+/** Resolves an intervention's `hook` and `layers` to hook points. */
 import { closest } from "fastest-levenshtein";
 import { ReflowError } from "../common/errors.ts";
 import { displayValue, invalidValue } from "../common/validation.ts";
-import { isFactored, type ModelConfig } from "../config/config.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { isFactored } from "../config/config.ts";
 import { hookNames, READOUT_HOOKS } from "../transformer/hooks.ts";
 import type { Place } from "./spec.ts";
 
 /**
- * What the rows at a hook point are: recipes (S) or the signals read from the residual stream (S); the stream or what a
- * branch adds to it (d); the stream after the final norm (d); logits (V).
+ * The kind of row at a hook point: recipes (S); signals read from the residual stream (S); the residual stream or the
+ * output of a branch (d); the residual stream after the final norm (d); logits (V).
  */
 export type Space = "recipe" | "signals" | "residual" | "normalized" | "logits";
 
@@ -26,14 +27,14 @@ const SPACES: Record<string, Space> = {
 };
 
 export interface Points {
-  /** In full, by block. */
+  /** Full names, one per block. */
   names: string[];
   space: Space;
-  /** After the last block, where only the rows that are sampled from pass through. */
+  /** Whether the point is in the readout, which only the rows that are sampled from reach. */
   readout: boolean;
 }
 
-/** @throws ReflowError `usage` for a hook point or a block that isn't there, and for one that no direction is known at */
+/** @throws ReflowError `usage` for an unknown hook point or block, and for a hook point at which no direction is defined */
 export function pointsOf(
   config: ModelConfig,
   { hook, layers }: Pick<Place, "hook" | "layers">,

@@ -1,11 +1,11 @@
-/** A model as one call is to see it. */
+/** Prepares a model and its hooks for one call. */
 
 import { applyPatch, type PatchOptions } from "../patches/apply.ts";
 import type { HookSet } from "../transformer/hooks.ts";
 import type { InferenceModel } from "../transformer/inference.ts";
 import { compileInterventions, type Passage, type SteeringOptions } from "./compile.ts";
 
-/** What a call does to a model: a patch edits its recipes, and interventions act on what comes of them. */
+/** Changes to a model during one call: a patch edits its recipes, and interventions act on its activations. */
 export interface RunOptions extends SteeringOptions, PatchOptions {}
 
 /** @throws ReflowError as {@link applyPatch} and {@link compileInterventions} */

@@ -1,4 +1,4 @@
-/** What components are on a reference text: the standard deviations, means and samples that interventions are measured by. */
+/** Components x·u over a reference text: the standard deviations, means and samples that interventions use. */
 import type { Tensor } from "../backend/contract/backend.ts";
 import { componentOf, type Direction } from "../math/direction.ts";
 import { type HookSet, READOUT_HOOKS } from "../transformer/hooks.ts";
@@ -14,26 +14,26 @@ export interface Probe {
   direction: Direction;
 }
 
-/** c = x·u at every position of the text, in order, with the model unchanged. */
+/** c = x·u at every position of the text, in order, in the unmodified model. */
 export type Components = Float64Array;
 
-/** A model's last reference text and what was measured on it. */
+/** The last reference text of a model, and the components measured on it. */
 interface Measured {
   ids: Int32Array;
   components: Map<string, Components>;
 }
 
-/** By the table that makes the embeddings, or what is laid over it: with another in its place, a model is another. */
+/** Keyed by the embedding table or its overlay, because replacing either changes the model. */
 const measured = new WeakMap<Tensor | Overlay, Measured>();
 
-/** So many components, 32 MB of them, are remembered, then forgotten all at once. */
+/** The cache is cleared when it exceeds this many components (32 MB). */
 const REMEMBERED = 2 ** 22;
 
 /**
- * Components along directions over a text, which is read in windows of the context. All that aren't known yet are measured
- * in one pass; known are those that were measured with the same table and text.
+ * Components along directions over a text, which is read in windows of the context. Components measured before with the same
+ * table and text are reused; all others are measured in one pass.
  *
- * @throws the signal's reason, once it is aborted
+ * @throws the signal's reason once it is aborted
  */
 export async function measure(
   model: InferenceModel,
@@ -100,7 +100,7 @@ async function run(
   return found;
 }
 
-/** Mean and standard deviation (of the text itself: over n). */
+/** Mean and population standard deviation (n in the denominator). */
 export function momentsOf(components: Components): { mean: number; sd: number } {
   const n = components.length;
   const mean = components.reduce((sum, c) => sum + c, 0) / n;

@@ -1,4 +1,4 @@
-/** Whole sequences through a model, once, as interventions and hooks leave them. */
+/** Runs whole sequences through a model, with interventions and hooks. */
 import { ReflowError } from "../common/errors.ts";
 import type { ModelConfig } from "../config/config.ts";
 import { HostTensor } from "../math/host-tensor.ts";
@@ -38,9 +38,9 @@ export async function forwardAll(
 }
 
 /**
- * All sequences in one step, so that hooks see them whole.
+ * Runs all sequences in one step, so that hooks see them whole.
  *
- * @param options `logits` where they are wanted, (B,T,V)
+ * @param options `logits` to return logits (B,T,V)
  */
 export async function runHooked(
   loaded: InferenceModel,
@@ -70,7 +70,7 @@ export async function runHooked(
   }
 }
 
-/** For B sequences of T ids, all of which are a prompt's. */
+/** Prepares a run of B prompts of T ids. */
 const prepare = (loaded: InferenceModel, options: RunOptions, B: number, T: number) =>
   prepareRun(loaded, options, Array(B).fill({ prompt: T, readout: 0, end: T }));
 

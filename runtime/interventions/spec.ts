@@ -1,12 +1,12 @@
-/** What an intervention is, as people and other programs write it. What it does to a model: `compile.ts`. */
+/** The intervention specification: types, schema and validation. `compile.ts` applies it to a model. */
 import { closest } from "fastest-levenshtein";
 import * as v from "valibot";
 import { ReflowError } from "../common/errors.ts";
 import { displayValue, finiteNumber, invalidValue, wholeNumber } from "../common/validation.ts";
 
 /**
- * A direction. A `token` is a token's own text; in an `expression` a word stands for its token with a leading space, and
- * quotes make it literal; a `vector` has the width of the hook point it is for.
+ * A direction. A `token` is the token's literal text; in an `expression` a word stands for its token with a leading space,
+ * and quotes make it literal; a `vector` has the width of the hook point.
  */
 export type Target =
   | { signal: number }
@@ -14,19 +14,19 @@ export type Target =
   | { expression: string }
   | { vector: ArrayLike<number> };
 
-/** Where an intervention applies, and along which direction u, of length 1. */
+/** Where an intervention applies, and the target whose unit direction u it acts along. */
 export interface Place {
   target: Target;
-  /** A hook point's name, or that of a block's hook point without `blocks.{i}.`, and `layers`. */
+  /** A hook point's full name, or its name without `blocks.{i}.` together with `layers`. */
   hook: string;
-  /** The first and the last block. */
+  /** The first and the last block, inclusive. */
   layers?: readonly [first: number, last: number];
   /**
-   * A list counts from each sequence's beginning. Generated are the positions from the prompt's length on: what
-   * happens at the prompt's last one decides the first generated token. Default `all`.
+   * A list counts from the start of each sequence. `generated` begins after the prompt; note that the prompt's last position
+   * decides the first generated token. Default: `all`.
    */
   positions?: "all" | "prompt" | "generated" | readonly number[];
-  /** Only where this signal, as it is read there before the op, is between these. */
+  /** Applies only where this signal, read at the same hook and position before the op, lies between the bounds. */
   when?: { signal: number; gt?: number; lt?: number };
 }
 
@@ -35,8 +35,8 @@ export interface Add extends Place {
   op: "add";
   strength: number;
   /**
-   * δ is strength times ‖x‖ at that position (`residNorm`), the target's own length ‖v‖ (`raw`), or the standard
-   * deviation of x·u over the reference (`sigma`). Default `raw`.
+   * δ is strength times ‖x‖ at that position (`residNorm`), the target's length ‖v‖ (`raw`), or the standard deviation of
+   * x·u over the reference text (`sigma`). Default: `raw`.
    */
   unit?: "residNorm" | "raw" | "sigma";
 }
@@ -53,14 +53,14 @@ export interface Scale extends Place {
   factor: number;
 }
 
-/** x·u becomes 0; its mean over the reference; or what it is at a random position of that */
+/** x·u becomes 0, its mean over the reference text, or its value at a random position of the reference text */
 export interface Ablate extends Place {
   op: "ablate";
-  /** Default `zero`. */
+  /** Default: `zero`. */
   ablateWith?: "zero" | "mean" | "resample";
 }
 
-/** The components along u and along `with` change places: x is reflected so that each direction becomes the other. */
+/** Exchanges the components along u and along `with`: x is reflected so that each direction maps to the other. */
 export interface Swap extends Place {
   op: "swap";
   with: Target;
@@ -97,7 +97,7 @@ const target = v.pipe(
     (x) => Object.values(x).filter((value) => value !== undefined).length === 1,
     "one of signal, token, expression and vector",
   ),
-  // Its kind is told by the key that is there.
+  // The key that is present determines the kind.
   v.transform(
     (x) => Object.fromEntries(Object.entries(x).filter(([, value]) => value !== undefined)) as Target,
   ),
@@ -152,23 +152,23 @@ const operations = [
 ] as const;
 const OPS = operations.map(({ entries }) => entries.op.literal);
 
-/** As other programs' schemas take it in; {@link parseInterventions} has better words for what is wrong. */
+/** For embedding in other schemas, such as the server's; {@link parseInterventions} gives better error messages. */
 export const interventionsSchema = v.array(
-  v.variant("op", operations, "an intervention, which is an object,"),
+  v.variant("op", operations, "an intervention (an object)"),
   "a list of interventions",
 );
 
 /**
- * Checks interventions as far as that can be done without a model.
+ * Checks interventions as far as possible without a model.
  *
  * @param json a list, or one intervention
- * @throws ReflowError `usage` naming the field, what it is and what was expected; for an unknown key, the nearest
+ * @throws ReflowError `usage` naming the field, its value and what was expected; for an unknown key, suggesting the nearest
  */
 export function parseInterventions(json: unknown): Intervention[] {
   const alone = typeof json === "object" && json !== null && !Array.isArray(json);
   const result = v.safeParse(interventionsSchema, alone ? [json] : json);
   if (!result.success) {
-    // A misspelt key is also a missing one; only the first helps.
+    // A misspelt key also causes a "missing" issue; only the unknown key is helpful to report.
     throw describe(result.issues.find(isUnknownKey) ?? result.issues[0]);
   }
   for (const [i, each] of result.output.entries()) {
@@ -212,7 +212,7 @@ const HELP: Record<string, string> = {
   layers: "of the first and the last block, counted from 0",
 };
 
-/** The fields of an op, those that must be there first. */
+/** The required and the optional fields of an op. */
 function fieldsOf(op: unknown): { needed: string[]; more: string[] } {
   const [needed, more]: [string[], string[]] = [[], []];
   const found = operations.find(({ entries }) => entries.op.literal === op);

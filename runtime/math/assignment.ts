@@ -1,11 +1,11 @@
 import type { Matrix } from "./matrix.ts";
 
 /**
- * The assignment of rows to different columns of which the values' sum is largest: the Hungarian method by shortest
- * augmenting paths (Jonker & Volgenant 1987). O(n²·m).
+ * The assignment of rows to distinct columns with the largest sum of values: the Hungarian method by shortest augmenting
+ * paths (Jonker & Volgenant 1987). O(n²·m).
  *
  * @param values (n,m), n ≤ m
- * @returns (n): each row's column
+ * @returns (n): the column of each row
  */
 export function assign({ rows: n, columns: m, data }: Matrix): Int32Array {
   // Costs are −values; u and v are the dual prices of rows and columns. Column m is where each row starts from.

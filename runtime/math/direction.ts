@@ -1,9 +1,9 @@
-/** Rows of activations, on the host, and directions in them. */
+/** Directions in the space of an activation, and arithmetic on rows, on the host. */
 
-/** A vector without its zeros: where it has none, a row keeps its bits. */
+/** A sparse vector: entries of a row outside its indices keep their bits. */
 export interface Sparse {
   indices: Int32Array;
-  /** At these. */
+  /** The positions of the values. */
   values: Float64Array;
 }
 

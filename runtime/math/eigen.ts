@@ -6,13 +6,14 @@ import { rowOf } from "./matrix.ts";
 export interface Eigen {
   /** Largest first. */
   values: Float64Array;
-  /** (n,n): row i is the eigenvector of the i-th value, of length 1; where they were asked for. */
+  /** (n,n): row i is the unit eigenvector of the i-th value; present if requested. */
   vectors?: Float64Array;
 }
 
 /**
- * Eigenvalues, and vectors, of a symmetric matrix: to tridiagonal form by reflections, then to diagonal form by implicit QR
- * steps with Wilkinson's shift (Golub & Van Loan, Matrix Computations, §8.3). About 2·n³ operations, 6·n³ with vectors.
+ * Eigenvalues, and optionally eigenvectors, of a symmetric matrix: reduction to tridiagonal form by reflections, then to
+ * diagonal form by implicit QR steps with Wilkinson's shift (Golub & Van Loan, Matrix Computations, §8.3). About 2·n³
+ * operations, 6·n³ with vectors.
  *
  * @param symmetric (n,n)
  */
@@ -36,7 +37,7 @@ function identity(n: number): Float64Array {
   return out;
 }
 
-/** Reduces `a` in place; the rows of `basis` become the directions of the new coordinates. */
+/** Reduces `a` to tridiagonal form in place; the rows of `basis` become the directions of the new coordinates. */
 function tridiagonal(a: Float64Array, n: number, basis?: Float64Array): [Float64Array, Float64Array] {
   const v = new Float64Array(n);
   const w = new Float64Array(n);
@@ -81,7 +82,7 @@ function tridiagonal(a: Float64Array, n: number, basis?: Float64Array): [Float64
   ];
 }
 
-/** Takes a tridiagonal matrix to its eigenvalues, in place. */
+/** Diagonalises a tridiagonal matrix in place. */
 function diagonalize(d: Float64Array, e: Float64Array, basis?: Float64Array): void {
   const n = d.length;
   const negligible = (i: number) => Math.abs(e[i]) <= Number.EPSILON * (Math.abs(d[i]) + Math.abs(d[i + 1]));
@@ -152,7 +153,7 @@ export function gram(rows: Matrix): { values: Float64Array; n: number } {
 export const singularValues = (gram: ArrayLike<number>, n: number): Float64Array =>
   eigen(gram, n).values.map((x) => Math.sqrt(Math.max(0, x)));
 
-/** exp of the entropy of the singular values as shares (Roy & Vetterli 2007): n where all are equal, 1 where there is one. */
+/** Effective rank (Roy & Vetterli 2007): exp of the entropy of the normalised singular values; n if all are equal, 1 for a single one. */
 export function effectiveRank(singular: ArrayLike<number>): number {
   let [sum, entropy] = [0, 0];
   for (let i = 0; i < singular.length; i++) sum += singular[i];
@@ -164,8 +165,8 @@ export function effectiveRank(singular: ArrayLike<number>): number {
 }
 
 /**
- * Coordinates of points along their first principal components (n, count), and each component's share of the variance. A
- * component's sign is the one that makes its largest coordinate positive.
+ * Coordinates of points along their first principal components (n, count), and the fraction of variance of each. The sign of
+ * a component makes its largest coordinate positive.
  */
 export function principal(
   points: Matrix,

@@ -1,5 +1,5 @@
 /** Matrices on the host. Large products run on a model's device, through {@link Multiplier}. */
-import { takeTurn } from "../common/event-loop.ts";
+import { yieldToEventLoop } from "../common/event-loop.ts";
 import type { TensorData } from "./host-tensor.ts";
 
 /** A row-major matrix of float32 values. */
@@ -71,7 +71,7 @@ export async function multiply(
   b: Matrix,
   options?: { transA?: boolean; transB?: boolean },
 ): Promise<Matrix> {
-  await takeTurn();
+  await yieldToEventLoop();
   const { shape, data } = await device.multiply(tensor(a), tensor(b), options);
   return { rows: shape[0], columns: shape[1], data };
 }

@@ -5,11 +5,11 @@ export interface Neighbour {
 }
 
 /**
- * The rows nearest to one row of a table, by cosine, nearest first, itself left out. Over `recipe` these are a token's
- * neighbours in recipe space.
+ * The rows of a table nearest to one of its rows by cosine, nearest first, excluding that row. Over `recipe` these are a
+ * token's neighbours in recipe space.
  *
  * @param table (rows, columns), row-major
- * @param rows how many rows take part: the tokenizer's size, where the table is padded beyond it
+ * @param rows the number of rows to consider: the tokenizer's size, if the table is padded beyond it
  */
 export function neighbours(
   table: Float32Array,

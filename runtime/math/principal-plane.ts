@@ -1,17 +1,17 @@
-/** Principal components where there are too many points for an eigenvalue problem of their own. */
+/** The first two principal components by iteration, for more points than an eigenvalue decomposition can handle quickly. */
 
-import { takeTurn } from "../common/event-loop.ts";
+import { yieldToEventLoop } from "../common/event-loop.ts";
 import { Random } from "./random.ts";
 
-/** Far more than the eye can tell. */
+/** Far more accurate than a plot can show. */
 const ROUNDS = 100;
 
 /**
  * The two principal components of rows (n,C), by orthogonal iteration of the covariance (Golub & Van Loan, Matrix Computations,
- * §8.2.4). `principal` of the probes is exact, and cubic in n: 10 s of 1000 rows where this takes 0.1 s.
+ * §8.2.4). `principal` in eigen.ts is exact but cubic in n: 10 s for 1,000 rows, where this takes 0.1 s.
  *
- * @param rows changed in place: they are centred
- * @returns coordinates (n,2), and shares of the variance
+ * @param rows centred in place
+ * @returns coordinates (n,2), and fractions of the variance
  */
 export async function principalPlane(
   rows: Float32Array,
@@ -43,7 +43,7 @@ export async function principalPlane(
         for (let j = 0; j < columns; j++) axis[j] += coordinates[2 * i + a] * rows[i * columns + j];
       }
     }
-    await takeTurn(signal);
+    await yieldToEventLoop(signal);
   }
   const total = rows.reduce((sum, x) => sum + x * x, 0);
   const share = (a: number) => {
@@ -54,7 +54,7 @@ export async function principalPlane(
   return { coordinates, shares: [share(0), share(1)] };
 }
 
-/** Gram and Schmidt's, in place. */
+/** Gram–Schmidt orthonormalisation in place. */
 function orthonormalize([x, y]: readonly Float64Array[]): void {
   scale(x);
   let along = 0;

@@ -1,6 +1,6 @@
 /**
  * Deterministic random numbers: xoshiro128++ (Blackman & Vigna 2019), whose state is a hash of a key. Streams of
- * different keys are independent, so that each user of randomness names its own, and no order of calls matters.
+ * different keys are independent, so that each use of randomness has its own key and the order of calls does not matter.
  *
  * @example
  * const random = new Random(`${seed}/sampling`);

@@ -1,7 +1,7 @@
-/** Figures of lists and labelled points. */
+/** Measures of sparsity, rank correlation and clustering. */
 import { mean } from "./statistics.ts";
 
-/** E[(x − μ)⁴]/σ⁴: 3 of a Gaussian; larger where few values are far larger than the rest. */
+/** Kurtosis E[(x − μ)⁴]/σ⁴: 3 for a Gaussian; larger if few values are far larger than the rest. */
 export function kurtosis(values: ArrayLike<number>): number {
   const middle = mean(values);
   let [square, fourth] = [0, 0];
@@ -15,8 +15,8 @@ export function kurtosis(values: ArrayLike<number>): number {
 }
 
 /**
- * (√n − ‖x‖₁/‖x‖₂)/(√n − 1) (Hoyer 2004): 1 where all but one value are zero, 0 where all are of one size; of many Gaussian
- * values 1 − √(2/π) ≈ 0.202. 0 for a list of zeros.
+ * Hoyer's sparsity (√n − ‖x‖₁/‖x‖₂)/(√n − 1) (Hoyer 2004): 1 if all but one value are zero, 0 if all have the same magnitude;
+ * 1 − √(2/π) ≈ 0.202 for many Gaussian values. 0 for a list of zeros.
  */
 export function hoyer(values: ArrayLike<number>): number {
   let [sum, square] = [0, 0];
@@ -30,7 +30,7 @@ export function hoyer(values: ArrayLike<number>): number {
   return (root - sum / Math.sqrt(square)) / (root - 1);
 }
 
-/** Of values that aren't negative: 0 where all are equal, (n − 1)/n where one has everything. */
+/** The Gini coefficient of non-negative values: 0 if all are equal, (n − 1)/n if one has everything. */
 export function gini(values: ArrayLike<number>): number {
   const sorted = Float64Array.from(values).sort();
   const n = sorted.length;
@@ -42,12 +42,12 @@ export function gini(values: ArrayLike<number>): number {
   return sum === 0 ? 0 : ranked / (n * sum);
 }
 
-/** Rank correlation: Pearson's of the ranks, which ties share. 0 where all values of a list are equal. */
+/** Spearman's rank correlation: Pearson's of the ranks, with ties averaged. 0 if all values of a list are equal. */
 export function spearman(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return pearson(ranks(a), ranks(b));
 }
 
-/** From 1 on; values that are equal have the mean of their places. */
+/** Ranks from 1; ties share the mean of their ranks. */
 export function ranks(values: ArrayLike<number>): Float64Array {
   const order = Array.from({ length: values.length }, (_, i) => i).sort((a, b) => values[a] - values[b]);
   const out = new Float64Array(values.length);
@@ -72,8 +72,8 @@ function pearson(a: Float64Array, b: Float64Array): number {
 }
 
 /**
- * Each point's silhouette (Rousseeuw 1987): (b − a)/max(a, b), a being the mean distance to the others of its label and b
- * that to the nearest other label. 0 for a label's only point.
+ * The silhouette of each point (Rousseeuw 1987): (b − a)/max(a, b), where a is the mean distance to the other points of its
+ * label and b that to the nearest other label. 0 for the only point of a label.
  *
  * @param distances (n,n), row-major
  * @param labels (n), from 0 on

@@ -1,24 +1,24 @@
-/** Checkpoints from the web to a device: what a page loads, which has no disk. */
+/** Fetches checkpoints over HTTP onto a device, for pages and workers without a file system. */
 import { ReflowError } from "../common/errors.ts";
 import { parseConfig } from "../config/config.ts";
-import { checkTensors, WEIGHT_FILES, type Weights } from "../formats/checkpoint-tensors.ts";
+import { checkTensors, WEIGHT_FILES, type WeightFormat } from "../formats/checkpoint-tensors.ts";
 import { openTensorStream, type TensorStream } from "../formats/tensor-stream.ts";
 import type { Model } from "./model.ts";
 import { type LoadModelOptions, startModel } from "./read.ts";
 
 export interface FetchModelOptions extends LoadModelOptions {
-  /** What fetches its files, in the place of the global one: a binding's, where they are not on the web. */
+  /** Replaces the global `fetch`, for example with that of a Workers binding. */
   fetch?: Fetch;
 }
 
 type Fetch = (url: URL) => Promise<Response>;
 
 /**
- * Fetches a checkpoint's folder onto a device of its own: `config.json`, `tokenizer.json` where there is one, and the weights,
- * which are on the device as they arrive. Hashes of a manifest are not compared: web platforms hash only what is in
- * memory as a whole.
+ * Fetches a checkpoint folder onto a device of its own: `config.json`, `tokenizer.json` if present, and the weights, which
+ * are written to the device as they arrive. Hashes of the manifest are not compared, because web platforms can only hash
+ * data that is in memory as a whole.
  *
- * @throws ReflowError naming the address and what is wrong with it; `network` where it can't be had
+ * @throws ReflowError naming the URL and the problem; `network` if it cannot be fetched
  */
 export async function fetchModel(folder: URL, options: FetchModelOptions = {}): Promise<Model> {
   const get = getter(options.fetch ?? globalThis.fetch);
@@ -30,11 +30,7 @@ export async function fetchModel(folder: URL, options: FetchModelOptions = {}): 
     fetchJson(get, new URL("tokenizer.json", base)),
   ]);
   if (configJson === undefined) {
-    throw new ReflowError(
-      "checkpoint",
-      `${configUrl} is not there`,
-      "give the address of a checkpoint's folder",
-    );
+    throw new ReflowError("checkpoint", `${configUrl} is not there`, "give the URL of a checkpoint folder");
   }
   const config = parseConfig(configJson, configUrl.href);
   const { weights, tensors } = await fetchWeights(get, base, options.weights);
@@ -47,7 +43,7 @@ export async function fetchModel(folder: URL, options: FetchModelOptions = {}): 
   }
 }
 
-/** What the manifest says of the f32 weights, where there is one. */
+/** The hash of the f32 weights in the manifest, if there is one. */
 async function listedIdentity(get: Get, base: URL): Promise<string | undefined> {
   const manifest = await fetchJson(get, new URL("manifest.json", base)).catch(() => undefined);
   const { files } = (manifest ?? {}) as { files?: Record<string, { sha256?: string }> };
@@ -72,13 +68,13 @@ async function fetchJson(get: Get, url: URL): Promise<unknown> {
   }
 }
 
-/** The file that is wanted, or the one that does as well. */
+/** The weights file in the requested format, or the alternative. */
 async function fetchWeights(
   get: Get,
   base: URL,
-  wanted: Weights | undefined,
-): Promise<{ weights: Weights; tensors: TensorStream }> {
-  const candidates: Weights[] =
+  wanted: WeightFormat | undefined,
+): Promise<{ weights: WeightFormat; tensors: TensorStream }> {
+  const candidates: WeightFormat[] =
     wanted === "f32" ? ["f32"] : wanted === "int8" ? ["int8", "f32"] : ["f32", "int8"];
   for (const weights of candidates) {
     const url = new URL(WEIGHT_FILES[weights], base);
@@ -95,8 +91,8 @@ type Get = (url: URL) => Promise<Response | undefined>;
 function getter(fetch: Fetch): Get {
   return async (url) => {
     const response = await fetch(url).catch((cause: unknown) => {
-      const message = `${url} can't be fetched: ${(cause as Error).message}`;
-      const help = "check the address, and whether its server allows this page";
+      const message = `${url} could not be fetched: ${(cause as Error).message}`;
+      const help = "check the URL, and whether its server allows requests from this page (CORS)";
       throw new ReflowError("network", message, help, { cause });
     });
     if (response.ok) return response;

@@ -1,4 +1,4 @@
-/** Checkpoints from a disk to a device. */
+/** Loads checkpoints from disk to a device. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,14 +8,14 @@ import type { Model } from "./model.ts";
 import { type LoadModelOptions, type ReadModelOptions, startModel } from "./read.ts";
 
 /**
- * Loads a checkpoint's folder, or a run's newest checkpoint, onto a device of its own.
+ * Loads a checkpoint folder, or a run's newest checkpoint, onto a device of its own.
  *
- * @param from a path, or a `file:` address
- * @throws ReflowError naming the file and what is wrong with it; `usage` for an unknown device, `device` for one that can't
- *   be had, `memory` where the weights don't fit
+ * @param from a path, or a `file:` URL
+ * @throws ReflowError naming the file and the problem; `usage` for an unknown device, `device` for one that is unavailable,
+ *   `memory` if the weights do not fit
  */
 export async function loadModel(from: string | URL, options: LoadModelOptions = {}): Promise<Model> {
-  // Before the workers start: most that can be wrong is.
+  // Opened before the workers start, because most errors are found here.
   const checkpoint = openWeights(typeof from === "string" ? from : fileURLToPath(from), options);
   try {
     return await startModel(checkpoint, options);

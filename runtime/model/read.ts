@@ -1,9 +1,10 @@
-/** Checkpoints onto a device, wherever they come from. */
+/** Reads checkpoints from any source onto a device. */
 import type { Backend, HostArray, Tensor } from "../backend/contract/backend.ts";
 import type { DeviceName } from "../backend/contract/device-name.ts";
 import { type BackendOptions, createBackend } from "../backend/create.ts";
-import { type ModelConfig, parameterSpecs } from "../config/config.ts";
-import type { Weights } from "../formats/checkpoint-tensors.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { parameterSpecs } from "../config/parameter-specs.ts";
+import type { WeightFormat } from "../formats/checkpoint-tensors.ts";
 import { groupsOf, quantizeRows } from "../formats/int8.ts";
 import type { TensorReader } from "../formats/tensor-reader.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
@@ -13,33 +14,32 @@ import { Model } from "./model.ts";
 
 export interface ReadModelOptions {
   /**
-   * `int8` takes `model.int8.safetensors`, or rounds the f32 weights to int8 as they are read. As the checkpoint has
-   * them where it isn't said.
+   * `int8` reads `model.int8.safetensors`, or quantises the f32 weights as they are read. Default: the checkpoint's format.
    */
-  weights?: Weights;
+  weights?: WeightFormat;
 }
 
 export interface LoadModelOptions extends ReadModelOptions, BackendOptions {
-  /** Default `auto`. */
+  /** Default: `auto`. */
   device?: DeviceName;
 }
 
 /** A checkpoint open for reading. */
 export interface ModelSource {
   readonly config: ModelConfig;
-  /** `tokenizer.json`, in Hugging Face's format, where the checkpoint has one. */
+  /** The content of `tokenizer.json` in Hugging Face's format, if the checkpoint has one. */
   readonly tokenizerJson?: unknown;
-  /** SHA-256 of the f32 `model.safetensors`, where it is known. */
+  /** SHA-256 of the f32 `model.safetensors`, if known. */
   readonly identity?: string;
-  /** What `tensors` holds. */
-  readonly weights: Weights;
+  /** The format of `tensors`. */
+  readonly weights: WeightFormat;
   readonly tensors: TensorReader;
 }
 
-/** Elements rounded to int8 at once. */
+/** Elements quantised to int8 at a time. */
 const CHUNK = 2 ** 18;
 
-/** Starts a device, and reads an open checkpoint onto it. */
+/** Creates a backend and reads an open checkpoint onto it. */
 export async function startModel(source: ModelSource, options: LoadModelOptions): Promise<Model> {
   const backend = await createBackend(options.device ?? "auto", options);
   try {
@@ -50,7 +50,7 @@ export async function startModel(source: ModelSource, options: LoadModelOptions)
   }
 }
 
-/** Reads an open checkpoint's parameters onto a backend, in pieces, and makes a model of them. */
+/** Reads an open checkpoint onto a backend, in chunks, and returns the model. */
 export async function readModel(
   backend: Backend,
   source: ModelSource,
@@ -63,11 +63,11 @@ export async function readModel(
     if (weights === "int8" || stored === "int8") return "i8";
     return weights === undefined && file.tensors.get(name)?.dtype === "F16" ? "f16" : "f32";
   };
-  // All of them first: where there isn't enough memory, it shows before anything is read.
+  // Everything is allocated first, so that insufficient memory is reported before anything is read.
   const parameters: Parameters = Object.fromEntries(
     parameterSpecs(config).map(({ name, shape }) => [name, backend.alloc(shape, dtypeOf(name, shape))]),
   );
-  // In the file's order, since a stream has no other.
+  // In the order of the file, which may be a stream.
   for (const name of file.tensors.keys()) {
     await readTensor(backend, file, name, parameters[name] ?? parameters[name.replace(/\.scale$/, "")].scale);
   }
@@ -75,7 +75,7 @@ export async function readModel(
   return new Model({ backend, config, weights: prepared, checkpoint: source.identity }, tokenizer);
 }
 
-/** One of the file's tensors as the device's dtype wants it. */
+/** Reads one tensor of the file in the dtype of its device tensor. */
 async function readTensor(backend: Backend, file: TensorReader, name: string, tensor: Tensor): Promise<void> {
   const write = (chunk: HostArray, offset: number) => backend.write(tensor, chunk, offset);
   if (tensor.dtype === "f32") {
@@ -84,7 +84,7 @@ async function readTensor(backend: Backend, file: TensorReader, name: string, te
     await file.read(name, write);
   } else {
     const [, columns] = tensor.shape;
-    // Four rows of int8 are whole words, whatever the columns: a GPU is written in these.
+    // Four rows of int8 are whole 32-bit words for any number of columns, as writes to a GPU require.
     const rowsAtOnce = 4 * Math.max(1, Math.floor(CHUNK / (4 * columns)));
     const round = (chunk: Float32Array, offset: number) => {
       const { values, scale } = quantizeRows(chunk, chunk.length / columns, columns);

@@ -1,4 +1,5 @@
-/** Gene patches over a model, whose own weights stay as they are. */
+/** Applies gene patches to a model without changing its weights. */
+import { groupBy } from "../common/compatibility.ts";
 import { ReflowError } from "../common/errors.ts";
 import { invalidValue } from "../common/validation.ts";
 import { isFactored } from "../config/config.ts";
@@ -8,14 +9,14 @@ import type { Overlay } from "../transformer/recipe-overlay.ts";
 import { type Edit, type GenePatch, netEdits, parsePatch } from "./patch.ts";
 
 export interface PatchOptions {
-  /** Runs with an edited R, in this call alone. See {@link GenePatch}. */
+  /** Runs with an edited R, during this call only. See {@link GenePatch}. */
   patch?: GenePatch;
 }
 
 /**
- * A model with a patch laid over it: it shares the weights, which nobody writes, and has edited rows of its own.
+ * A model with a patch applied: it shares the original's weights, which are never written, and overlays edited rows.
  *
- * @throws ReflowError `usage` for a patch that isn't one, or is for another model, naming the field
+ * @throws ReflowError `usage` for an invalid patch, or one for another model, naming the field
  */
 export async function applyPatch(
   model: InferenceModel,
@@ -25,7 +26,7 @@ export async function applyPatch(
   const { model: made, edits } = parsePatch(patch);
   const checkpoint = patchable(model);
   if (made !== checkpoint) {
-    const help = "make it again for this one, from its expression for example";
+    const help = "create the patch again for this model, for example from its expression";
     throw new ReflowError("usage", `patch.model is ${made}: the model is ${checkpoint}`, help);
   }
   const signals = model.config.n_signals!;
@@ -40,9 +41,9 @@ export async function applyPatch(
 }
 
 /**
- * The identity that a patch of this model names.
+ * The model identity that patches of this model name.
  *
- * @throws ReflowError `usage` for a model whose R can't be edited, and one without an identity
+ * @throws ReflowError `usage` for a model whose R cannot be edited, and one without an identity
  */
 export function patchable({ config, checkpoint }: InferenceModel): string {
   const refuse = (message: string, help: string) => new ReflowError("usage", message, help);
@@ -62,9 +63,9 @@ export function patchable({ config, checkpoint }: InferenceModel): string {
   );
 }
 
-/** Edited rows; those that rounding leaves as they were are not among them. */
+/** The edited rows, without those that rounding to f32 leaves unchanged. */
 async function overlayOf(model: InferenceModel, edits: readonly Edit[]): Promise<Overlay | undefined> {
-  const byToken = Map.groupBy(netEdits(edits), ({ token }) => token);
+  const byToken = groupBy(netEdits(edits), ({ token }) => token);
   const ids = [...byToken.keys()];
   if (ids.length === 0) return undefined;
   const overlay = new Map<number, Float32Array>();

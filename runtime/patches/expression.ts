@@ -1,4 +1,4 @@
-/** Gene patches from sums of recipes. */
+/** Creates gene patches from expressions over recipes. */
 import { ReflowError } from "../common/errors.ts";
 import { MAX_MAGNITUDE } from "../common/validation.ts";
 import { parseExpression, type Term, tokenOf } from "../text/expression.ts";
@@ -7,7 +7,7 @@ import { type InferenceModel, tokenCount } from "../transformer/inference.ts";
 import { patchable } from "./apply.ts";
 import { type Edit, type GenePatch, netEdits } from "./patch.ts";
 
-/** What is added to a token's recipe. */
+/** A sum of recipes to be added to a token's recipe. */
 interface Statement {
   /** The token's text. */
   target: string;
@@ -15,19 +15,19 @@ interface Statement {
 }
 
 const STATEMENT = /^(?<target>"(?:[^"\\]|\\.)*"|[^\s"()*+/=-]+)\s*(?<sign>[+-])=(?<sum>.*)$/su;
-/** Up to the next semicolon or line's end that isn't quoted. */
+/** Text up to the next semicolon or line break outside quotes. */
 const SEPARATED = /(?:"(?:[^"\\]|\\.)*"|[^;\n])+/gu;
 
-/** Characters of it: a patch of a thousand statements can be one of edits. */
+/** The maximum length of an expression in characters; larger patches can be given as edits. */
 const LONGEST = 20_000;
 
 const HELP = 'write statements such as terrible += 0.6 * (great - terrible), with ";" between them';
 
 /**
- * Reads `TOKEN += SUM` and `TOKEN -= SUM`, several of them with semicolons or line ends between. Sums are those of
+ * Parses statements `TOKEN += SUM` and `TOKEN -= SUM`, separated by semicolons or line breaks. Sums are those of
  * {@link parseExpression}.
  *
- * @throws ReflowError `usage` saying what can't be read
+ * @throws ReflowError `usage` for a statement that cannot be parsed
  */
 export function parseStatements(expression: string): Statement[] {
   if (expression.length > LONGEST) {
@@ -51,11 +51,11 @@ export function parseStatements(expression: string): Statement[] {
 }
 
 /**
- * The patch that an expression stands for. A statement sees what those before it have done. A word is its token with a leading
- * space and what is quoted is literal; but where not all that is quoted are tokens, as `"terrible"` hardly ever is one, quoted
- * words have leading spaces too.
+ * Creates the patch that an expression describes. Each statement sees the effect of those before it. A word is its token with
+ * a leading space, and quoted text is literal; but if some quoted text is not a token, as `"terrible"` rarely is, quoted
+ * words get leading spaces too.
  *
- * @throws ReflowError `usage` for what can't be read, words of several tokens, and what changes nothing
+ * @throws ReflowError `usage` for an expression that cannot be parsed, words of several tokens, and one without effect
  * @example
  * const kinder = await createPatch(model, '"terrible" += 0.6 * ("great" - "terrible")');
  */
@@ -87,14 +87,14 @@ export async function createPatch(model: InferenceModel, expression: string): Pr
   }
   const net = netEdits(edits);
   if (net.length > 0) return { model: checkpoint, edits: net };
-  throw new ReflowError("usage", `${quoted(expression)} changes nothing`, "what it adds comes to zero");
+  throw new ReflowError("usage", `${quoted(expression)} changes nothing`, "the sum it adds is zero");
 }
 
 function tokensOf(model: InferenceModel, texts: readonly string[]): number[] {
   const { tokenizer } = model;
   if (!tokenizer) {
     const help = "give edits, by token and signal";
-    throw new ReflowError("usage", "an expression is of words, and the model has no tokenizer", help);
+    throw new ReflowError("usage", "an expression needs a tokenizer, and the model has none", help);
   }
   const rows = tokenCount(model);
   const spaced = texts.map((text) => (text.startsWith(" ") ? text : ` ${text}`));
@@ -106,5 +106,5 @@ function tokensOf(model: InferenceModel, texts: readonly string[]): number[] {
 
 const quoted = (text: string): string => `\`${text.length > 100 ? `${text.slice(0, 100)}…` : text}\``;
 
-/** More digits than float32 has, and no more: a file of them is half as long. */
+/** Nine digits, more than float32 holds, make the file half as long as float64 digits would. */
 const shorten = (x: number): number => Number(x.toPrecision(9));

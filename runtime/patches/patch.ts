@@ -1,4 +1,4 @@
-/** Gene patches: sparse edits of R, as files hold them. What they do to a model: `overlay.ts`. */
+/** Gene patches: sparse edits of R in their file form. `apply.ts` applies them to a model. */
 import * as v from "valibot";
 import { ReflowError } from "../common/errors.ts";
 import { displayValue, finiteNumber, invalidValue, wholeNumber } from "../common/validation.ts";
@@ -10,40 +10,37 @@ export interface Edit {
   delta: number;
 }
 
-/** A sparse edit of R, in both its uses. Edits of one place add up, whatever their order. */
+/** A sparse edit of R, in both its uses. Edits of the same entry add up, in any order. */
 export interface GenePatch {
-  /** SHA-256 of the F32 `model.safetensors` that it is for. */
+  /** SHA-256 of the F32 `model.safetensors` that the patch is for. */
   model: string;
   edits: readonly Edit[];
 }
 
-const SHA256 = "64 hexadecimal digits, the SHA-256 of a model.safetensors,";
+const SHA256 = "64 hexadecimal digits, the SHA-256 of a model.safetensors";
 
-/** As other programs' schemas take it in; {@link parsePatch} has better words for what is wrong. */
+/** For embedding in other schemas, such as the server's; {@link parsePatch} gives better error messages. */
 export const patchSchema = v.strictObject(
   {
     model: v.pipe(v.string(SHA256), v.regex(/^[0-9a-f]{64}$/, SHA256)),
     edits: v.array(
-      v.strictObject(
-        { token: wholeNumber, signal: wholeNumber, delta: finiteNumber },
-        "an edit, which is an object,",
-      ),
+      v.strictObject({ token: wholeNumber, signal: wholeNumber, delta: finiteNumber }, "an edit (an object)"),
       "a list of edits",
     ),
   },
-  "a gene patch, which is an object,",
+  "a gene patch (an object)",
 );
 
 /**
- * Checks a patch as far as that can be done without its model.
+ * Checks a patch as far as possible without its model.
  *
- * @param where what to call it in errors
- * @throws ReflowError `usage` naming the field, what it is and what was expected
+ * @param where the name of the patch in errors
+ * @throws ReflowError `usage` naming the field, its value and what was expected
  */
 export function parsePatch(json: unknown, where = "patch"): GenePatch {
   const result = v.safeParse(patchSchema, json);
   if (result.success) return result.output;
-  // A misspelt key is also a missing one; only the first helps.
+  // A misspelt key also causes a "missing" issue; only the unknown key is helpful to report.
   const isUnknown = ({ expected }: { expected: string | null }) => expected === "never";
   const issue = result.issues.find(isUnknown) ?? result.issues[0];
   const keys = (issue.path ?? []).map(({ key }) => (typeof key === "number" ? `[${key}]` : `.${key}`));
@@ -54,12 +51,12 @@ export function parsePatch(json: unknown, where = "patch"): GenePatch {
   throw invalidValue(field, issue.input, issue.message, help);
 }
 
-/** A patch as a file's text. */
+/** The text of a patch file. */
 export const encodePatch = (patch: GenePatch): string => `${JSON.stringify(patch)}\n`;
 
 /**
- * Edits in the order of tokens and signals, without those that undo each other. Deltas of one place stay apart, for their
- * rounded sum couldn't be taken back: so patches are an exact group, p + q − q being p to the bit.
+ * Edits sorted by token and signal, without pairs that cancel. Several deltas of one entry are kept separately, because a
+ * rounded sum could not be undone exactly: patches form an exact group in which p + q − q equals p to the bit.
  */
 export function netEdits(edits: readonly Edit[]): Edit[] {
   const counts = new Map<string, { token: number; signal: number; size: number; times: number }>();
@@ -78,14 +75,14 @@ export function netEdits(edits: readonly Edit[]): Edit[] {
 }
 
 /**
- * The patch that does what these do together, in whatever order.
+ * The patch equivalent to applying all of these, in any order.
  *
  * @throws ReflowError `usage` for patches of different models
  */
 export function composePatches(first: GenePatch, ...others: readonly GenePatch[]): GenePatch {
   for (const [i, { model }] of others.entries()) {
     if (model === first.model) continue;
-    const help = "patches can be composed that are for one model";
+    const help = "only patches of the same model can be composed";
     throw invalidValue(
       `model of patch ${i + 1}`,
       model,
@@ -96,7 +93,7 @@ export function composePatches(first: GenePatch, ...others: readonly GenePatch[]
   return { model: first.model, edits: netEdits([first, ...others].flatMap(({ edits }) => edits)) };
 }
 
-/** The patch that undoes this one: composed with it, it leaves no edit. */
+/** The patch that undoes this one: their composition has no edits. */
 export function invertPatch({ model, edits }: GenePatch): GenePatch {
   return { model, edits: netEdits(edits.map((edit) => ({ ...edit, delta: -edit.delta }))) };
 }

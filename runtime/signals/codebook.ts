@@ -1,9 +1,9 @@
-/** What a signal is made of: the tokens that have most of it, and least. */
+/** Codebooks: the tokens with the most and the least of each signal. */
 
 import { topK } from "../math/logits.ts";
 import { type InferenceModel, tokenCount } from "../transformer/inference.ts";
 
-/** A token, and its share of a signal. */
+/** A token and its weight on a signal. */
 export interface CodebookEntry {
   id: number;
   text: string;
@@ -11,16 +11,16 @@ export interface CodebookEntry {
   weight: number;
 }
 
-/** Tokens at both ends of a signal, the furthest first. */
+/** The tokens at both ends of a signal, the most extreme first. */
 export interface Codebook {
   most: CodebookEntry[];
   least: CodebookEntry[];
 }
 
 /**
- * The codebooks of some signals: columns of R, or of E where it is not factored. Padding takes no part.
+ * The codebooks of some signals: columns of R, or of E if it is not factored. Padding rows are excluded.
  *
- * @param size tokens at each end
+ * @param size number of tokens at each end
  */
 export async function codebooksOf(
   model: InferenceModel,
@@ -32,7 +32,7 @@ export async function codebooksOf(
   const [V, S] = table.shape;
   const n = signals.length;
   if (n === 0) return [];
-  // R's columns are its products with axes, which leave it where it is: the whole of it may be 200 MB.
+  // Columns are computed on the device as products with unit vectors, because all of R may be 200 MB.
   const axes = new Float32Array(n * S);
   for (const [i, s] of signals.entries()) axes[i * S + s] = 1;
   const [a, out] = [backend.alloc([n, S]), backend.alloc([n, V])];

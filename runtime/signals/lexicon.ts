@@ -1,7 +1,8 @@
-/** A model's tokens and signals, to be looked up: what they are made of, and what is near. */
+/** Look-up of a model's tokens and signals: recipes, codebooks, neighbours and arithmetic. */
 import { ReflowError } from "../common/errors.ts";
 import { invalidValue } from "../common/validation.ts";
-import { isFactored, type ModelConfig } from "../config/config.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { isFactored } from "../config/config.ts";
 import { lengthOf } from "../math/direction.ts";
 import { topK } from "../math/logits.ts";
 import type { Multiplier } from "../math/matrix.ts";
@@ -11,7 +12,7 @@ import { parseExpression, type Term, tokenOf } from "../text/expression.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { TokenTables } from "../transformer/embedding-tables.ts";
 
-/** What a token is compared by: its row of R, or of E = R·B. */
+/** The space in which tokens are compared: rows of R, or of E = R·B. */
 export type LexiconSpace = "recipe" | "embedding";
 export const LEXICON_SPACES = ["recipe", "embedding"] as const;
 
@@ -23,13 +24,13 @@ export interface LexiconToken {
 export interface LexiconEntry extends LexiconToken {
   /** ‖r‖ */
   length: number;
-  /** The signals that it has most of, up or down, the largest first. */
+  /** The signals with the largest weights by magnitude, largest first. */
   recipe: { signal: number; weight: number }[];
 }
 
 export type Neighbour = LexiconToken & { cosine: number };
 
-/** A place on a map, in units of the rows it was made of. */
+/** A token's coordinates on the map. */
 export type MapPoint = LexiconToken & { x: number; y: number };
 
 /** A signal: the tokens with the most and the least of it. */
@@ -60,8 +61,8 @@ interface Table {
 }
 
 /**
- * The tables of a model on the host, its own or as a patch leaves them. They take 4·V·S bytes, and as many again for V·d once an
- * embedding is asked for.
+ * The tables of a model on the host, optionally with a patch applied. They take 4·V·S bytes, plus 4·V·d once the embedding
+ * space is used.
  *
  * @example
  * const lexicon = await Lexicon.of(model);
@@ -91,17 +92,17 @@ export class Lexicon {
     return new Lexicon(model, tableOf(recipe.data, rows, recipe.shape[1]), basis);
   }
 
-  /** Tokens that there are: the rest of the vocabulary is padding. */
+  /** The number of tokens; further rows of the vocabulary are padding. */
   get size(): number {
     return this.#recipe.lengths.length;
   }
 
-  /** How many signals; where E is not factored, its dimensions. */
+  /** The number of signals, or the width of E if it is not factored. */
   get signals(): number {
     return this.#recipe.columns;
   }
 
-  /** The id of a token's own text. @throws ReflowError `usage` for what is several tokens, saying which */
+  /** The id of a token by its literal text. @throws ReflowError `usage` for text of several tokens, listing them */
   find(text: string): number {
     return tokenOf(this.#model.tokenizer, text, { where: "token", rows: this.size });
   }
@@ -115,7 +116,7 @@ export class Lexicon {
     if (typeof token === "number") return token;
     const terms = parseExpression(token, "token");
     if (terms.length === 1 && terms[0].coefficient === 1) return this.find(terms[0].text);
-    throw invalidValue("token", token, "one token", 'write a word, or a quoted token such as ""king""');
+    throw invalidValue("token", token, "one token", 'write a word, or a quoted token such as "king"');
   }
 
   /** @param count number of signals listed */
@@ -131,9 +132,9 @@ export class Lexicon {
   }
 
   /**
-   * A signal's codebook: the tokens that have most of it, and least.
+   * A signal's codebook: the tokens with the most and the least of it.
    *
-   * @param count tokens at each end
+   * @param count number of tokens at each end
    */
   signal(signal: number, { count = 20 } = {}): LexiconSignal {
     const S = this.signals;
@@ -157,14 +158,14 @@ export class Lexicon {
     };
   }
 
-  /** The tokens nearest to one, by cosine, itself left out. */
+  /** The nearest tokens by cosine, excluding the token itself. */
   async neighbours(id: number, { space = "recipe" as LexiconSpace, count = 10 } = {}): Promise<Neighbour[]> {
     this.#checkToken(id);
     const table = await this.#table(space);
     return this.#nearest(table, rowOf(table, id), new Set([id]), count);
   }
 
-  /** The tokens nearest to a sum of tokens, the sum's own left out. @throws ReflowError as {@link parseExpression} */
+  /** The tokens nearest to a sum of tokens, excluding its terms. @throws ReflowError as {@link parseExpression} */
   async algebra(
     expression: string,
     { space = "recipe" as LexiconSpace, count = 10 } = {},
@@ -177,20 +178,24 @@ export class Lexicon {
       for (let i = 0; i < sum.length; i++) sum[i] += coefficient * row[i];
     }
     if (!(lengthOf(sum) > 0)) {
-      throw new ReflowError("usage", "the expression adds up to zero", "give one that leads somewhere");
+      throw new ReflowError(
+        "usage",
+        "the expression adds up to zero",
+        "give an expression with a non-zero sum",
+      );
     }
     return { terms, nearest: this.#nearest(table, sum, new Set(terms.map(({ id }) => id)), count) };
   }
 
   /**
-   * Frequent words on the plane in which their recipes, each of length 1, differ most. Merges come in the order of frequency, so
-   * that low ids are frequent.
+   * Frequent words on the two principal components of their recipes, each scaled to length 1. BPE merges are ordered by
+   * frequency, so that low ids are frequent tokens.
    *
-   * @param count words
+   * @param count number of words
    */
   async map({ count = 500, signal }: { count?: number; signal?: AbortSignal } = {}): Promise<{
     points: MapPoint[];
-    /** Of the variance, along x and y. */
+    /** Fractions of the variance along x and y. */
     shares: [x: number, y: number];
   }> {
     const ids: number[] = [];

@@ -1,5 +1,5 @@
 /** A binary heap: `pop` gives the element that comes before all others. */
-export class Heap<T> {
+export class PriorityQueue<T> {
   readonly #items: T[] = [];
   readonly #before: (a: T, b: T) => boolean;
 

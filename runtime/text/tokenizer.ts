@@ -1,7 +1,7 @@
 import { ReflowError } from "../common/errors.ts";
 import { ALPHABET, BYTE_ORDER, fromByteLevel, toByteLevel } from "./byte-level.ts";
 import { pretokenEnd } from "./pretokenize.ts";
-import { Heap } from "./priority-queue.ts";
+import { PriorityQueue } from "./priority-queue.ts";
 import {
   END_OF_TEXT,
   parseVocabulary,
@@ -205,7 +205,7 @@ export class Tokenizer {
       next[i] = i + 1;
       previous[i] = i - 1;
     }
-    const heap = new Heap<number>((a, b) => a < b);
+    const heap = new PriorityQueue<number>((a, b) => a < b);
     const offer = (i: number) => {
       if (i < 0 || next[i] === n) return;
       const rank = this.#ranks.get(ids[i] * this.vocabSize + ids[next[i]]);

@@ -1,7 +1,7 @@
 import { ReflowError } from "../common/errors.ts";
 import { ALPHABET, BYTE_ORDER } from "./byte-level.ts";
 import { pretokenEnd } from "./pretokenize.ts";
-import { Heap } from "./priority-queue.ts";
+import { PriorityQueue } from "./priority-queue.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { END_OF_TEXT, MAX_MERGES, type Merge } from "./tokenizer-json.ts";
 import { WordTable } from "./word-table.ts";
@@ -59,7 +59,7 @@ export function trainBpe(
   const tokens = [...ALPHABET];
   const merges: Merge[] = [];
   const words = new Words(countWords(texts));
-  const heap = new Heap<{ pair: Pair; count: number }>(
+  const heap = new PriorityQueue<{ pair: Pair; count: number }>(
     (a, b) =>
       a.count > b.count ||
       (a.count === b.count &&

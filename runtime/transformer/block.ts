@@ -1,5 +1,7 @@
 import type { AttentionShape, Backend, RopeOptions, Tensor } from "../backend/contract/backend.ts";
+import { architectureOf } from "../config/architecture.ts";
 import type { ModelConfig } from "../config/config.ts";
+import { mapBlockLayers } from "../config/parameter-specs.ts";
 import { type Layer, layer, linear, linearBackward, norm, normBackward, statsShape } from "./layers.ts";
 import type { Parameters } from "./parameters.ts";
 
@@ -9,64 +11,64 @@ export interface BatchShape {
   batch: number;
   /** T */
   length: number;
-  /** `Backend.lossRows`; a CPU's where it isn't said. */
+  /** `Backend.lossRows`. Default: that of the CPU. */
   lossRows?: number;
 }
 
-/** `Backend.alloc`, or something that only counts. */
+/** `Backend.alloc`, or a function that only counts bytes. */
 export type Alloc = (shape: readonly number[], dtype?: "f32" | "i32") => Tensor;
 
-/** What one block's forward leaves for its backward. */
+/** Activations of one block that its backward pass needs. */
 export type BlockActivations = ReturnType<typeof blockActivations>;
 
 export function blockActivations(config: ModelConfig, { batch, length }: BatchShape, alloc: Alloc) {
-  const { d_model: d, d_ff: F, n_heads: H, n_kv_heads: K, variant } = config;
+  const { d_model: d, d_ff: F, n_heads: H } = config;
+  const { activation, kvWidth, norm, queryWidth } = architectureOf(config);
   const M = batch * length;
-  const kv = (K * d) / H;
   return {
     x: alloc([M, d]),
     attnNorm: alloc([M, d]),
-    attnStats: alloc(statsShape(variant, M)),
-    q: alloc([M, d]), // after RoPE, as is k
-    k: alloc([M, kv]),
-    v: alloc([M, kv]),
-    z: alloc([M, d]),
+    attnStats: alloc(statsShape(norm, M)),
+    q: alloc([M, queryWidth]), // after RoPE, as is k
+    k: alloc([M, kvWidth]),
+    v: alloc([M, kvWidth]),
+    z: alloc([M, queryWidth]),
     lse: alloc([batch * H, length]),
     mid: alloc([M, d]),
     mlpNorm: alloc([M, d]),
-    mlpStats: alloc(statsShape(variant, M)),
-    gate: variant === "gpt2" ? undefined : alloc([M, F]),
+    mlpStats: alloc(statsShape(norm, M)),
+    gate: activation === "swiglu" ? alloc([M, F]) : undefined,
     up: alloc([M, F]),
     act: alloc([M, F]),
   };
 }
 
-/** The backward's gradients of activations: one set, used by every block in turn. */
+/** Gradients of activations in the backward pass: one set, reused by every block. */
 export type BlockScratch = ReturnType<typeof blockScratch>;
 
 export function blockScratch(config: ModelConfig, { batch, length }: BatchShape, alloc: Alloc) {
-  const { d_model: d, d_ff: F, n_heads: H, n_kv_heads: K, variant } = config;
+  const { d_model: d, d_ff: F } = config;
+  const { activation, kvWidth, queryWidth } = architectureOf(config);
   const M = batch * length;
-  const kv = (K * d) / H;
   return {
-    /** Of the residual stream: the output's when a block's backward begins, the input's when it ends. */
+    /** Gradient of the residual stream: of the block's output before its backward pass, of its input after. */
     dx: alloc([M, d]),
-    /** Of a norm's output, and before that of the attention's. */
+    /** Gradient of the attention's output, then of the norm's. */
     dBranch: alloc([M, d]),
-    dq: alloc([M, d]),
-    dk: alloc([M, kv]),
-    dv: alloc([M, kv]),
-    dGate: variant === "gpt2" ? undefined : alloc([M, F]),
+    dq: alloc([M, queryWidth]),
+    dk: alloc([M, kvWidth]),
+    dv: alloc([M, kvWidth]),
+    dGate: activation === "swiglu" ? alloc([M, F]) : undefined,
     dUp: alloc([M, F]),
     dAct: alloc([M, F]),
   };
 }
 
-/** What all blocks share. */
+/** Shared by all blocks. */
 export interface BlockContext {
   backend: Backend;
   shape: AttentionShape;
-  /** (context, D); none in gpt2 */
+  /** (context, D); absent with learned positions */
   ropeTable?: Tensor;
   scratch: BlockScratch;
 }
@@ -78,27 +80,18 @@ export interface BlockLayers {
   v: Layer;
   o: Layer;
   mlpNorm: Layer;
-  /** none in gpt2 */
+  /** only with a gated activation */
   gate?: Layer;
   up: Layer;
   down: Layer;
 }
 
-export function blockLayers(parameters: Parameters, gradients: Parameters, l: number): BlockLayers {
-  const named = (name: string) => layer(parameters, gradients, `blocks.${l}.${name}`);
-  const gated = `blocks.${l}.mlp.gate.weight` in parameters;
-  return {
-    attnNorm: named("attn_norm"),
-    q: named("attn.q"),
-    k: named("attn.k"),
-    v: named("attn.v"),
-    o: named("attn.o"),
-    mlpNorm: named("mlp_norm"),
-    gate: gated ? named("mlp.gate") : undefined,
-    up: named("mlp.up"),
-    down: named("mlp.down"),
-  };
-}
+export const blockLayers = (
+  config: ModelConfig,
+  parameters: Parameters,
+  gradients: Parameters,
+  l: number,
+): BlockLayers => mapBlockLayers(config, l, (name) => layer(parameters, gradients, name));
 
 /** out (M,d) = the residual stream a.x (M,d) after attention and MLP */
 export function blockForward(context: BlockContext, p: BlockLayers, a: BlockActivations, out: Tensor): void {
@@ -150,7 +143,7 @@ function rotate(
   backend.rope(k, ropeTable, { length, heads: kvHeads, headDim, ...options });
 }
 
-/** out = mid + act · W_downᵀ with act = silu(W_gate n)·(W_up n), or gelu(W_up n) in gpt2; n = norm(mid) */
+/** out = mid + act · W_downᵀ with act = silu(W_gate n)·(W_up n), or gelu(W_up n) without a gate; n = norm(mid) */
 function mlpForward(context: BlockContext, p: BlockLayers, a: BlockActivations, out: Tensor): void {
   const { backend } = context;
   norm(backend, a.mlpNorm, a.mlpStats, a.mid, p.mlpNorm); // (M,d)

@@ -1,11 +1,13 @@
 /**
- * The two ends of the model, which share one table: the input embedding, and the head with its loss.
+ * The input embedding, and the head with its loss. Both use the same (tied) table.
  *
- * Factored variants read rows of R (V,S) through B (S,d): x = r·B going in, z = n·Bᵀ and logits = z·Rᵀ coming out.
- * Unfactored ones have one table E (V,d), and z is n itself.
+ * Factored: the table is R (V,S), used through B (S,d): x = r·B at the input, z = n·Bᵀ and logits = z·Rᵀ at the output.
+ * Unfactored: the table is E (V,d), and z is n itself.
  */
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
-import { isFactored, type ModelConfig } from "../config/config.ts";
+import { architectureOf } from "../config/architecture.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { FINAL_NORM } from "../config/parameter-specs.ts";
 import type { Alloc, BatchShape } from "./block.ts";
 import { type Layer, layer, linear, linearBackward, norm, normBackward, statsShape } from "./layers.ts";
 import type { Parameters } from "./parameters.ts";
@@ -14,31 +16,32 @@ export type TableActivations = ReturnType<typeof tableActivations>;
 
 export function tableActivations(config: ModelConfig, shape: BatchShape, alloc: Alloc) {
   const { batch, length, lossRows = 128 } = shape;
-  const { vocab_size: V, d_model: d, n_signals: S = 0, variant } = config;
+  const { vocab_size: V, d_model: d, n_signals: S = 0 } = config;
+  const architecture = architectureOf(config);
   const M = batch * length;
-  const factored = isFactored(config);
+  const { factored } = architecture;
   return {
     ids: alloc([M], "i32"),
     targets: alloc([M], "i32"),
-    /** R as reflow-topk uses it */
-    topk: variant === "reflow-topk" ? alloc([V, S]) : undefined,
-    /** Looked-up recipes, kept for the basis' gradient */
+    /** TopK(relu(R)), (V,S) */
+    topk: architecture.topk ? alloc([V, S]) : undefined,
+    /** Looked-up recipes, kept for the gradient of the basis */
     recipes: factored ? alloc([M, S]) : undefined,
     /** The residual stream that enters the final norm */
     x: alloc([M, d]),
     finalNorm: alloc([M, d]),
-    finalStats: alloc(statsShape(variant, M)),
+    finalStats: alloc(statsShape(architecture.norm, M)),
     signals: factored ? alloc([M, S]) : undefined,
     dSignals: factored ? alloc([M, S]) : undefined,
-    /** One chunk's logits, then their gradient: all of them at once would be the largest tensor by far */
+    /** One chunk's logits, then their gradient. The full logits matrix, by far the largest tensor, is never materialised. */
     logits: alloc([chunkRows(M, V, lossRows), V]),
     losses: alloc([M]),
   };
 }
 
 /**
- * Token rows per chunk of the head: at most 8 MiB of logits, but so many rows at the least. Every chunk reads and writes
- * the whole gradient of the table, which fewer rows would not pay for.
+ * Token rows per chunk of the head: at most 8 MiB of logits, but no fewer than `least` rows, because every chunk reads and
+ * writes the whole gradient of the table.
  */
 function chunkRows(M: number, V: number, least: number): number {
   return Math.min(M, Math.max(least, Math.floor(2 ** 21 / V)));
@@ -63,7 +66,7 @@ export interface TablesOptions {
   activations: TableActivations;
   /** The residual stream that enters the first block, (M,d) */
   input: Tensor;
-  /** The blocks' gradients of their residual stream and of a branch, both (M,d) */
+  /** Gradients of the residual stream and of a branch, shared with the blocks, both (M,d) */
   scratch: { dx: Tensor; dBranch: Tensor };
 }
 
@@ -96,19 +99,19 @@ export class Tables {
   readonly #dTable: Tensor;
   /** B as a linear layer's weight: [out, in] = (S,d) */
   readonly #basis?: Layer;
-  /** gpt2's positions (T,d), and the rows they are added to, (B,T,d) */
+  /** Learned positions (T,d), and the rows they are added to, (B,T,d) */
   readonly #position?: Record<"value" | "gradient" | "x" | "dx", Tensor>;
   readonly #finalNorm: Layer;
   readonly #chunks: Chunk[];
 
   constructor(options: TablesOptions) {
     const { backend, config, parameters, gradients, activations, input, scratch } = options;
-    const name = isFactored(config) ? "recipe" : "embedding";
+    const name = architectureOf(config).factored ? "recipe" : "embedding";
     this.#options = options;
     this.#recipe = parameters[name];
     this.#table = activations.topk ?? parameters[name];
     this.#dTable = gradients[name];
-    this.#finalNorm = layer(parameters, gradients, "final_norm");
+    this.#finalNorm = layer(parameters, gradients, FINAL_NORM);
     this.#chunks = chunksOf(options);
     if (parameters.basis) this.#basis = { weight: parameters.basis, dWeight: gradients.basis };
     if (parameters.position) {
@@ -135,7 +138,7 @@ export class Tables {
     if (this.#position) backend.addBroadcast(this.#position.x, this.#position.value); // (B,T,d) + (T,d)
   }
 
-  /** From scratch.dx (M,d). The last step of a backward: it also ends the table's gradient. */
+  /** Reads scratch.dx (M,d). The last step of a backward pass: it completes the table's gradient. */
   embedBackward(): void {
     const { backend, activations: a } = this.#options;
     const { dx } = this.#options.scratch;
@@ -148,8 +151,8 @@ export class Tables {
     } else {
       backend.scatterAdd(this.#dTable, a.ids, dx); // (V,d)
     }
-    // Both uses have added the gradient of TopK(R). R's own is that where a value was kept; masking what earlier
-    // micro-batches left changes nothing.
+    // Both uses have added the gradient of TopK(R). The gradient of R equals it where a value was kept and is zero
+    // elsewhere; masking again what earlier micro-batches accumulated changes nothing.
     if (a.topk) backend.topkBackward(this.#dTable, this.#dTable, a.topk);
   }
 
@@ -160,7 +163,7 @@ export class Tables {
     if (this.#basis && a.signals) linear(backend, a.signals, a.finalNorm, this.#basis); // (M,S)
   }
 
-  /** losses (M); where scale isn't 0 also dz (M,S) and the table's gradient, both times scale */
+  /** losses (M); unless scale is 0, also dz (M,S) and the table's gradient, both times scale */
   crossEntropy(scale: number): void {
     const { backend } = this.#options;
     for (const { logits, z, dz, targets, losses } of this.#chunks) {
@@ -182,7 +185,7 @@ export class Tables {
     normBackward(backend, dx, dBranch, a.x, a.finalStats, this.#finalNorm); // (M,d)
   }
 
-  /** All logits (M,V) of the last forward, on the host: for small models. */
+  /** All logits (M,V) of the last forward pass, on the host: for small models. */
   async logits(): Promise<Float32Array> {
     const { backend, activations: a } = this.#options;
     const [, V] = a.logits.shape;

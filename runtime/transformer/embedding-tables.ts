@@ -1,20 +1,19 @@
-/** The tables at both ends of a model, on the host: what probes read, multiply and exchange. */
+/** A model's embedding tables on the host: reading, replacing and multiplying them. */
 import type { Backend, MatmulOptions, Tensor } from "../backend/contract/backend.ts";
 import { HostTensor, type TensorData } from "../math/host-tensor.ts";
 import type { InferenceModel } from "./inference.ts";
 
-/** What tokens are made of. */
+/** A model's embedding, factored or not. */
 export interface TokenTables {
   /**
-   * R (V,S) as the model uses it (of `reflow-topk` what top-k leaves, and patched where it is), or E (V,d) where it is not
-   * factored.
+   * R (V,S) as the model uses it (after top-k in `reflow-topk`, and with any patch applied), or E (V,d) if it is not factored.
    */
   recipe: HostTensor;
-  /** B (S,d); absent where E is not factored. */
+  /** B (S,d); absent if E is not factored. */
   basis?: HostTensor;
 }
 
-/** Rows moved at a time. */
+/** Rows transferred at a time. */
 const ROWS = 4096;
 
 export async function readTables({ backend, weights, overlay }: InferenceModel): Promise<TokenTables> {
@@ -51,7 +50,7 @@ async function readRows(backend: Backend, table: Tensor, from: number, to: numbe
   return data;
 }
 
-/** A token's row of R as it is used, patched where the model is; of E where it is not factored. */
+/** Rows of R for some tokens, with any patch applied; rows of E if it is not factored. */
 export async function gatherRows(
   { backend, weights, overlay }: InferenceModel,
   ids: readonly number[],
@@ -72,8 +71,8 @@ export async function gatherRows(
 }
 
 /**
- * Runs something with other rows in the place of the table's first ones, in both of its uses. The model's own table stays
- * on the device untouched: afterwards it is in its place, to the bit.
+ * Runs a function while other rows replace the table's first ones, in both of its uses. The model's own table stays
+ * on the device and is restored afterwards, to the bit.
  *
  * @param rows f32 (≤V, S), or (≤V, d)
  */
@@ -98,7 +97,7 @@ export async function withTable<T>(
   }
 }
 
-/** a·b on a device, a few rows of the first at a time. */
+/** a·b on a device, in blocks of rows of `a`. */
 export async function multiply(
   backend: Backend,
   a: TensorData,
@@ -108,7 +107,7 @@ export async function multiply(
   const [rows, inner] = transA ? [a.shape[1], a.shape[0]] : a.shape;
   const columns = b.shape[transB ? 0 : 1];
   const data = new Float32Array(rows * columns);
-  // aᵀ needs all of a at once; its products are of (V,S) with itself, which are small.
+  // A transposed left factor is needed whole; such products, of (V,S) with itself, are small.
   const most = transA ? rows : Math.min(ROWS, rows);
   const tensors: Tensor[] = [];
   const alloc = (...shape: number[]) => {

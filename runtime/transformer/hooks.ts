@@ -2,26 +2,27 @@ import { closest } from "fastest-levenshtein";
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
 import { displayValue } from "../common/validation.ts";
-import { isFactored, type ModelConfig } from "../config/config.ts";
+import { architectureOf } from "../config/architecture.ts";
+import type { ModelConfig } from "../config/config.ts";
 
-/** The rows of one forward: B sequences of T tokens. */
+/** The rows of one forward pass: B sequences of T tokens. */
 export interface HookRows {
   batch: number;
   length: number;
   /** (B,T): each row's position in its sequence. */
   positions: Int32Array;
-  /** (B): which of the caller's sequences each is; they change places as others of the batch end. */
+  /** (B): the index of each sequence in the caller's list. Sequences move within a batch when others end. */
   sequences: Int32Array;
 }
 
-/** What the forward pass asks at each hook point. Without one, it asks nothing. */
+/** Called by the forward pass at each hook point; without hooks nothing is called. */
 export interface HookSet {
   has(name: string): boolean;
   /** `tensor` holds the activation, (B,T,…inner) or what `shape` says; it may be changed in place. */
   at(name: string, tensor: Tensor, shape: readonly number[], rows: HookRows): Promise<void>;
 }
 
-/** A value in the forward pass, on the host. */
+/** A value of the forward pass, on the host. */
 export interface Activation extends HookRows {
   name: string;
   /**
@@ -35,29 +36,29 @@ export interface Activation extends HookRows {
 /** Receives an activation. It may edit `data` in place, return a replacement, or both (the replacement then wins). */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook that only looks has no return statement
 export type HookFunction = (activation: Activation) => void | Float32Array | Promise<void | Float32Array>;
-/** Which hook points: one's name, or a predicate over their names. */
+/** Selects hook points: a name, or a predicate over names. */
 export type HookName = string | ((name: string) => boolean);
 export type Hook = readonly [HookName, HookFunction];
 
-/** The hook points after the blocks: the readout is left out where none of them is wanted. */
+/** The hook points after the blocks. The readout is computed only if one of them is used. */
 export const READOUT_HOOKS: readonly string[] = ["ln_final.hook_normalized", "hook_signals", "hook_logits"];
 
 /**
- * Every hook point of a model, in the order of the forward pass. Names are TransformerLens's, and two of ours.
+ * Every hook point of a model, in the order of the forward pass. The names are those of TransformerLens, plus
+ * `hook_recipe` and `hook_signals`.
  *
- * - `hook_q`, `hook_k` are before RoPE, `hook_rot_q`, `hook_rot_k` after it (absent in `gpt2`, which has none)
+ * - `hook_q`, `hook_k` are before RoPE, `hook_rot_q`, `hook_rot_k` after it (absent with learned positions)
  * - `hook_pattern` is the attention's softmax; `hook_z` its output, before `attn.o`
- * - `mlp.hook_pre` is before the nonlinearity (the gate's, where there is one), `mlp.hook_post` what `mlp.down` reads
- * - `ln_final.hook_normalized` is what the readout reads: with the norm's weight, and bias where there is one
- * - `hook_recipe`, the looked-up rows of R, and `hook_signals`, z before the recipes, are there in factored models
+ * - `mlp.hook_pre` is before the nonlinearity (that of the gate in gated MLPs), `mlp.hook_post` the input of `mlp.down`
+ * - `ln_final.hook_normalized` is the input of the readout, after the norm's weight and bias
+ * - `hook_recipe`, the looked-up rows of R, and `hook_signals`, z before the recipes, exist in factored models
  */
 export function hookNames(config: ModelConfig): string[] {
-  const rotary = config.variant !== "gpt2";
-  const factored = isFactored(config);
+  const { factored, position } = architectureOf(config);
   const block = [
     "hook_resid_pre",
     ...["q", "k", "v"].map((x) => `attn.hook_${x}`),
-    ...(rotary ? ["attn.hook_rot_q", "attn.hook_rot_k"] : []),
+    ...(position === "rope" ? ["attn.hook_rot_q", "attn.hook_rot_k"] : []),
     "attn.hook_pattern",
     "attn.hook_z",
     "hook_attn_out",
@@ -76,17 +77,21 @@ export function hookNames(config: ModelConfig): string[] {
 }
 
 /**
- * The hook points that are meant.
+ * The names of the selected hook points.
  *
- * @throws ReflowError `usage` for a name that the model hasn't got, with the nearest one, and for a predicate that no name
- *   satisfies: neither would ever be called
+ * @throws ReflowError `usage` for an unknown name, suggesting the nearest one, and for a predicate that no name satisfies,
+ *   because such a hook would never be called
  */
 export function resolveHookNames(config: ModelConfig, which: HookName): string[] {
   const names = hookNames(config);
   if (typeof which === "function") {
     const chosen = names.filter(which);
     if (chosen.length > 0) return chosen;
-    throw new ReflowError("usage", "no hook point satisfies the predicate", `there are ${names.join(", ")}`);
+    throw new ReflowError(
+      "usage",
+      "no hook point satisfies the predicate",
+      `the names are ${names.join(", ")}`,
+    );
   }
   if (names.includes(which)) return [which];
   throw new ReflowError(
@@ -96,7 +101,7 @@ export function resolveHookNames(config: ModelConfig, which: HookName): string[]
   );
 }
 
-/** Hooks that run on the host. Several at one point run in the order they stand. */
+/** Hooks that run on the host. Several at one point run in the given order. */
 export function hostHooks(backend: Backend, config: ModelConfig, hooks: readonly Hook[]): HookSet {
   const functions = new Map<string, HookFunction[]>();
   for (const [which, hook] of hooks) {
@@ -112,7 +117,8 @@ export function hostHooks(backend: Backend, config: ModelConfig, hooks: readonly
         const original = data.slice();
         const replacement = (await hook({ ...rows, name, shape, data })) ?? data;
         // A hook that only looks must not write: a backend may hold the value in more than f32.
-        if (replacement.length === data.length && replacement.every((x, i) => Object.is(x, original[i]))) continue;
+        if (replacement.length === data.length && replacement.every((x, i) => Object.is(x, original[i])))
+          continue;
         if (!(replacement instanceof Float32Array) || replacement.length !== data.length) {
           throw new ReflowError(
             "usage",
@@ -126,7 +132,7 @@ export function hostHooks(backend: Backend, config: ModelConfig, hooks: readonly
   };
 }
 
-/** Several sets as one: at a point they have in common, the first acts first. None where there is none. */
+/** Combines sets of hooks: at a common point they act in order. Undefined if all are. */
 export function chainHooks(...sets: readonly (HookSet | undefined)[]): HookSet | undefined {
   const there = sets.filter((set) => set !== undefined);
   if (there.length <= 1) return there[0];
@@ -138,22 +144,22 @@ export function chainHooks(...sets: readonly (HookSet | undefined)[]): HookSet |
   };
 }
 
-/** What `hook_pattern` needs: rotated queries, and the cache with the keys and values up to each row's own. */
+/** Inputs of `hook_pattern`: rotated queries, and the cache with the keys and values up to each row's position. */
 export interface PatternInputs {
   /** (B·T, H·D) */
   q: Tensor;
   /** (B, context, K·D) */
   k: Tensor;
   v: Tensor;
-  /** (B·T, H·D): the attention's output, rewritten where the hook changed the pattern. */
+  /** (B·T, H·D): the attention's output, recomputed for rows whose pattern the hook changed. */
   z: Tensor;
   heads: number;
   kvHeads: number;
 }
 
 /**
- * The attention pattern (B,H,T,P), P being the last row's position + 1, which no kernel ever holds: made on the
- * host for the hook alone. Rows of it that the hook changes are applied to v again, the others keep their z to the bit.
+ * The attention pattern (B,H,T,P), where P is the last row's position + 1. No kernel materialises it, so it is computed
+ * on the host for the hook. Rows that the hook changes are applied to v again; the other rows of z keep their bits.
  */
 export async function hookPattern(
   backend: Backend,
@@ -169,7 +175,7 @@ export async function hookPattern(
   const P = positions.reduce((a, b) => Math.max(a, b)) + 1;
   const [queries, keys] = [(await backend.read(q)) as Float32Array, (await backend.read(k)) as Float32Array];
   const pattern = new Float32Array(B * H * T * P);
-  /** Calls `visit` with each row of the pattern, and where its q or z and the first of its k or v begin. */
+  /** Calls `visit` with the offsets of each row of the pattern, of its query (or z) and of its first key (or value). */
   const eachRow = (visit: (row: number, query: number, key: number, seen: number) => void) => {
     for (let b = 0; b < B; b++) {
       for (let h = 0; h < H; h++) {

@@ -1,18 +1,18 @@
 /**
- * The forward pass of all five variants over a key/value cache (after llama2.c). One code path serves prompts (one
- * sequence, many rows), decoding (many sequences, a row each, each at its own position), and whole batches, which
- * start with an empty cache.
+ * The forward pass over a key/value cache, for all variants (after llama2.c). One code path serves prompts (one
+ * sequence, many rows), decoding (many sequences of one row each, each at its own position) and whole batches (an empty
+ * cache).
  */
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
-import { takeTurn } from "../common/event-loop.ts";
+import { yieldToEventLoop } from "../common/event-loop.ts";
 import type { ModelConfig } from "../config/config.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type HookRows, type HookSet, hookPattern } from "./hooks.ts";
 import { linear, linears, norm } from "./layers.ts";
 import { type Overlay, overlayLogits, overlayRecipes } from "./recipe-overlay.ts";
 import { type RunState, stateBytes } from "./run-state.ts";
-import { type Weights, weightBytes } from "./weights.ts";
+import { type DeviceWeightFormat, type Weights, weightBytes } from "./weights.ts";
 
 export interface InferenceModel {
   backend: Backend;
@@ -37,17 +37,17 @@ export interface Step {
   start: Int32Array;
   /** The slot of the first sequence; the others follow it. */
   slot: number;
-  /** How many of the last rows of (B·T) to give logits for; with hooks and B > 1, all or none. */
+  /** The number of last rows of (B·T) to compute logits for; with hooks and B > 1, all or none. */
   logits: number;
 }
 
-/** Rows of a pass over a long text: enough to keep the matrix kernels busy, few enough for memory to stay small. */
+/** Rows per pass over a long text: enough to keep the matrix kernels busy, few enough to keep memory small. */
 export const PREFILL_ROWS = 128;
 
-/** Bytes that generating `batch` sequences of `length` tokens takes: the weights, a cache, and a pass's activations. */
+/** Bytes needed to generate `batch` sequences of `length` tokens: weights, key/value cache and activations of one pass. */
 export function inferenceBytes(
   config: ModelConfig,
-  weights: "f32" | "f16" | "int8",
+  weights: DeviceWeightFormat,
   { batch = 1, length = config.context } = {},
 ): { weights: number; cache: number; activations: number; total: number } {
   const rows = Math.max(batch, Math.min(PREFILL_ROWS, length));
@@ -62,8 +62,8 @@ export function inferenceBytes(
 }
 
 /**
- * Runs one step and leaves its keys and values in the cache. Without hooks and an overlay nothing is waited for, unless it has more
- * rows than {@link PREFILL_ROWS}: then others have turns between blocks.
+ * Runs one step and leaves its keys and values in the cache. Without hooks and an overlay it never waits, except that a step
+ * of more than {@link PREFILL_ROWS} rows yields to the event loop between blocks.
  *
  * @returns logits (N,V) for the step's last N rows, valid until the next step; undefined for N = 0
  */
@@ -101,7 +101,7 @@ export async function forward(
 
   const isLong = step.ids.length > PREFILL_ROWS;
   for (let l = 0; l < config.n_layers; l++) {
-    if (isLong) await takeTurn();
+    if (isLong) await yieldToEventLoop();
     const w = weights.blocks[l];
     const [kCache, vCache] = [f.kCache[l], f.vCache[l]];
     if (hook) await hook(`blocks.${l}.hook_resid_pre`, f.x, d);
@@ -132,7 +132,7 @@ export async function forward(
     if (hook) await hook(`blocks.${l}.attn.hook_z`, f.z, H, D);
     linear(backend, f.out, f.z, w.o);
     if (hook) await hook(`blocks.${l}.hook_attn_out`, f.out, d);
-    // Not accumulated by the product: x + out must round the same whether hooks look at it or not.
+    // Not accumulated by the matrix product: x + out must round the same with and without hooks.
     backend.add(f.x, f.x, f.out);
     if (hook) await hook(`blocks.${l}.hook_resid_mid`, f.x, d);
 
@@ -154,7 +154,7 @@ export async function forward(
   // logits (N,V) = (norm(x)·Bᵀ)·Rᵀ, or norm(x)·Eᵀ
   const N = step.logits;
   if (N === 0) return undefined;
-  if (isLong) await takeTurn();
+  if (isLong) await yieldToEventLoop();
   const lastRows = rows && { ...rows, length: N / B, positions: rows.positions.subarray(B * T - N) };
   const readoutHook = pointOf(hooks, lastRows);
   norm(backend, f.finalN, f.finalStats, f.last, weights.finalNorm);
@@ -171,7 +171,7 @@ export async function forward(
   return f.logits;
 }
 
-/** A function that calls the hooks at a point, if there are any: `inner` is the shape of one row. */
+/** A function that calls the hooks at a point, or undefined without hooks; `inner` is the shape of one row. */
 function pointOf(hooks: HookSet | undefined, rows: HookRows | undefined) {
   if (!hooks || !rows) return undefined;
   return async (name: string, x: Tensor, ...inner: number[]) => {
@@ -196,16 +196,16 @@ function hookRows(step: Step, state: RunState): HookRows {
 }
 
 export interface Prefill {
-  /** (T): one sequence from its beginning */
+  /** (T): one sequence from its start */
   ids: Int32Array;
   slot: number;
-  /** How many of its last rows to give logits for. */
+  /** The number of last rows to compute logits for. */
   logits: number;
   hooks?: HookSet;
   signal?: AbortSignal;
 }
 
-/** What one pass gave: logits (count,V) of the positions up to `end`, if there are any. */
+/** The result of one pass: logits (count,V) of the last `count` positions before `end`. */
 export interface PrefillPass {
   end: number;
   count: number;
@@ -213,9 +213,9 @@ export interface PrefillPass {
 }
 
 /**
- * Runs a sequence into an empty slot, in passes of the run state's rows.
+ * Runs a sequence into an empty slot, in passes of as many rows as the run state has.
  *
- * @throws the signal's reason, once it is aborted
+ * @throws the signal's reason once it is aborted
  */
 export async function* prefill(
   model: InferenceModel,
@@ -228,11 +228,11 @@ export async function* prefill(
     const count = Math.max(0, end - Math.max(at, ids.length - logits));
     const step = { ids: ids.subarray(at, end), start: Int32Array.of(at), slot, logits: count };
     yield { end, count, logits: await forward(model, state, step, hooks) };
-    await takeTurn(signal);
+    await yieldToEventLoop(signal);
   }
 }
 
-/** @throws ReflowError `data` for what is not an id of the model's vocabulary */
+/** @throws ReflowError `data` for a value that is not an id of the model's vocabulary */
 export function checkIds({ vocab_size }: ModelConfig, ids: ArrayLike<number>): Int32Array {
   for (let i = 0; i < ids.length; i++) {
     if (Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocab_size) continue;

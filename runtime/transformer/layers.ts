@@ -1,17 +1,18 @@
 /**
- * Linear layers and norms: each forward with its backward. A backward *adds* to the gradients of parameters;
- * `dx` is overwritten by a linear layer unless it accumulates, and added to by a norm.
+ * Linear layers and norms: each forward beside its backward. A backward *adds* to the gradients of parameters. A linear
+ * layer overwrites `dx` unless it accumulates; a norm adds to it.
  */
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
+import type { Architecture } from "../config/architecture.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** A layer's parameters. Only gpt2's have biases. */
+/** A layer's parameters. */
 export interface Affine {
   weight: Tensor;
   bias?: Tensor;
 }
 
-/** And their gradients. */
+/** A layer's parameters with their gradients. */
 export interface Layer extends Affine {
   dWeight: Tensor;
   dBias?: Tensor;
@@ -27,7 +28,7 @@ export function layer(parameters: Parameters, gradients: Parameters, name: strin
 }
 
 export interface Accumulate {
-  /** Add to the output in place of overwriting it. */
+  /** Adds to the output instead of overwriting it. */
   accumulate?: boolean;
 }
 
@@ -43,7 +44,7 @@ export function linear(
   if (bias) backend.addBroadcast(out, bias);
 }
 
-/** outs[i] (M,Oi) = {@link linear} of one x (M,I) by each of some layers */
+/** outs[i] (M,Oi) = {@link linear} of the same x (M,I) by each layer */
 export function linears(
   backend: Backend,
   outs: readonly Tensor[],
@@ -75,10 +76,11 @@ export function linearBackward(
   if (dBias) backend.sumBroadcast(dBias, dOut);
 }
 
-/** The shape of what a norm keeps for its backward: rstd (M) of RMSNorm, mean and rstd (M,2) of LayerNorm. */
-export const statsShape = (variant: string, M: number): number[] => (variant === "gpt2" ? [M, 2] : [M]);
+/** The shape of the statistics a norm keeps for its backward: rstd (M) for RMSNorm, mean and rstd (M,2) for LayerNorm. */
+export const statsShape = (kind: Architecture["norm"], M: number): number[] =>
+  kind === "layernorm" ? [M, 2] : [M];
 
-/** out (M,d) = norm of x (M,d): RMSNorm, or LayerNorm where there is a bias */
+/** out (M,d) = norm of x (M,d): RMSNorm, or LayerNorm if there is a bias */
 export function norm(
   backend: Backend,
   out: Tensor,
@@ -90,7 +92,7 @@ export function norm(
   else backend.rmsnorm(out, stats, x, weight);
 }
 
-/** dx (M,d) += …: the residual's own gradient is there already */
+/** dx (M,d) += …, which already holds the gradient of the residual connection */
 export function normBackward(
   backend: Backend,
   dx: Tensor,

@@ -4,11 +4,11 @@ import { allocateParameters, freeParameters, type Parameters } from "./parameter
 
 export interface StepOptions {
   lr: number;
-  /** 1 for the first. */
+  /** The step number, from 1. */
   step: number;
-  /** Applied to tensors of two or more dimensions, not to norms and biases. */
+  /** Applied to tensors of two or more dimensions, but not to norms and biases. */
   weightDecay?: number;
-  /** Global-norm clip; 0 is off. */
+  /** Global-norm clipping; 0 disables it. */
   clip?: number;
   beta1?: number;
   beta2?: number;
@@ -17,7 +17,7 @@ export interface StepOptions {
 
 /** AdamW (Loshchilov & Hutter 2019) over all parameters of a model. */
 export class AdamW {
-  /** First and second moments, by parameter: a checkpoint's optimizer state. */
+  /** First and second moments by parameter: the optimizer state of a checkpoint. */
   readonly m: Parameters;
   readonly v: Parameters;
   readonly #norm: Tensor;
@@ -33,7 +33,7 @@ export class AdamW {
     this.#norm = backend.alloc([1]);
   }
 
-  /** One update, after which the gradients are zero. Where their norm is not finite, nothing else changes. */
+  /** One update, after which the gradients are zero. If their norm is not finite, nothing else changes. */
   step(options: StepOptions): void {
     const { lr, step, weightDecay = 0.1, clip = 1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8 } = options;
     this.backend.globalNorm(this.#norm, Object.values(this.gradients));

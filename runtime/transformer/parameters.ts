@@ -1,18 +1,19 @@
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
-import { type ModelConfig, type ParameterSpec, parameterSpecs } from "../config/config.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { type ParameterSpec, parameterSpecs } from "../config/parameter-specs.ts";
 import { Random } from "../math/random.ts";
 
-/** A tensor for each name of `parameterSpecs`, in its order: weights, or gradients, or the optimizer's moments. */
+/** A tensor for each name of `parameterSpecs`, in that order: weights, gradients or optimizer moments. */
 export type Parameters = Record<string, Tensor>;
 
 export interface InitializeOptions {
   seed: number;
-  /** A random orthogonal basis, or one of N(0, 0.02). */
+  /** A random orthogonal basis, or one drawn from N(0, 0.02). */
   basisInit?: "orthogonal" | "normal";
 }
 
 const STD = 0.02;
-/** Values are made and written in pieces of this many, so that no host array is as large as a table. */
+/** Values are generated and written in chunks of this many, so that no host array is as large as a table. */
 const CHUNK = 1 << 18;
 
 /** Zero-filled f32 tensors for all parameters of a model. */
@@ -25,10 +26,10 @@ export function freeParameters(backend: Backend, parameters: Parameters): void {
 }
 
 /**
- * A fresh model: N(0, 0.02), residual outputs smaller by 1/sqrt(2·layers), and a basis that gives E = R·B the
- * standard deviation 0.02. Each tensor depends on the seed and its name alone.
+ * Initialises a model: N(0, 0.02), residual outputs scaled by 1/sqrt(2·layers), and a basis that gives E = R·B the
+ * standard deviation 0.02. Each tensor depends only on the seed and its name.
  *
- * @param parameters to fill in, where they are there already
+ * @param parameters existing tensors to fill; default: new ones
  */
 export function initialize(
   backend: Backend,
@@ -51,9 +52,9 @@ export function initialize(
 }
 
 /**
- * A parameter's values as {@link initialize} makes them, on the host.
+ * The values that {@link initialize} gives a parameter, on the host.
  *
- * @param name of a matrix
+ * @param name the name of a matrix
  * @example
  * const recipe = initialValues(config, "recipe", { seed: 1337 }); // (V,S)
  */
@@ -68,7 +69,7 @@ export function initialValues(config: ModelConfig, name: string, options: Initia
   return values;
 }
 
-/** Of a matrix, in pieces, whose memory is used again for the next. */
+/** The values of a matrix in chunks that share one buffer. */
 function* firstValues(
   config: ModelConfig,
   spec: ParameterSpec,
@@ -98,7 +99,7 @@ const sizeOf = ({ shape }: ParameterSpec): number => shape.reduce((a, b) => a * 
 function orthogonalBasis(config: ModelConfig, { shape }: ParameterSpec, random: Random): Float32Array {
   const [S, d] = shape;
   const tall = orthonormalColumns(Math.max(S, d), Math.min(S, d), random);
-  // A row of E has the length of its recipe, spread over d values where the recipe has S.
+  // A row of E has the length of its recipe, spread over d values instead of S.
   const scale = Math.sqrt(d / Math.min(S, d) / recipePower(config, random));
   return Float32Array.from(tall, (_, i) => {
     const [s, j] = [Math.floor(i / d), i % d];
@@ -106,7 +107,7 @@ function orthogonalBasis(config: ModelConfig, { shape }: ParameterSpec, random: 
   });
 }
 
-/** The mean square of a recipe as the model uses it, in units of its variance: less than 1 where only k are kept. */
+/** The mean square of a recipe as the model uses it, in units of its variance: less than 1 if only k values are kept. */
 function recipePower({ n_signals: S = 0, top_k }: ModelConfig, random: Random): number {
   if (!top_k) return 1;
   const rows = 256;
@@ -121,15 +122,16 @@ function recipePower({ n_signals: S = 0, top_k }: ModelConfig, random: Random): 
 }
 
 /**
- * (n,r), n ≥ r, distributed evenly over all matrices with orthonormal columns: a product of Householder reflections
- * that would triangulate a Gaussian matrix (Stewart 1980), so that no such matrix is made. 4/3·n³ operations at r = n.
+ * A matrix (n,r), n ≥ r, distributed uniformly over all matrices with orthonormal columns: a product of the Householder
+ * reflections that would triangulate a Gaussian matrix (Stewart 1980), without forming that matrix. 4/3·n³ operations at
+ * r = n.
  */
 export function orthonormalColumns(n: number, r: number, random: Random): Float64Array {
   const q = new Float64Array(n * r);
   const v = new Float64Array(n);
   const along = new Float64Array(r);
   for (let k = r - 1; k >= 0; k--) {
-    // Reflects rows k… and columns k…, those that the reflections before left different from the identity.
+    // Reflects rows k… and columns k…, which earlier reflections have made different from the identity.
     let square = 0;
     for (let i = k; i < n; i++) {
       v[i] = random.normal();

@@ -1,3 +1,4 @@
+import { architectureOf } from "../config/architecture.ts";
 import type { ModelConfig } from "../config/config.ts";
 
 /**
@@ -7,7 +8,7 @@ import type { ModelConfig } from "../config/config.ts";
  * @returns (context, D), row-major: for each position D/2 cosines, then D/2 sines; computed in float64
  */
 export function ropeTable(config: ModelConfig): Float32Array {
-  const D = config.d_model / config.n_heads;
+  const { headDim: D } = architectureOf(config);
   const half = D / 2;
   const table = new Float32Array(config.context * D);
   for (let position = 0; position < config.context; position++) {

@@ -1,30 +1,31 @@
 import type { AttentionShape, Backend, RopeOptions, Tensor } from "../backend/contract/backend.ts";
-import { isFactored, type ModelConfig } from "../config/config.ts";
+import { architectureOf } from "../config/architecture.ts";
+import type { ModelConfig } from "../config/config.ts";
 import type { Alloc } from "./block.ts";
 import { statsShape } from "./layers.ts";
 
 export interface RunStateOptions {
-  /** How many sequences the cache holds. */
+  /** The number of sequences that the cache holds. */
   slots: number;
   /** Positions of each slot: at most the model's context. */
   context: number;
-  /** The most rows, B·T, of one forward. */
+  /** The maximum number of rows, B·T, of one forward pass. */
   rows: number;
-  /** The most rows of one forward whose logits are asked for. */
+  /** The maximum number of rows of one forward pass with logits. */
   logitRows: number;
 }
 
-/** One forward's activations for M rows, and N rows of the readout. */
+/** Activations of one forward pass of M rows, with N rows of the readout. */
 function activationShapes(config: ModelConfig, M: number, N: number) {
   const { d_model: d, n_signals: S, d_ff, vocab_size: V } = config;
-  const KD = keyWidth(config);
+  const KD = architectureOf(config).kvWidth;
   return {
     /** The residual stream, the input of a branch, and its output. */
     x: [M, d],
     n: [M, d],
     out: [M, d],
-    /** What the norms keep for a backward that never comes. */
-    stats: statsShape(config.variant, M),
+    /** The statistics that norms write for a backward pass, which inference does not have. */
+    stats: statsShape(architectureOf(config).norm, M),
     q: [M, d],
     k: [M, KD],
     v: [M, KD],
@@ -33,20 +34,18 @@ function activationShapes(config: ModelConfig, M: number, N: number) {
     h: [M, d_ff],
     up: [M, d_ff],
     finalN: [N, d],
-    finalStats: statsShape(config.variant, N),
+    finalStats: statsShape(architectureOf(config).norm, N),
     logits: [N, V],
-    ...(isFactored(config) ? { recipe: [M, S!], signals: [N, S!] } : {}),
+    ...(architectureOf(config).factored ? { recipe: [M, S!], signals: [N, S!] } : {}),
   };
 }
-
-const keyWidth = (config: ModelConfig): number => (config.n_kv_heads * config.d_model) / config.n_heads;
 
 type Activations = { [name in keyof ReturnType<typeof activationShapes>]: Tensor };
 
 function allocateState(config: ModelConfig, options: RunStateOptions, alloc: Alloc) {
   const { slots, context, rows, logitRows } = options;
   const caches = () =>
-    Array.from({ length: config.n_layers }, () => alloc([slots, context, keyWidth(config)]));
+    Array.from({ length: config.n_layers }, () => alloc([slots, context, architectureOf(config).kvWidth]));
   return {
     activations: mapValues(activationShapes(config, rows, logitRows), (shape) => alloc(shape)) as Activations,
     ids: alloc([rows], "i32"),
@@ -58,7 +57,7 @@ function allocateState(config: ModelConfig, options: RunStateOptions, alloc: All
   };
 }
 
-/** Bytes of a {@link RunState}, by the list that allocates it: of its key/value cache, and of everything else. */
+/** Bytes of a {@link RunState}, computed by the code that allocates it: its key/value cache, and everything else. */
 export function stateBytes(
   config: ModelConfig,
   options: RunStateOptions,
@@ -73,14 +72,14 @@ export function stateBytes(
   return { cache, activations: bytes - cache };
 }
 
-/** Tensors of exactly one step's shapes: views on the run state's memory. */
+/** Tensors with the shapes of one step: views of the run state's memory. */
 export interface Frame extends Activations {
   slot: number;
   /** i32 (B·T), (B·T) and (B) */
   ids: Tensor;
   positions: Tensor;
   start: Tensor;
-  /** (N,d): the last N rows of x, whose logits are asked for */
+  /** (N,d): the last N rows of x, the input of the readout */
   last: Tensor;
   /** By layer, (B, context, K·D) */
   kCache: Tensor[];
@@ -91,12 +90,12 @@ export interface Frame extends Activations {
 }
 
 /**
- * The key/value cache of some sequences, and the memory of one forward. All of it is allocated here; a step of the same
- * shape as the one before it, as in decoding, makes nothing new.
+ * The key/value cache of a number of sequences, and the memory of one forward pass. Everything is allocated here; a step of
+ * the same shape as the previous one, as in decoding, allocates nothing.
  */
 export class RunState {
   readonly options: RunStateOptions;
-  /** Which of the caller's sequences each slot holds: what hooks are told. */
+  /** The index of the caller's sequence in each slot, passed to hooks. */
   readonly sequences: Int32Array;
   readonly #backend: Backend;
   readonly #config: ModelConfig;
@@ -104,7 +103,7 @@ export class RunState {
   readonly #owned: Tensor[] = [];
   #frame: Frame | undefined;
 
-  /** @throws ReflowError `memory` where it doesn't fit */
+  /** @throws ReflowError `memory` if it does not fit */
   constructor(backend: Backend, config: ModelConfig, options: RunStateOptions) {
     this.options = options;
     this.sequences = Int32Array.from({ length: options.slots }, (_, slot) => slot);
@@ -122,7 +121,7 @@ export class RunState {
     }
   }
 
-  /** The tensors for B sequences of T rows in the slots from `slot` on, and logits of the last N rows. */
+  /** The tensors for B sequences of T rows in the slots from `slot` on, with logits of the last N rows. */
   frame(B: number, T: number, slot: number, N: number): Frame {
     const last = this.#frame;
     if (
@@ -134,7 +133,7 @@ export class RunState {
       return last;
     }
     const { n_heads: heads, n_kv_heads: kvHeads, d_model } = this.#config;
-    const headDim = d_model / heads;
+    const { headDim } = architectureOf(this.#config);
     const { activations, ids, positions, kCache, vCache } = this.#memory;
     const view = (tensor: Tensor, shape: number[], offset = 0) => this.#backend.view(tensor, shape, offset);
     const shapes = activationShapes(this.#config, B * T, N);
@@ -156,7 +155,7 @@ export class RunState {
     return frame;
   }
 
-  /** Puts the sequence of slot `from`, or its first `length` positions, in the place of that of slot `to`. */
+  /** Copies the sequence of slot `from`, or its first `length` positions, to slot `to`. */
   move(from: number, to: number, length = this.options.context): void {
     for (const cache of [...this.#memory.kCache, ...this.#memory.vCache]) {
       const [, context, KD] = cache.shape;

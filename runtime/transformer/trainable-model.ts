@@ -1,6 +1,8 @@
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
 import { ReflowError } from "../common/errors.ts";
-import { type ModelConfig, parameterCount } from "../config/config.ts";
+import { architectureOf } from "../config/architecture.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { parameterCount } from "../config/parameter-specs.ts";
 import {
   type Alloc,
   type BatchShape,
@@ -17,18 +19,18 @@ import { type TableActivations, Tables, tableActivations } from "./embedding-and
 import { allocateParameters, freeParameters, type Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
 
-/** Everything a forward and backward over (B,T) needs beside parameters and gradients. */
+/** The memory that a forward and backward pass over (B,T) needs besides parameters and gradients. */
 function allocateActivations(config: ModelConfig, shape: BatchShape, alloc: Alloc) {
-  const headDim = config.d_model / config.n_heads;
+  const { headDim, position } = architectureOf(config);
   return {
-    ropeTable: config.variant === "gpt2" ? undefined : alloc([config.context, headDim]),
+    ropeTable: position === "rope" ? alloc([config.context, headDim]) : undefined,
     blocks: Array.from({ length: config.n_layers }, () => blockActivations(config, shape, alloc)),
     tables: tableActivations(config, shape, alloc),
     scratch: blockScratch(config, shape, alloc),
   };
 }
 
-/** Bytes of a {@link TrainableModel}'s activations and their gradients, by the list that allocates them. */
+/** Bytes of a {@link TrainableModel}'s activations and their gradients, computed by the code that allocates them. */
 export function activationBytes(config: ModelConfig, shape: BatchShape): number {
   let bytes = 0;
   allocateActivations(config, shape, (dimensions, dtype = "f32") => {
@@ -39,13 +41,13 @@ export function activationBytes(config: ModelConfig, shape: BatchShape): number 
   return bytes;
 }
 
-/** Bytes of tensors that training holds: weights, gradients and two moments, 16 a parameter, and activations. */
+/** Bytes that training allocates: 16 per parameter (weights, gradients and two moments), and activations. */
 export function trainingBytes(config: ModelConfig, shape: BatchShape): number {
   return 16 * parameterCount(config) + activationBytes(config, shape);
 }
 
 /**
- * A model's forward and backward over batches of B sequences of T tokens. All memory is allocated here, once.
+ * A model's forward and backward pass over batches of B sequences of T tokens. All memory is allocated once, here.
  *
  * @example
  * const model = new TrainableModel(backend, config, parameters, { batch: 8, length: 256 });
@@ -54,7 +56,7 @@ export function trainingBytes(config: ModelConfig, shape: BatchShape): number {
  */
 export class TrainableModel {
   readonly gradients: Parameters;
-  /** (M): each token's loss in the last forward, in nats. */
+  /** (M): the loss of each token in the last forward pass, in nats. */
   readonly losses: Tensor;
   readonly #owned: Tensor[] = [];
   readonly #blocks: { layers: BlockLayers; activations: BlockActivations }[];
@@ -78,12 +80,12 @@ export class TrainableModel {
     if (all.ropeTable) backend.write(all.ropeTable, ropeTable(config));
     this.#context = {
       backend,
-      shape: { ...shape, heads, kvHeads, headDim: config.d_model / heads },
+      shape: { ...shape, heads, kvHeads, headDim: architectureOf(config).headDim },
       ropeTable: all.ropeTable,
       scratch: all.scratch,
     };
     this.#blocks = all.blocks.map((activations, l) => ({
-      layers: blockLayers(parameters, this.gradients, l),
+      layers: blockLayers(config, parameters, this.gradients, l),
       activations,
     }));
     this.#ends = all.tables;
@@ -103,7 +105,8 @@ export class TrainableModel {
   /**
    * Adds the gradient of scale · (mean loss) to `gradients`. With N micro-batches to a step, scale is 1/N.
    *
-   * @param ids (B·T), and `targets` the next token of each
+   * @param ids (B·T)
+   * @param targets (B·T): the token that follows each id
    * @throws ReflowError `data` for ids outside the vocabulary
    */
   forwardBackward(ids: Int32Array, targets: Int32Array, { scale = 1 } = {}): void {
@@ -116,7 +119,7 @@ export class TrainableModel {
     this.#tables.embedBackward();
   }
 
-  /** The mean loss in nats, without a backward. */
+  /** The mean loss in nats, without a backward pass. */
   async evaluate(ids: Int32Array, targets: Int32Array): Promise<number> {
     this.#forward(ids, targets);
     this.#tables.crossEntropy(0);
@@ -147,19 +150,19 @@ export class TrainableModel {
     this.backend.write(tensor, ids);
   }
 
-  /** The last forward's mean loss in nats, summed in float64. */
+  /** The mean loss of the last forward pass in nats, summed in float64. */
   async loss(): Promise<number> {
     let sum = 0;
     for (const loss of await this.backend.read(this.losses)) sum += loss;
     return sum / this.losses.size;
   }
 
-  /** (M,d): the residual stream that enters block l, or the final norm where l is the number of blocks. */
+  /** (M,d): the residual stream that enters block l, or the final norm if l is the number of blocks. */
   hidden(l: number): Tensor {
     return l < this.#blocks.length ? this.#blocks[l].activations.x : this.#ends.x;
   }
 
-  /** All logits (M,V) of the last forward, on the host: for tests and small models. */
+  /** All logits (M,V) of the last forward pass, on the host: for tests and small models. */
   logits(): Promise<Float32Array> {
     return this.#tables.logits();
   }
@@ -168,7 +171,7 @@ export class TrainableModel {
     for (const gradient of Object.values(this.gradients)) this.backend.fill(gradient, 0);
   }
 
-  /** Frees what the constructor allocated; the parameters are the caller's. */
+  /** Frees the memory that the constructor allocated; parameters belong to the caller. */
   dispose(): void {
     for (const tensor of this.#owned) this.backend.free(tensor);
     freeParameters(this.backend, this.gradients);

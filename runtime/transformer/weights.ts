@@ -1,5 +1,7 @@
 import type { Backend, Tensor } from "../backend/contract/backend.ts";
-import { isFactored, type ModelConfig, parameterSpecs } from "../config/config.ts";
+import { architectureOf } from "../config/architecture.ts";
+import type { ModelConfig } from "../config/config.ts";
+import { FINAL_NORM, mapBlockLayers, parameterSpecs } from "../config/parameter-specs.ts";
 import { groupsOf } from "../formats/int8.ts";
 import type { Affine } from "./layers.ts";
 import type { Parameters } from "./parameters.ts";
@@ -13,77 +15,68 @@ export interface BlockWeights {
   v: Affine;
   o: Affine;
   mlpNorm: Affine;
-  /** (d_ff, d); absent in `gpt2` */
+  /** (d_ff, d); only with a gated activation */
   gate?: Affine;
   /** (d_ff, d), (d, d_ff) */
   up: Affine;
   down: Affine;
 }
 
-/** A model's weights as inference reads them. Matrices are f32, f16 or i8, everything else is f32. */
+/** A model's weights in the form that inference reads. Matrices are f32, f16 or i8; everything else is f32. */
 export interface Weights {
-  /** (V,S), as the model uses it: of `reflow-topk` what top-k leaves */
+  /** (V,S), as the model uses it: after top-k in `reflow-topk` */
   recipe?: Tensor;
-  /** (S,d), and (d,S): both ends of the model are products with the rows of a matrix, as decode kernels have them */
+  /** (S,d), and (d,S): decode kernels multiply by the rows of a matrix, and the input and the readout need one each */
   basis?: Tensor;
   basisTransposed?: Tensor;
-  /** (V,d) where there are no recipes */
+  /** (V,d), if not factored */
   embedding?: Tensor;
-  /** (context,d) in `gpt2` */
+  /** (context,d), with learned positions */
   position?: Tensor;
-  /** (context,D) elsewhere */
+  /** (context,D), with rotary positions */
   rope?: Tensor;
   blocks: BlockWeights[];
   finalNorm: Affine;
 }
 
-/** Rows that {@link keepTopk} works on at a time. */
+/** Rows that {@link keepTopk} processes at a time. */
 const TOPK_ROWS = 1024;
 
 /**
- * Makes parameters ready for inference, once: the small basis becomes f32 and is transposed too, and the
- * recipes of `reflow-topk` become what top-k leaves of them. The weights take over the parameters' tensors.
+ * Prepares parameters for inference: converts the small basis to f32 and also transposes it, and applies top-k to the
+ * recipes of `reflow-topk`. The weights take ownership of the parameters' tensors.
  */
 export async function prepareWeights(
   backend: Backend,
   config: ModelConfig,
   parameters: Parameters,
 ): Promise<Weights> {
+  const { factored, topk, position, headDim } = architectureOf(config);
   const affine = (name: string): Affine => ({
     weight: parameters[`${name}.weight`],
     bias: parameters[`${name}.bias`],
   });
   const weights: Weights = {
     position: parameters.position,
-    blocks: Array.from({ length: config.n_layers }, (_, l) => ({
-      attnNorm: affine(`blocks.${l}.attn_norm`),
-      q: affine(`blocks.${l}.attn.q`),
-      k: affine(`blocks.${l}.attn.k`),
-      v: affine(`blocks.${l}.attn.v`),
-      o: affine(`blocks.${l}.attn.o`),
-      mlpNorm: affine(`blocks.${l}.mlp_norm`),
-      gate: config.variant === "gpt2" ? undefined : affine(`blocks.${l}.mlp.gate`),
-      up: affine(`blocks.${l}.mlp.up`),
-      down: affine(`blocks.${l}.mlp.down`),
-    })),
-    finalNorm: affine("final_norm"),
+    blocks: Array.from({ length: config.n_layers }, (_, l) => mapBlockLayers(config, l, affine)),
+    finalNorm: affine(FINAL_NORM),
   };
-  if (isFactored(config)) {
+  if (factored) {
     weights.recipe = parameters.recipe;
-    if (config.variant === "reflow-topk") await keepTopk(backend, parameters.recipe, config.top_k!);
+    if (topk !== undefined) await keepTopk(backend, parameters.recipe, topk);
     weights.basis = decodeTable(backend, parameters.basis);
     weights.basisTransposed = await transposed(backend, weights.basis);
   } else {
     weights.embedding = parameters.embedding;
   }
-  if (config.variant !== "gpt2") {
-    weights.rope = backend.alloc([config.context, config.d_model / config.n_heads]);
+  if (position === "rope") {
+    weights.rope = backend.alloc([config.context, headDim]);
     backend.write(weights.rope, ropeTable(config));
   }
   return weights;
 }
 
-/** A table (R,C) as f32; frees what it replaces. */
+/** Converts a table (R,C) to f32 and frees the original. */
 function decodeTable(backend: Backend, table: Tensor): Tensor {
   if (table.dtype === "f32") return table;
   const [rows] = table.shape;
@@ -111,7 +104,7 @@ async function transposed(backend: Backend, matrix: Tensor): Promise<Tensor> {
   return out;
 }
 
-/** table (V,S) = topk(relu(table)) in place, a piece at a time. What stays of an f16 or i8 table keeps its bits. */
+/** table (V,S) = topk(relu(table)) in place, a block of rows at a time. Values kept in an f16 or i8 table keep their bits. */
 async function keepTopk(backend: Backend, table: Tensor, k: number): Promise<void> {
   const [V, S] = table.shape;
   const rows = Math.min(TOPK_ROWS, V);
@@ -139,10 +132,15 @@ async function keepTopk(backend: Backend, table: Tensor, k: number): Promise<voi
   for (const tensor of [...buffers, ids]) backend.free(tensor);
 }
 
-/** Bytes of a model's weights on a device, as {@link prepareWeights} leaves them. */
-export function weightBytes(config: ModelConfig, weights: "f32" | "f16" | "int8"): number {
+/** The number formats of matrices on a device: those of checkpoints, and f16, which a GPU can hold f32 weights in. */
+export const DEVICE_WEIGHT_FORMATS = ["f32", "f16", "int8"] as const;
+export type DeviceWeightFormat = (typeof DEVICE_WEIGHT_FORMATS)[number];
+
+/** Bytes of a model's weights on a device, after {@link prepareWeights}. */
+export function weightBytes(config: ModelConfig, weights: DeviceWeightFormat): number {
   const f32 = (shape: readonly number[]) => 4 * shape.reduce((a, b) => a * b, 1);
-  let bytes = config.variant === "gpt2" ? 0 : f32([config.context, config.d_model / config.n_heads]);
+  const { position, headDim } = architectureOf(config);
+  let bytes = position === "rope" ? f32([config.context, headDim]) : 0;
   for (const { name, shape } of parameterSpecs(config)) {
     if (name === "basis") bytes += 2 * f32(shape);
     else if (shape.length === 1 || weights === "f32") bytes += f32(shape);

@@ -1,45 +1,50 @@
-/** One middleware for what goes in and out: JSON or MessagePack, the same values either way. */
+/** Decodes request bodies and encodes responses, as JSON or MessagePack. Both carry the same values. */
+
 import type { Context } from "hono";
 import { accepts } from "hono/accepts";
 import { createMiddleware } from "hono/factory";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { withResolvers } from "../../runtime/common/compatibility.ts";
 import { displayValue } from "../../runtime/common/validation.ts";
-import type { AppEnv, Services } from "../services.ts";
-import { Refusal } from "./errors.ts";
+import type { AppEnv, Services } from "../context/services.ts";
+import { ApiError } from "./errors.ts";
 import { decodeMessagePack, encodeMessagePack, plain } from "./message-pack.ts";
 
 const JSON_TYPE = "application/json";
-/** The registered name, and those before it. */
+/** The registered media type, and the older names for it. */
 const MESSAGE_PACK = ["application/vnd.msgpack", "application/msgpack", "application/x-msgpack"];
-type Rest = [status?: ContentfulStatusCode, headers?: Record<string, string>];
-/** A body that isn't there by then never comes: whoever sends it holds a place that others wait for. */
+type ResponseArguments = [status?: ContentfulStatusCode, headers?: Record<string, string>];
+/** Default time for a body to arrive. A client that is slower occupies a connection that others wait for. */
 const BODY_MS = 15_000;
-/** Deeper than any request has a use for, and far from what recursive code can take. */
+/** Maximum nesting depth of a body: more than any valid request needs, and far below the stack limit. */
 const DEPTH = 32;
 
 /**
- * Decodes bodies by Content-Type, of at most `bodyLimit` bytes however they are sent; encodes what `c.json` is given by Accept.
- * Validators see one kind of value in `c.var.body`, with number[] for typed arrays.
+ * Decodes bodies according to Content-Type, up to `bodyLimit` bytes with any transfer encoding, and makes `c.json` encode
+ * according to Accept. Validators find the same kind of value in `c.var.body` either way, with number[] for typed arrays.
  */
-export function body({ bodyLimit = 2 ** 20, bodyMs = BODY_MS }: Pick<Services, "bodyLimit" | "bodyMs">) {
+export function bodyCodec({
+  bodyLimit = 2 ** 20,
+  bodyTimeoutMs = BODY_MS,
+}: Pick<Services, "bodyLimit" | "bodyTimeoutMs">) {
   return createMiddleware<AppEnv>(async (c, next) => {
     encodeByAccept(c);
     const { raw } = c.req;
     if (raw.body && raw.method === "POST") {
       checkEncoding(raw.headers.get("content-encoding") ?? "identity");
-      const bytes = await readBytes(raw.body, bodyLimit, bodyMs);
+      const bytes = await readBytes(raw.body, bodyLimit, bodyTimeoutMs);
       if (bytes.length > 0) c.set("body", decode(bytes, raw.headers.get("content-type")));
     }
     await next();
   });
 }
 
-/** Makes `c.json` answer in what the client likes best; typed arrays go out as they are, or as JSON's numbers. */
+/** Makes `c.json` encode as the client prefers. Typed arrays are kept in MessagePack, and become arrays of numbers in JSON. */
 function encodeByAccept(c: Context<AppEnv>): void {
   const { json } = c;
   const best = accepts(c, { header: "Accept", supports: [JSON_TYPE, ...MESSAGE_PACK], default: JSON_TYPE });
   c.header("vary", "Accept", { append: true });
-  const answer: (value: unknown, ...rest: Rest) => Response =
+  const answer: (value: unknown, ...rest: ResponseArguments) => Response =
     best === JSON_TYPE
       ? (value, ...rest) => json(plain(value), ...rest)
       : (value, ...rest) => {
@@ -50,22 +55,22 @@ function encodeByAccept(c: Context<AppEnv>): void {
   c.json = answer as typeof c.json;
 }
 
-/** @throws Refusal 415 for a body that would have to be unpacked */
+/** @throws ApiError 415 for a compressed body */
 function checkEncoding(encoding: string): void {
   if (encoding.trim().toLowerCase() === "identity") return;
-  const what = `the body's encoding is ${JSON.stringify(encoding.slice(0, 80))}`;
-  throw new Refusal(415, "unsupported_encoding", what, "send it as it is");
+  const message = `Content-Encoding ${JSON.stringify(encoding.slice(0, 80))} is not supported`;
+  throw new ApiError(415, "unsupported_encoding", message, "send the body uncompressed");
 }
 
 async function readBytes(stream: ReadableStream<Uint8Array>, limit: number, ms: number): Promise<Uint8Array> {
   const reader = stream.getReader();
-  const { promise: late, reject } = Promise.withResolvers<never>();
+  const { promise: timeout, reject } = withResolvers<never>();
   const timer = setTimeout(() => {
-    reject(new Refusal(408, "timeout", `the body wasn't there after ${ms / 1000} s`, "send it faster"));
+    reject(new ApiError(408, "timeout", `the body did not arrive within ${ms / 1000} s`, "send it faster"));
     reader.cancel().catch(() => {});
   }, ms);
   try {
-    return await Promise.race([readAll(reader, limit), late]);
+    return await Promise.race([readAll(reader, limit), timeout]);
   } finally {
     clearTimeout(timer);
   }
@@ -80,40 +85,40 @@ async function readAll(reader: ReadableStreamDefaultReader<Uint8Array>, limit: n
     size += value.length;
     if (size > limit) {
       await reader.cancel().catch(() => {});
-      throw new Refusal(
+      throw new ApiError(
         413,
         "too_large",
         `the body is larger than ${limit} bytes`,
-        "send less, or ask the operator for more",
+        "send a smaller request, or ask the operator to raise the limit",
       );
     }
     chunks.push(value);
   }
   const bytes = new Uint8Array(size);
-  let at = 0;
+  let offset = 0;
   for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
+    bytes.set(chunk, offset);
+    offset += chunk.length;
   }
   return bytes;
 }
 
 /**
- * A body's value: an object, since every route's is one, of at most {@link DEPTH} levels.
+ * Decodes a body, which must be an object of at most {@link DEPTH} levels.
  *
- * @throws Refusal 415 for other types; 400 where it isn't what its type says
+ * @throws ApiError 415 for an unsupported Content-Type; 400 if the body is malformed or is not an object
  */
 function decode(bytes: Uint8Array, contentType: string | null): object {
   const type = contentType?.split(";")[0].trim().toLowerCase() ?? "";
   if (type !== JSON_TYPE && !MESSAGE_PACK.includes(type)) {
-    const what = type
-      ? `the body's type is ${JSON.stringify(type.slice(0, 80))}`
+    const message = type
+      ? `Content-Type ${JSON.stringify(type.slice(0, 80))} is not supported`
       : "the body has no Content-Type";
-    throw new Refusal(
+    throw new ApiError(
       415,
       "unsupported_type",
-      what,
-      "send application/json or application/msgpack, and say which",
+      message,
+      "send application/json or application/msgpack, and set Content-Type",
     );
   }
   let value: unknown;
@@ -123,10 +128,10 @@ function decode(bytes: Uint8Array, contentType: string | null): object {
         ? plain(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), DEPTH)
         : plain(decodeMessagePack(bytes, DEPTH));
   } catch (error) {
-    const message = `the body is not what ${type} should be: ${(error as Error).message.slice(0, 200)}`;
-    throw new Refusal(400, "malformed", message, "encode it again; nothing in it was looked at");
+    const message = `the body is not valid ${type}: ${(error as Error).message.slice(0, 200)}`;
+    throw new ApiError(400, "malformed", message, "send a well-formed body");
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  const message = `the request is ${displayValue(value)}: an object was expected`;
-  throw new Refusal(400, "usage", message, "/docs says what each route expects");
+  const message = `the request is ${displayValue(value)}: expected an object`;
+  throw new ApiError(400, "usage", message, "see /docs for what each route expects");
 }

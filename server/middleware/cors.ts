@@ -1,8 +1,8 @@
 import { cors as honoCors } from "hono/cors";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { listOf, type Services } from "../services.ts";
+import { type Services, splitList } from "../context/services.ts";
 
-/** Lets pages of these origins ask; of any with `*`. Before {@link keys}: a preflight has none. */
+/** Allows pages of these origins, or of any with `*`. Mounted before authentication, since a preflight request carries no key. */
 export function cors({ origins }: Pick<Services, "origins">) {
   return honoCors({
     origin: (origin) => originOf(origins, origin),
@@ -12,16 +12,20 @@ export function cors({ origins }: Pick<Services, "origins">) {
   });
 }
 
-/** Origins from a list with commas, as browsers write them. @throws ReflowError `usage` for what is none */
+/** Origins from a comma-separated list, normalised as browsers send them. @throws ReflowError `usage` for an invalid origin */
 export function originsOf(text: string | undefined): string[] {
-  return listOf(text).map((each) => {
+  return splitList(text).map((each) => {
     const origin = each === "*" ? each : URL.parse(each)?.origin;
     if (origin && origin !== "null") return origin;
-    throw new ReflowError("usage", `${each} is no origin`, "write it as https://example.org, or * for any");
+    throw new ReflowError(
+      "usage",
+      `${each} is not an origin`,
+      "use the form https://example.org, or * for any",
+    );
   });
 }
 
-/** What a page's origin is told, if it may ask. */
+/** The value of Access-Control-Allow-Origin for an origin, or null if it is not allowed. */
 export function originOf(origins: readonly string[], origin: string): string | null {
   if (origins.includes("*")) return "*";
   return origins.includes(origin) ? origin : null;

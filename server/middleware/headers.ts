@@ -1,10 +1,10 @@
 import { secureHeaders } from "hono/secure-headers";
 
 /**
- * What browsers may do with what we serve: our own scripts and WASM, nothing of others. Cross-origin isolated, since
- * threads need shared memory.
+ * Security headers: pages may load scripts and WASM from this server only. Cross-origin isolation is required for the shared
+ * memory that threads use.
  */
-export function headers() {
+export function securityHeaders() {
   return secureHeaders({
     contentSecurityPolicy: {
       defaultSrc: ["'self'"],
@@ -19,7 +19,7 @@ export function headers() {
     },
     crossOriginEmbedderPolicy: true,
     xFrameOptions: "DENY",
-    // For whoever ends TLS to say.
+    // Left to the proxy that terminates TLS.
     strictTransportSecurity: false,
   });
 }

@@ -1,21 +1,21 @@
-/** One line for each request, when its last byte is out. */
+/** Writes one log line per request, after the last byte of its response. */
 import { createMiddleware } from "hono/factory";
-import type { AppEnv, Services } from "../services.ts";
-import type { Account } from "./account.ts";
+import type { RequestRecord } from "../context/request-record.ts";
+import type { AppEnv, Services } from "../context/services.ts";
 
-/** The first middleware: gives requests their id and their account, and logs them. */
-export function log({ log }: Pick<Services, "log">) {
+/** Assigns the request's id and record, and logs the request. Must be the first middleware. */
+export function requestLog({ log }: Pick<Services, "log">) {
   return createMiddleware<AppEnv>(async (c, next) => {
     const id = crypto.randomUUID();
     const start = performance.now();
-    const account: Account = { tokens: 0 };
+    const record: RequestRecord = { tokens: 0 };
     c.set("requestId", id);
-    c.set("account", account);
+    c.set("record", record);
     await next();
     c.header("x-request-id", id);
     const { status } = c.res;
     const write = () => {
-      const { key, tokens, error } = account;
+      const { key, tokens, error } = record;
       const time = new Date().toISOString();
       const path = c.req.path.slice(0, 500);
       const ms = Math.round(performance.now() - start);
@@ -32,12 +32,12 @@ export function log({ log }: Pick<Services, "log">) {
         error,
       });
     };
-    if (account.ended) account.ended.then(write, write);
+    if (record.ended) record.ended.then(write, write);
     else write();
   });
 }
 
-/** An entry of the log as its line: nothing that a client sent can begin another, or reach a terminal. */
+/** Formats a log entry as one line of ASCII, so that client input can neither start another line nor send control codes to a terminal. */
 export function logLine(entry: Readonly<Record<string, unknown>>): string {
   const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return JSON.stringify(entry).replace(/[\u007f-\uffff]/g, escaped);

@@ -1,28 +1,28 @@
-/** MessagePack for values that JSON can hold, and numbers' typed arrays; of hostile bytes, too. */
+/** MessagePack for JSON values and typed arrays of numbers. Decoding is safe for untrusted input. */
 import { Packr, Unpackr } from "msgpackr";
 
 const packr = new Packr({ useRecords: false, moreTypes: true });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "number" });
 
-/** msgpackr's extension for typed arrays: a code, then the elements. */
+/** msgpackr's extension for typed arrays: an element code, then the elements. */
 const TYPED_ARRAY = 0x74;
-/** Bytes of an element by that code: Int8, Uint8, Uint8Clamped, Int16, Uint16, Int32, Uint32, Float32, Float64. */
+/** Element size in bytes by element code: Int8, Uint8, Uint8Clamped, Int16, Uint16, Int32, Uint32, Float32, Float64. */
 const ELEMENT_BYTES = [1, 1, 1, 2, 2, 4, 4, 4, 8];
 
-/** msgpackr would put U+FFFD in the place of what isn't UTF-8. */
+/** Rejects invalid UTF-8, which msgpackr would replace with U+FFFD. */
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Typed arrays stay what they are. */
+/** Encodes a value; typed arrays are kept. */
 export function encodeMessagePack(value: unknown): Uint8Array<ArrayBuffer> {
   return packr.pack(plain(value, undefined, (numbers) => numbers)) as Uint8Array<ArrayBuffer>;
 }
 
 /**
- * Decodes one value. It is walked first: msgpackr would allocate what an array's head promises, follow references and build
- * sets, regular expressions and records, which nothing here has a use for.
+ * Decodes one value. The bytes are validated first, because msgpackr would allocate the length that an array's header declares,
+ * follow references, and build sets, regular expressions and records.
  *
- * @param depth the most levels
- * @throws Error saying what is wrong, and at which byte
+ * @param depth maximum nesting depth
+ * @throws Error naming the problem and the byte
  */
 export function decodeMessagePack(bytes: Uint8Array, depth: number): unknown {
   const end = skip(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0, depth);
@@ -30,16 +30,16 @@ export function decodeMessagePack(bytes: Uint8Array, depth: number): unknown {
   return unpackr.unpack(bytes);
 }
 
-/** The position after the value at `at`. */
+/** Validates the value at `at` and returns the position after it. */
 function skip(view: DataView, at: number, depth: number): number {
   const left = view.byteLength - at;
   const need = (bytes: number) => {
-    if (bytes > left) throw new Error(`it ends within the value at byte ${at}`);
+    if (bytes > left) throw new Error(`the input ends inside the value at byte ${at}`);
     return at + bytes;
   };
   need(1);
   const head = view.getUint8(at);
-  /** An unsigned integer of 1, 2 or 4 bytes after the head. */
+  /** The unsigned integer of 1, 2 or 4 bytes that follows the type byte. */
   const size = (bytes: 1 | 2 | 4) => {
     need(1 + bytes);
     return bytes === 1
@@ -51,12 +51,12 @@ function skip(view: DataView, at: number, depth: number): number {
   const wide = (log: number) => (1 << log) as 1 | 2 | 4;
 
   const values = (start: number, count: number, isMap: boolean) => {
-    if (depth === 0) throw new Error(`it is nested too deeply at byte ${at}`);
+    if (depth === 0) throw new Error(`the value is nested too deeply at byte ${at}`);
     let position = start;
     for (let i = 0; i < count; i++) {
       if (isMap) {
         const key = position < view.byteLength ? view.getUint8(position) : 0xa0;
-        if (!isText(key)) throw new Error(`the key at byte ${position} is no text`);
+        if (!isText(key)) throw new Error(`the key at byte ${position} is not a string`);
         position = skip(view, position, depth - 1);
       }
       position = skip(view, position, depth - 1);
@@ -67,8 +67,8 @@ function skip(view: DataView, at: number, depth: number): number {
     const end = need(start - at + 1 + bytes);
     const type = view.getUint8(start);
     const width = type === TYPED_ARRAY && bytes > 0 ? ELEMENT_BYTES[view.getUint8(start + 1)] : undefined;
-    if (width === undefined) throw new Error(`extension ${type} at byte ${at} is not one for numbers`);
-    if ((bytes - 1) % width !== 0) throw new Error(`the typed array at byte ${at} ends within a number`);
+    if (width === undefined) throw new Error(`extension ${type} at byte ${at} is not supported`);
+    if ((bytes - 1) % width !== 0) throw new Error(`the typed array at byte ${at} ends inside an element`);
     return end;
   };
 
@@ -86,7 +86,7 @@ function skip(view: DataView, at: number, depth: number): number {
   if (head < 0x90) return values(at + 1, head & 15, true);
   if (head < 0xa0) return values(at + 1, head & 15, false);
   if (head < 0xc0) return text(1, head & 31);
-  if (head === 0xc1) throw new Error(`byte ${at} begins no value`);
+  if (head === 0xc1) throw new Error(`byte ${at} is not a valid type`);
   if (head < 0xc4) return at + 1;
   if (head < 0xc7) return need(1 + wide(head - 0xc4) + size(wide(head - 0xc4)));
   if (head < 0xca) return extension(at + 1 + wide(head - 0xc7), size(wide(head - 0xc7)));
@@ -100,10 +100,10 @@ function skip(view: DataView, at: number, depth: number): number {
 const isText = (head: number) => (head >= 0xa0 && head < 0xc0) || (head >= 0xd9 && head < 0xdc);
 
 /**
- * The same value as JSON would have it: without what is undefined, and with number[] for typed arrays.
+ * Converts a value to plain JSON: drops undefined properties, and turns typed arrays into number[].
  *
- * @param numbers what becomes of a typed array
- * @throws Error where there are more than `depth` levels
+ * @param numbers converts a typed array
+ * @throws Error if the value has more than `depth` levels
  */
 export function plain(
   value: unknown,
@@ -112,7 +112,7 @@ export function plain(
 ): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (ArrayBuffer.isView(value)) return numbers(value as Float32Array);
-  if (depth === 0) throw new Error("it is nested too deeply");
+  if (depth === 0) throw new Error("the value is nested too deeply");
   if (Array.isArray(value)) return value.map((item) => plain(item, depth - 1, numbers));
   const entries = Object.entries(value).filter(([, item]) => item !== undefined);
   return Object.fromEntries(entries.map(([key, item]) => [key, plain(item, depth - 1, numbers)]));

@@ -1,6 +1,6 @@
-import type { Texts } from "./store.ts";
+import type { TextStore } from "./store.ts";
 
-/** What is used of a Workers KV namespace. */
+/** The methods used of a Workers KV namespace. */
 export interface KvNamespace {
   list(options: {
     cursor?: string;
@@ -10,8 +10,8 @@ export interface KvNamespace {
   delete(key: string): Promise<void>;
 }
 
-/** Texts in a Workers KV namespace: what is put can take a minute to be seen elsewhere in the world. */
-export function kvTexts(namespace: KvNamespace): Texts {
+/** A text store in a Workers KV namespace. A write can take up to a minute to become visible in other locations. */
+export function kvStore(namespace: KvNamespace): TextStore {
   return {
     async names() {
       const names: string[] = [];

@@ -1,10 +1,16 @@
-import { DatabaseSync } from "node:sqlite";
-import type { Texts } from "./store.ts";
+import { sqlite } from "../../runtime/common/compatibility.ts";
+import { ReflowError } from "../../runtime/common/errors.ts";
+import type { TextStore } from "./store.ts";
 
-/** Texts in a file, which is made where it isn't there. Bun and Deno have `node:sqlite`. */
-export function sqliteTexts(path: string): Texts & Disposable {
-  const database = new DatabaseSync(path);
-  // A server that is being replaced and its successor have it open together for a moment.
+/** A text store in an SQLite file, which is created if it does not exist. Bun, Deno and Node.js from version 22.13 on provide `node:sqlite`. */
+export function sqliteStore(path: string): TextStore & Disposable {
+  const module = sqlite();
+  if (!module) {
+    const help = "use Node.js 22.13 or newer, Bun or Deno";
+    throw new ReflowError("usage", "this version of Node.js has no node:sqlite", help);
+  }
+  const database = new module.DatabaseSync(path);
+  // During a restart, the old and the new server briefly have the file open together.
   database.exec("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000");
   database.exec("CREATE TABLE IF NOT EXISTS texts (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT");
   const names = database.prepare("SELECT name FROM texts");

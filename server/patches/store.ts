@@ -3,8 +3,8 @@ import { ReflowError } from "../../runtime/common/errors.ts";
 import { displayValue } from "../../runtime/common/validation.ts";
 import { type GenePatch, parsePatch } from "../../runtime/patches/patch.ts";
 
-/** Where texts are kept by name: `memoryTexts`, `sqliteTexts`, `kvTexts`. */
-export interface Texts {
+/** Stores texts by name. Implemented by {@link memoryStore}, `sqliteStore` and `kvStore`. */
+export interface TextStore {
   /** All names, in any order. */
   names(): Promise<string[]>;
   get(name: string): Promise<string | undefined>;
@@ -12,29 +12,29 @@ export interface Texts {
   delete(name: string): Promise<void>;
 }
 
-/** A patch, and the statements that made it: none where it came as edits. */
-export interface KeptPatch {
+/** A patch, and the statements it was made from, unless it was given as edits. */
+export interface SavedPatch {
   patch: GenePatch;
   expression?: string;
 }
 
-/** Every function that takes a name throws ReflowError `usage` for one that no patch can have. */
+/** Named patches. Every method that takes a name throws ReflowError `usage` for an invalid name. */
 export interface PatchStore {
   /** Every name, sorted. */
   list(): Promise<string[]>;
-  /** Undefined where there is none of this name. */
-  get(name: string): Promise<KeptPatch | undefined>;
-  /** Replaces what has the name. */
-  put(name: string, kept: KeptPatch): Promise<void>;
-  /** Whether there was one. */
+  /** Undefined if no patch has this name. */
+  get(name: string): Promise<SavedPatch | undefined>;
+  /** Replaces the patch of this name, if there is one. */
+  put(name: string, patch: SavedPatch): Promise<void>;
+  /** Returns whether a patch had this name. */
   delete(name: string): Promise<boolean>;
 }
 
-/** Each has 1 MiB at most, as bodies have. */
-const MOST_PATCHES = 1000;
+/** Each patch takes at most 1 MiB, the limit of a request body. */
+const MAX_PATCHES = 1000;
 
-export function patchStore(texts: Texts): PatchStore {
-  const get = async (name: string) => texts.get(checked(name));
+export function patchStore(texts: TextStore): PatchStore {
+  const get = async (name: string) => texts.get(checkName(name));
   return {
     list: async () => (await texts.names()).sort(),
     async get(name) {
@@ -45,9 +45,9 @@ export function patchStore(texts: Texts): PatchStore {
     },
     async put(name, { expression, patch }) {
       const isNew = (await get(name)) === undefined;
-      if (isNew && (await texts.names()).length >= MOST_PATCHES) {
-        const help = "forget some: DELETE /v1/patches/NAME";
-        throw new ReflowError("usage", `${MOST_PATCHES} patches are kept already`, help);
+      if (isNew && (await texts.names()).length >= MAX_PATCHES) {
+        const help = "delete some: DELETE /v1/patches/NAME";
+        throw new ReflowError("usage", `the limit of ${MAX_PATCHES} saved patches is reached`, help);
       }
       await texts.put(name, JSON.stringify({ expression, ...patch }));
     },
@@ -59,16 +59,16 @@ export function patchStore(texts: Texts): PatchStore {
   };
 }
 
-/** What paths, stores and logs carry as it is, and nobody takes for a path. */
-function checked(name: string): string {
+/** Names that need no escaping in paths, stores and logs, and that are not paths themselves. */
+function checkName(name: string): string {
   if (/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/.test(name) && !name.includes("..")) return name;
   const help =
-    "use at most 64 letters, digits, single dots, dashes and underscores, a letter or a digit first";
-  throw new ReflowError("usage", `${displayValue(name)} is no name for a patch`, help);
+    "use at most 64 letters, digits, single dots, dashes and underscores, starting with a letter or a digit";
+  throw new ReflowError("usage", `${displayValue(name)} is not a valid patch name`, help);
 }
 
-/** For servers that needn't remember. */
-export function memoryTexts(): Texts {
+/** A text store in memory, without persistence. */
+export function memoryStore(): TextStore {
   const texts = new Map<string, string>();
   return {
     names: async () => [...texts.keys()],

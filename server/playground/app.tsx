@@ -1,21 +1,18 @@
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import type { Engine, ModelInfo } from "./engine.ts";
-import { Explain } from "./explain.tsx";
-import { LensView } from "./lens.tsx";
-import { MapView } from "./map.tsx";
-import { Notice } from "./notice.tsx";
-import { Panel } from "./panel.tsx";
-import { Patch } from "./patch.tsx";
-import { hasKey } from "./remote.ts";
-import { useResource } from "./resource.ts";
-import { fitLayers, hash, state, update, VIEWS, type View } from "./state.ts";
-import { Steer } from "./steer.tsx";
-
-export interface ViewProps {
-  engine: Engine;
-  info: ModelInfo;
-}
+import { Notice } from "./components/notice.tsx";
+import type { ViewProps } from "./components/view-props.ts";
+import type { Engine, ModelInfo } from "./engine/engine.ts";
+import { hasKey } from "./engine/remote.ts";
+import { VIEWS, type View } from "./state/address.ts";
+import { useResource } from "./state/resource.ts";
+import { clampLayers, hash, state, update } from "./state/state.ts";
+import { Explain } from "./views/explain.tsx";
+import { LensView } from "./views/lens.tsx";
+import { MapView } from "./views/map.tsx";
+import { Panel } from "./views/panel.tsx";
+import { Patch } from "./views/patch.tsx";
+import { Steer } from "./views/steer.tsx";
 
 const PAGES: Record<View, { title: string; Page: ComponentType<ViewProps> }> = {
   steer: { title: "Steer", Page: Steer },
@@ -37,7 +34,7 @@ export function App({
   const [attempt, setAttempt] = useState(0);
   const info = useResource(String(attempt), async () => {
     const info = await engine.info();
-    fitLayers(info.layers);
+    clampLayers(info.layers);
     return info;
   });
   const { view, token, signal } = state.value;
@@ -56,7 +53,7 @@ export function App({
         <h1>
           re<b>Flow</b> <small>playground</small>
         </h1>
-        <Where info={info.value} isLocal={isLocal} isLocalOnly={isLocalOnly} />
+        <Summary info={info.value} isLocal={isLocal} isLocalOnly={isLocalOnly} />
       </header>
       <Tabs />
       <main class={hasPanel ? "with-panel" : undefined}>
@@ -64,7 +61,7 @@ export function App({
           {info.error && <Notice error={info.error} retry={() => setAttempt(attempt + 1)} />}
           {!info.value && !info.error && (
             <p class="quiet" role="status">
-              {isLocal ? "Fetching the model into this page …" : "Asking the server …"}
+              {isLocal ? "Downloading the model …" : "Loading the model’s description …"}
             </p>
           )}
           {info.value && <Page engine={engine} info={info.value} />}
@@ -75,32 +72,49 @@ export function App({
   );
 }
 
-/** Which model this is, where it runs, and the way to the other engine. */
-function Where({ info, isLocal, isLocalOnly }: { info?: ModelInfo; isLocal: boolean; isLocalOnly: boolean }) {
+/** The model, where it runs, and a link that switches to the other engine. */
+function Summary({
+  info,
+  isLocal,
+  isLocalOnly,
+}: {
+  info?: ModelInfo;
+  isLocal: boolean;
+  isLocalOnly: boolean;
+}) {
   const other = isLocal ? location.pathname : `${location.pathname}?local`;
   return (
-    <div class="where">
+    <div class="summary">
       {info && (
-        <span class="quiet">
-          {info.name} · {(info.parameters / 1e6).toFixed(1)} M parameters · {info.layers} layers
+        <span class="model quiet">
+          {info.name} ·{" "}
+          <span title={`${info.parameters.toLocaleString("en")} parameters`}>
+            {(info.parameters / 1e6).toFixed(1)} M parameters
+          </span>{" "}
+          · {info.layers} layers
           {info.signals > 0 && ` · ${info.signals} signals`} <span class="device">· {info.device}</span>
         </span>
       )}
       {!isLocalOnly && !hasKey() && <a href="docs">API</a>}
-      {isLocalOnly ? (
-        <span class="badge">runs in this browser</span>
-      ) : (
-        <a class="badge" href={other + hash()} onClick={(event) => carryOver(event, other)}>
-          {isLocal ? "in this browser: use the server" : "on the server: use this browser"}
-        </a>
-      )}
+      <span class="quiet">
+        Running {isLocal ? "in the browser" : "on the server"}
+        {!isLocalOnly && (
+          <>
+            {" "}
+            ·{" "}
+            <a class="badge" href={other + hash()} onClick={(event) => switchEngine(event, other)}>
+              {isLocal ? "Run on server" : "Run in browser"}
+            </a>
+          </>
+        )}
+      </span>
     </div>
   );
 }
 
-/** The address may have changed since the link was drawn. */
-function carryOver(event: MouseEvent, address: string): void {
-  // Another tab is the browser's to open.
+/** Opens the page with the other engine, with the current state: it may have changed since the link was rendered. */
+function switchEngine(event: MouseEvent, address: string): void {
+  // With a modifier key, the browser opens the link in a new tab or window.
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   location.href = address + hash();

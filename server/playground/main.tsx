@@ -1,8 +1,8 @@
 import { render } from "preact";
 import { App } from "./app.tsx";
-import { startLocal } from "./local.ts";
-import { remote } from "./remote.ts";
-import { bindAddress } from "./state.ts";
+import { startLocal } from "./engine/local.ts";
+import { remote } from "./engine/remote.ts";
+import { bindAddress } from "./state/state.ts";
 
 const isLocalOnly =
   document.querySelector<HTMLMetaElement>('meta[name="reflow-engine"]')?.content === "local";

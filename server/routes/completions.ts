@@ -1,10 +1,11 @@
-/** `POST /v1/completions` and the models, as OpenAI's clients know them. */
+/** `POST /v1/completions` and the list of models, compatible with the OpenAI API. */
 import { Hono } from "hono";
-import { parameterCount } from "../../runtime/config/config.ts";
-import type { FinishEvent, GenerateEvent, GenerateOptions } from "../../runtime/generation/generate.ts";
+import { parameterCount } from "../../runtime/config/parameter-specs.ts";
+import type { FinishEvent, GenerateEvent, GenerateOptions } from "../../runtime/generation/options.ts";
 import type { Model } from "../../runtime/model/model.ts";
-import type { Account } from "../middleware/account.ts";
-import { Refusal } from "../middleware/errors.ts";
+import type { RequestRecord } from "../context/request-record.ts";
+import type { AppEnv, RouteServices } from "../context/services.ts";
+import { ApiError } from "../middleware/errors.ts";
 import {
   type Choice,
   type Completion,
@@ -15,49 +16,48 @@ import {
   modelCard,
   modelList,
 } from "../schemas/completions.ts";
-import { MOST } from "../schemas/fields.ts";
-import type { AppEnv, Tools } from "../services.ts";
-import { changesOf, checkModel, idsOf, samplingOf, someSeed } from "./requests.ts";
-import { departureOf, merge, stream } from "./streams.ts";
+import { LIMITS } from "../schemas/fields.ts";
+import { changesOf, checkModel, idsOf, randomSeed, samplingOf } from "./request-options.ts";
+import { merge, stream, watchDisconnect } from "./streams.ts";
 import { body, describe } from "./validate.ts";
 
 const tag = "OpenAI";
 
-export function completionRoutes(tools: Tools) {
+export function completionRoutes(services: RouteServices) {
   return new Hono<AppEnv>()
     .post(
       "/v1/completions",
-      describe("Continue a text", {
+      describe("Create a completion", {
         tag,
         description:
-          "As OpenAI's, with `interventions` and `patch`. Choice j of `n` is what `seed` + j gives, alone or among others.",
+          "Compatible with the OpenAI API, with the additional fields `interventions`, `patch` and `reference`. Choice j of `n` uses the seed `seed` + j, and does not depend on the other choices.",
         answer: completion,
-        streams: "With `stream`: completions with what is new, then `[DONE]`",
+        streams: "With `stream`: completions with the new text of their choices, then `[DONE]`",
       }),
       body(completionRequest),
       async (c) => {
         const request = c.req.valid("json");
-        checkModel(tools, request.model);
-        const departure = departureOf(c);
-        const run = await start(tools, request, departure.signal);
-        c.var.account.tokens += run.usage.prompt_tokens;
-        if (request.stream) return stream(c, chunks(run, request, c.var.account), departure, tools);
-        return c.json(await whole(run, c.var.account));
+        checkModel(services, request.model);
+        const disconnect = watchDisconnect(c);
+        const run = await start(services, request, disconnect.signal);
+        c.var.record.tokens += run.usage.prompt_tokens;
+        if (request.stream) return stream(c, chunks(run, request, c.var.record), disconnect, services);
+        return c.json(await collect(run, c.var.record));
       },
     )
-    .get("/v1/models", describe("The models", { tag, answer: modelList }), (c) =>
-      c.json({ object: "list" as const, data: [cardOf(tools)] }),
+    .get("/v1/models", describe("List models", { tag, answer: modelList }), (c) =>
+      c.json({ object: "list" as const, data: [cardOf(services)] }),
     )
-    .get("/v1/models/:id", describe("A model", { tag, answer: modelCard }), (c) => {
-      checkModel(tools, c.req.param("id"));
-      return c.json(cardOf(tools));
+    .get("/v1/models/:id", describe("Get a model", { tag, answer: modelCard }), (c) => {
+      checkModel(services, c.req.param("id"));
+      return c.json(cardOf(services));
     });
 }
 
-/** When this server began. */
+/** Start time of this server, in seconds since 1970. */
 const created = Math.floor(Date.now() / 1000);
 
-function cardOf({ model, name }: Tools) {
+function cardOf({ model, name }: RouteServices) {
   return {
     id: name,
     object: "model" as const,
@@ -71,27 +71,27 @@ function cardOf({ model, name }: Tools) {
   };
 }
 
-/** What is new of a choice, and whether that is a token. */
-interface Piece {
+/** The new part of a choice, and whether it is a token. */
+interface Delta {
   choice: Choice;
   token: boolean;
 }
 
-/** A completion's choices, in the making. */
+/** A completion being generated. */
 interface Run {
   model: Model;
   head: Pick<Completion, "id" | "object" | "created" | "model">;
   choices: number;
   usage: { prompt_tokens: number; completion_tokens: number; total_tokens: number };
-  pieces: AsyncGenerator<Piece, void, undefined>;
+  deltas: AsyncGenerator<Delta, void, undefined>;
 }
 
-async function start(tools: Tools, request: CompletionRequest, signal: AbortSignal): Promise<Run> {
-  const { model, pool, name } = tools;
-  const { n, echo, logprobs, seed = someSeed() } = request;
+async function start(services: RouteServices, request: CompletionRequest, signal: AbortSignal): Promise<Run> {
+  const { model, pool, name } = services;
+  const { n, echo, logprobs, seed = randomSeed() } = request;
   const prompts = promptsOf(request.prompt).map((prompt) => idsOf(model, prompt));
   checkCounts(request, prompts.length, pool.stats());
-  const changes = await changesOf(tools, request, signal);
+  const changes = await changesOf(services, request, signal);
   const options: GenerateOptions = {
     ...samplingOf(request),
     ...changes,
@@ -99,11 +99,11 @@ async function start(tools: Tools, request: CompletionRequest, signal: AbortSign
     logprobs,
     signal,
   };
-  const echoes = echo ? await echoesOf(tools, prompts, options) : [];
+  const echoes = echo ? await echoesOf(services, prompts, options) : [];
   const runs = prompts.flatMap((ids, p) =>
     Array.from({ length: n }, (_, j) => {
       const events = pool.generate(ids, { ...options, seed: seed + j });
-      return piecesOf(model, events, { index: p * n + j, echo: echoes[p], scored: logprobs !== undefined });
+      return deltasOf(model, events, { index: p * n + j, echo: echoes[p], scored: logprobs !== undefined });
     }),
   );
   const prompt_tokens = prompts.reduce((sum, { length }) => sum + Math.max(1, length), 0);
@@ -117,7 +117,7 @@ async function start(tools: Tools, request: CompletionRequest, signal: AbortSign
     },
     choices: runs.length,
     usage: { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens },
-    pieces: runs.length === 1 ? runs[0] : merge(runs),
+    deltas: runs.length === 1 ? runs[0] : merge(runs),
   };
 }
 
@@ -132,17 +132,25 @@ function checkCounts(
   { slots, queue }: { slots: number; queue: number },
 ): void {
   const refuse = (message: string, help: string, param: string) =>
-    new Refusal(400, "usage", message, help, { param });
+    new ApiError(400, "usage", message, help, { param });
   if (best_of !== n)
-    throw refuse(`best_of is ${best_of}, n ${n}`, "leave best_of out: every choice is given", "best_of");
-  // What there is never room for is not to be tried again.
-  const most = Math.min(MOST.sequences, slots + queue);
+    throw refuse(
+      `best_of (${best_of}) must equal n (${n})`,
+      "omit best_of: all choices are returned",
+      "best_of",
+    );
+  // A request that exceeds the pool's capacity can never succeed, so it gets 400 and not 429.
+  const most = Math.min(LIMITS.sequences, slots + queue);
   if (prompts * n > most) {
-    throw refuse(`${prompts} prompts times ${n} choices`, `ask for ${most} choices at most`, "n");
+    throw refuse(
+      `${prompts} prompts with ${n} choices each exceed the limit of ${most} sequences`,
+      "use fewer prompts or choices",
+      "n",
+    );
   }
 }
 
-/** Bytes of a token that is a part of a character, as OpenAI writes them. */
+/** A token's text, or OpenAI's `bytes:` notation for a token that holds part of a character. */
 function tokenName(model: Model, id: number): string {
   const text = model.tokenizer.tokenText(id);
   if (!text.includes("\ufffd")) return text;
@@ -159,25 +167,25 @@ interface Scored {
   topLogprobs?: readonly { id: number; logprob: number }[];
 }
 
-/** Where tokens' texts begin, in characters (code points) as OpenAI counts them: several tokens may be in one. */
+/** Start offsets of tokens, in code points as in the OpenAI API. Several tokens may belong to one code point. */
 class Offsets {
   readonly #tokenizer: Model["tokenizer"];
   readonly #decoder = new TextDecoder();
-  #at: number;
+  #offset: number;
 
   constructor({ tokenizer }: Model, text = "") {
     this.#tokenizer = tokenizer;
-    this.#at = [...text].length;
+    this.#offset = [...text].length;
   }
 
   next(id: number): number {
-    const here = this.#at;
-    this.#at += [...this.#decoder.decode(this.#tokenizer.tokenBytes(id), { stream: true })].length;
-    return here;
+    const start = this.#offset;
+    this.#offset += [...this.#decoder.decode(this.#tokenizer.tokenBytes(id), { stream: true })].length;
+    return start;
   }
 }
 
-/** OpenAI's shape: the token itself is among the likeliest, be it that or not. */
+/** Log-probabilities in OpenAI's format, where `top_logprobs` always includes the token itself. */
 function logprobsOf(model: Model, tokens: readonly Scored[], offsets: Offsets): Logprobs {
   const top = tokens.map(({ topLogprobs, ...token }) =>
     topLogprobs && topLogprobs.length > 0
@@ -192,15 +200,15 @@ function logprobsOf(model: Model, tokens: readonly Scored[], offsets: Offsets): 
   };
 }
 
-/** A prompt, as it is given back. */
+/** A prompt that is echoed in a choice. */
 interface Echo {
   text: string;
   logprobs: Logprobs | null;
 }
 
-/** One after the other: a request has one place of the gate, however many prompts it has. */
+/** Scores the prompts sequentially, in one slot of the analysis queue per request. */
 async function echoesOf(
-  { model, gate }: Tools,
+  { model, analysisQueue }: RouteServices,
   prompts: readonly Int32Array[],
   { logprobs: top, interventions, patch, reference, signal }: GenerateOptions,
 ): Promise<Echo[]> {
@@ -208,26 +216,29 @@ async function echoesOf(
   if (top === undefined) return prompts.map(plain);
   const options = { top, interventions, patch, reference, signal };
   const echoes: Echo[] = [];
-  await gate.run(async () => {
-    for (const ids of prompts) {
-      const scores = ids.length > 0 ? await model.scoreTokens(ids, options) : [];
-      const tokens = scores.map(({ id, logprob, top }) => ({
-        id,
-        logprob,
-        topLogprobs: logprob === undefined ? undefined : top,
-      }));
-      const logprobs = ids.length > 0 ? logprobsOf(model, tokens, new Offsets(model)) : null;
-      echoes.push({ ...plain(ids), logprobs });
-    }
-  }, signal);
+  await analysisQueue.run(
+    async () => {
+      for (const ids of prompts) {
+        const scores = ids.length > 0 ? await model.scoreTokens(ids, options) : [];
+        const tokens = scores.map(({ id, logprob, top }) => ({
+          id,
+          logprob,
+          topLogprobs: logprob === undefined ? undefined : top,
+        }));
+        const logprobs = ids.length > 0 ? logprobsOf(model, tokens, new Offsets(model)) : null;
+        echoes.push({ ...plain(ids), logprobs });
+      }
+    },
+    { signal },
+  );
   return echoes;
 }
 
-async function* piecesOf(
+async function* deltasOf(
   model: Model,
   events: AsyncGenerator<GenerateEvent, void, undefined>,
   { index, echo, scored }: { index: number; echo: Echo | undefined; scored: boolean },
-): AsyncGenerator<Piece, void, undefined> {
+): AsyncGenerator<Delta, void, undefined> {
   const nothing = { index, text: "", logprobs: null, finish_reason: null };
   if (echo) yield { choice: { ...nothing, ...echo }, token: false };
   const offsets = new Offsets(model, echo?.text);
@@ -245,34 +256,34 @@ async function* piecesOf(
 const finishReason = ({ reason }: FinishEvent): "stop" | "length" =>
   reason === "length" ? "length" : "stop";
 
-function account({ usage }: Run, account: Account): void {
+function countToken({ usage }: Run, record: RequestRecord): void {
   usage.completion_tokens++;
   usage.total_tokens++;
-  account.tokens++;
+  record.tokens++;
 }
 
-/** The events of a stream. */
+/** The events of a streamed completion. */
 async function* chunks(
   run: Run,
   { stream_options }: CompletionRequest,
-  counted: Account,
+  record: RequestRecord,
 ): AsyncGenerator<Completion, void, undefined> {
-  const { head, pieces, usage } = run;
-  const isAsked = stream_options?.include_usage;
-  for await (const { choice, token } of pieces) {
-    if (token) account(run, counted);
-    // Text lags behind tokens: where it does there may be nothing to say.
+  const { head, deltas, usage } = run;
+  const includeUsage = stream_options?.include_usage;
+  for await (const { choice, token } of deltas) {
+    if (token) countToken(run, record);
+    // Text may lag behind tokens, for example within a character; such a delta is empty.
     if (choice.text === "" && !choice.logprobs && !choice.finish_reason) continue;
-    yield { ...head, choices: [choice], ...(isAsked && { usage: null }) };
+    yield { ...head, choices: [choice], ...(includeUsage && { usage: null }) };
   }
-  if (isAsked) yield { ...head, choices: [], usage };
+  if (includeUsage) yield { ...head, choices: [], usage };
 }
 
-async function whole(run: Run, counted: Account): Promise<Completion> {
-  const { head, pieces, usage } = run;
+async function collect(run: Run, record: RequestRecord): Promise<Completion> {
+  const { head, deltas, usage } = run;
   const found = Array.from({ length: run.choices }, (): Choice[] => []);
-  for await (const { choice, token } of pieces) {
-    if (token) account(run, counted);
+  for await (const { choice, token } of deltas) {
+    if (token) countToken(run, record);
     found[choice.index].push(choice);
   }
   const choices = found.map((parts, index): Choice => {
@@ -280,14 +291,14 @@ async function whole(run: Run, counted: Account): Promise<Completion> {
     return {
       index,
       text: parts.map(({ text }) => text).join(""),
-      logprobs: scored.length > 0 ? joined(scored) : null,
+      logprobs: scored.length > 0 ? joinLogprobs(scored) : null,
       finish_reason: parts.at(-1)!.finish_reason,
     };
   });
   return { ...head, choices, usage };
 }
 
-const joined = (parts: readonly Logprobs[]): Logprobs => ({
+const joinLogprobs = (parts: readonly Logprobs[]): Logprobs => ({
   tokens: parts.flatMap(({ tokens }) => tokens),
   token_logprobs: parts.flatMap(({ token_logprobs }) => token_logprobs),
   top_logprobs: parts.some(({ top_logprobs }) => top_logprobs)

@@ -1,7 +1,8 @@
-/** Tokens and signals: recipes, codebooks, neighbours, arithmetic and the map. */
+/** Tokens and signals: recipes, codebooks, nearest neighbours, token arithmetic, and the map. */
 import { Hono } from "hono";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Lexicon } from "../../runtime/signals/lexicon.ts";
+import type { AppEnv, RouteServices } from "../context/services.ts";
 import {
   algebra,
   algebraRequest,
@@ -14,39 +15,38 @@ import {
   tokens,
   tokensQuery,
 } from "../schemas/lexicon.ts";
-import type { AppEnv, Tools } from "../services.ts";
-import { patchOf } from "./requests.ts";
-import { departureOf } from "./streams.ts";
+import { patchOf } from "./request-options.ts";
+import { watchDisconnect } from "./streams.ts";
 import { body, describe, query } from "./validate.ts";
 
-const tag = "Lexicon";
+const tag = "Tokens and signals";
 
-/** Tokens of one text. */
-const MOST_TOKENS = 16;
-/** Characters of it: more are more tokens, whatever they are, of any tokenizer that is worth its name. */
-const MOST_CHARACTERS = 1000;
+/** Maximum number of tokens in a path. */
+const MAX_TOKENS = 16;
+/** Maximum number of characters, checked before tokenizing; a longer text exceeds the token limit with any practical tokenizer. */
+const MAX_CHARACTERS = 1000;
 
-export function lexiconRoutes(tools: Tools) {
-  const { model, gate } = tools;
+export function lexiconRoutes(services: RouteServices) {
+  const { model, analysisQueue } = services;
   return new Hono<AppEnv>()
     .get(
       "/v1/tokens/:text{.+}",
-      describe("A text's tokens: their recipes and neighbours", {
+      describe("Get the tokens of a text, with recipes and neighbours", {
         tag,
         description:
-          'A word has its leading space: "/v1/tokens/%20king". With `by=id` the path holds a token\'s id. With `patch`, here and below, all is as a gene patch leaves it: one that is kept, by its name, or statements.',
+          'Include a word\'s leading space: "/v1/tokens/%20king". With `by=id`, the path holds a token id. `patch`, here and below, applies a gene patch first: the name of a saved patch, or statements.',
         answer: tokens,
       }),
       query(tokensQuery),
       async (c) => {
-        const { signal } = departureOf(c);
+        const { signal } = watchDisconnect(c);
         const { by, k, top, patch } = c.req.valid("query");
         const text = c.req.param("text");
         const ids = by === "id" ? [idOf(text, "token")] : idsOf(text);
-        const book = await bookOf(patch, signal);
-        const found = ids.map((id) => book.token(id, { count: top }));
-        const nearest = () => Promise.all(ids.map((id) => book.neighbours(id, { count: k })));
-        const near = await gate.run(nearest, signal);
+        const lexicon = await lexiconOf(patch, signal);
+        const found = ids.map((id) => lexicon.token(id, { count: top }));
+        const nearest = () => Promise.all(ids.map((id) => lexicon.neighbours(id, { count: k })));
+        const near = await analysisQueue.run(nearest, { signal });
         return c.json({
           text: by === "id" ? found[0].text : text,
           tokens: found.map((token, i) => ({ ...token, neighbours: near[i] })),
@@ -55,72 +55,80 @@ export function lexiconRoutes(tools: Tools) {
     )
     .get(
       "/v1/signals/:id",
-      describe("A signal's codebook: the tokens that have most of it, and least", { tag, answer: signal }),
+      describe("Get a signal's codebook: the tokens with the largest and the smallest weights", {
+        tag,
+        answer: signal,
+      }),
       query(signalQuery),
       async (c) => {
         const id = idOf(c.req.param("id"), "signal");
-        const { signal } = departureOf(c);
+        const { signal } = watchDisconnect(c);
         const { k, patch } = c.req.valid("query");
-        return c.json((await bookOf(patch, signal)).signal(id, { count: k }));
+        return c.json((await lexiconOf(patch, signal)).signal(id, { count: k }));
       },
     )
     .get(
       "/v1/neighbours",
-      describe("The tokens nearest to one, by cosine", { tag, answer: neighbours }),
+      describe("List a token's nearest neighbours by cosine", { tag, answer: neighbours }),
       query(neighboursQuery),
       async (c) => {
-        const { signal } = departureOf(c);
+        const { signal } = watchDisconnect(c);
         const { token, space, k, patch } = c.req.valid("query");
-        const book = await bookOf(patch, signal);
-        const id = book.find(token);
-        const near = await gate.run(() => book.neighbours(id, { space, count: k }), signal);
+        const lexicon = await lexiconOf(patch, signal);
+        const id = lexicon.find(token);
+        const near = await analysisQueue.run(() => lexicon.neighbours(id, { space, count: k }), { signal });
         return c.json({ token: { id, text: token }, space, neighbours: near });
       },
     )
     .post(
       "/v1/algebra",
-      describe("The tokens nearest to a sum of tokens", {
+      describe("List the tokens nearest to a sum of tokens", {
         tag,
         description: 'A word stands for its token with a leading space: {"expression": "king - man + woman"}',
         answer: algebra,
       }),
       body(algebraRequest),
       async (c) => {
-        const { signal } = departureOf(c);
+        const { signal } = watchDisconnect(c);
         const { expression, space, k, patch } = c.req.valid("json");
-        const book = await bookOf(patch, signal);
-        return c.json(await gate.run(() => book.algebra(expression, { space, count: k }), signal));
+        const lexicon = await lexiconOf(patch, signal);
+        return c.json(
+          await analysisQueue.run(() => lexicon.algebra(expression, { space, count: k }), { signal }),
+        );
       },
     )
     .get(
       "/v1/map",
-      describe("Frequent tokens that begin a word, on the plane in which their recipes differ most", {
-        tag,
-        answer: map,
-      }),
+      describe(
+        "Project frequent word-initial tokens onto the first two principal components of their recipes",
+        {
+          tag,
+          answer: map,
+        },
+      ),
       query(mapQuery),
       async (c) => {
-        const { signal } = departureOf(c);
+        const { signal } = watchDisconnect(c);
         const { n, patch } = c.req.valid("query");
-        const book = await bookOf(patch, signal);
-        return c.json(await gate.run(() => book.map({ count: n, signal }), signal));
+        const lexicon = await lexiconOf(patch, signal);
+        return c.json(await analysisQueue.run(() => lexicon.map({ count: n, signal }), { signal }));
       },
     );
 
-  async function bookOf(
+  async function lexiconOf(
     patch: Parameters<typeof patchOf>[1] | undefined,
     signal: AbortSignal,
   ): Promise<Lexicon> {
-    return tools.lexicon(
-      patch === undefined ? undefined : { patch: await patchOf(tools, patch, signal), signal },
+    return services.lexicon(
+      patch === undefined ? undefined : { patch: await patchOf(services, patch, signal), signal },
     );
   }
 
   function idsOf(text: string): number[] {
-    const ids = text.length > MOST_CHARACTERS ? undefined : Array.from(model.tokenize(text));
-    if (ids && ids.length <= MOST_TOKENS) return ids;
-    const help = `ask for ${MOST_TOKENS} at most`;
-    throw new ReflowError("usage", `the text is ${ids?.length ?? "too many"} tokens`, help);
+    const ids = text.length > MAX_CHARACTERS ? undefined : Array.from(model.tokenize(text));
+    if (ids && ids.length <= MAX_TOKENS) return ids;
+    const message = `the text has ${ids?.length ?? "too many"} tokens`;
+    throw new ReflowError("usage", message, `use at most ${MAX_TOKENS} tokens`);
   }
 }
 
@@ -128,7 +136,7 @@ function idOf(text: string, what: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new ReflowError(
     "usage",
-    `${JSON.stringify(text.slice(0, 40))} is no ${what}'s number`,
-    "use a whole number from 0 on",
+    `${JSON.stringify(text.slice(0, 40))} is not a ${what} id`,
+    "use a whole number of at least 0",
   );
 }

@@ -1,78 +1,80 @@
-/** Server-sent events, from generators. */
-import type { Context, TypedResponse } from "hono";
-import { failureOf } from "../middleware/errors.ts";
-import type { AppEnv, Services } from "../services.ts";
+/** Streams the values of generators as server-sent events. */
 
-/** Who doesn't read for so long holds an answer that nobody gets. */
+import type { Context, TypedResponse } from "hono";
+import { withResolvers } from "../../runtime/common/compatibility.ts";
+import type { AppEnv, Services } from "../context/services.ts";
+import { errorBody } from "../middleware/errors.ts";
+
+/** Default time after which a stream is closed if the client stops reading. */
 const STALL_MS = 60_000;
 
 const encoder = new TextEncoder();
 
-/** Aborts when the client leaves: before an answer begins, or in the middle of a stream. */
-export interface Departure {
+/** Signals that the client disconnected, before the response begins or during a stream. */
+export interface Disconnect {
   readonly signal: AbortSignal;
-  /** To be called when a stream is given up by who reads it. */
-  leave(): void;
+  /** Called when the reader of a stream cancels it. */
+  abort(): void;
 }
 
-export function departureOf(c: Context<AppEnv>): Departure {
-  const left = new AbortController();
+export function watchDisconnect(c: Context<AppEnv>): Disconnect {
+  const cancelled = new AbortController();
   return {
-    signal: AbortSignal.any([c.req.raw.signal, left.signal]),
-    leave: () => left.abort(new DOMException("the client left", "AbortError")),
+    signal: AbortSignal.any([c.req.raw.signal, cancelled.signal]),
+    abort: () => cancelled.abort(new DOMException("the client disconnected", "AbortError")),
   };
 }
 
 /**
- * Streams values as events of JSON, each as soon as it is there and never before the last one is taken, then `[DONE]`. An error ends the
- * stream with an event of its own.
+ * Streams values as JSON events, followed by `[DONE]`. An event is sent once the client has read the previous one. An error is sent
+ * as the last event.
  *
- * @param events of which the first is waited for here: what is wrong with a request is its answer, not an event
+ * @param events the first value is awaited before the response begins, so that an invalid request gets an error status
  */
 export async function stream(
   c: Context<AppEnv>,
   events: AsyncGenerator<unknown, void, undefined>,
-  { leave }: Departure,
-  { stallMs = STALL_MS }: Pick<Services, "stallMs">,
+  { abort }: Disconnect,
+  { stallTimeoutMs = STALL_MS }: Pick<Services, "stallTimeoutMs">,
 ): Promise<Response & TypedResponse<string, 200, "text">> {
   let next = await events.next();
-  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-  c.var.account.ended = ended;
-  let stalled: ReturnType<typeof setTimeout> | undefined;
+  const { promise: ended, resolve: end } = withResolvers<void>();
+  c.var.record.ended = ended;
+  let stallTimer: ReturnType<typeof setTimeout> | undefined;
   const send = (controller: ReadableStreamDefaultController<Uint8Array>, data: string) =>
     controller.enqueue(encoder.encode(`data: ${data}\n\n`));
-  const giveUp = async () => {
-    clearTimeout(stalled);
-    leave();
+  const cancel = async () => {
+    clearTimeout(stallTimer);
+    abort();
     end();
     await events.return();
   };
   const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        clearTimeout(stalled);
+        clearTimeout(stallTimer);
         try {
           if (!next.done) {
             send(controller, JSON.stringify(next.value));
             next = await events.next();
-            stalled = setTimeout(() => {
-              controller.error(new Error("nobody reads it"));
-              giveUp();
-            }, stallMs);
+            stallTimer = setTimeout(() => {
+              controller.error(new Error("the client stopped reading"));
+              cancel();
+            }, stallTimeoutMs);
             return;
           }
           send(controller, "[DONE]");
         } catch (error) {
-          send(controller, JSON.stringify(failureOf(error as Error, c)));
+          send(controller, JSON.stringify(errorBody(error as Error, c)));
         }
         controller.close();
         end();
       },
-      cancel: giveUp,
+      cancel,
     },
     { highWaterMark: 0 },
   );
-  // A body, as hono's clients see it: of text, beside the other's JSON.
+  // For hono's typed client: a text response beside the JSON one.
   return c.body(body, 200, {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-transform",
@@ -80,8 +82,8 @@ export async function stream(
   }) as unknown as Response & TypedResponse<string, 200, "text">;
 }
 
-/** The same, once its first value is there. */
-export async function begun<T>(
+/** Waits for a generator's first value, then returns a generator of all its values. */
+export async function awaitFirst<T>(
   source: AsyncGenerator<T, void, undefined>,
 ): Promise<AsyncGenerator<T, void, undefined>> {
   const first = await source.next();
@@ -96,7 +98,7 @@ export async function begun<T>(
   })();
 }
 
-/** What several generators yield, as it comes. They are all ended when one fails, or this one is. */
+/** Yields the values of several generators as they arrive. All are closed when one fails or when this one is closed. */
 export async function* merge<T>(
   sources: readonly AsyncGenerator<T, void, undefined>[],
 ): AsyncGenerator<T, void, undefined> {
@@ -116,7 +118,7 @@ export async function* merge<T>(
       }
     }
   } finally {
-    // What they still have to say is nobody's business, an error least of all.
+    // Pending results, including errors, are discarded.
     for (const last of pending.values()) last.catch(() => {});
     await Promise.allSettled(sources.map((source) => source.return()));
   }

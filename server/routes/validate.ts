@@ -1,15 +1,15 @@
-/** Requests against their schemas, the errors in this project's words, and both in the OpenAPI document. */
+/** Validates requests against schemas, words the errors, and describes routes in the OpenAPI document. */
 import type { JsonSchema, OverrideSchemaContext } from "@valibot/to-json-schema";
 import { closest, distance } from "fastest-levenshtein";
 import type { MiddlewareHandler, ValidationTargets } from "hono";
 import { createMiddleware } from "hono/factory";
 import { type DescribeRouteOptions, describeRoute, resolver, uniqueSymbol } from "hono-openapi";
 import * as v from "valibot";
-import { parseInterventions } from "../../runtime/interventions/spec.ts";
 import { displayValue } from "../../runtime/common/validation.ts";
-import { Refusal } from "../middleware/errors.ts";
-import { failure } from "../schemas/fields.ts";
-import type { AppEnv } from "../services.ts";
+import { parseInterventions } from "../../runtime/interventions/spec.ts";
+import type { AppEnv } from "../context/services.ts";
+import { ApiError } from "../middleware/errors.ts";
+import { failure, UNSUPPORTED } from "../schemas/fields.ts";
 
 type Schema = v.GenericSchema;
 type Validated<Target extends keyof ValidationTargets, S extends Schema> = MiddlewareHandler<
@@ -18,9 +18,9 @@ type Validated<Target extends keyof ValidationTargets, S extends Schema> = Middl
   { in: { [K in Target]: v.InferInput<S> }; out: { [K in Target]: v.InferOutput<S> } }
 >;
 
-/** The decoded body, whatever it was encoded as. */
+/** Validates the decoded body. */
 export const body = <S extends Schema>(schema: S): Validated<"json", S> => validated("json", schema);
-/** The query string's parameters. */
+/** Validates the query parameters. */
 export const query = <S extends Schema>(schema: S): Validated<"query", S> => validated("query", schema);
 
 function validated<Target extends "json" | "query", S extends Schema>(
@@ -30,40 +30,38 @@ function validated<Target extends "json" | "query", S extends Schema>(
   const middleware = createMiddleware<AppEnv>(async (c, next) => {
     const input = target === "json" ? (c.var.body ?? {}) : c.req.query();
     const result = v.safeParse(schema, input, { abortEarly: true });
-    if (!result.success) throw refusalOf(schema, result.issues, input);
+    if (!result.success) throw invalidRequest(schema, result.issues, input);
     c.req.addValidatedData(target, result.output as object);
     await next();
   });
   return Object.assign(middleware, {
-    [uniqueSymbol]: { target, ...documented(schema) },
+    [uniqueSymbol]: { target, ...schemaOf(schema) },
   }) as unknown as Validated<Target, S>;
 }
 
-/** A schema for the document. */
-const documented = (schema: Schema) => resolver(schema, { options: { overrideSchema } });
+/** A schema for the OpenAPI document. */
+const schemaOf = (schema: Schema) => resolver(schema, { options: { overrideSchema } });
 
 function overrideSchema({ valibotSchema, jsonSchema }: OverrideSchemaContext): JsonSchema | undefined {
   const { type } = valibotSchema;
-  // Numbers that may come as a Float32Array: of these a schema of JSON's knows nothing.
+  // Numbers that may be a Float32Array, which JSON Schema cannot express.
   if (type === "custom" || type === "instance") return { type: "array", items: { type: "number" } };
-  // Client generators take what has a default for required.
+  // Client generators treat a field with a default as required, so the default is given in the description.
   const { default: value, ...rest } = jsonSchema;
-  return value === undefined
-    ? undefined
-    : { ...rest, description: `${JSON.stringify(value)} where it isn't said` };
+  return value === undefined ? undefined : { ...rest, description: `Default: ${JSON.stringify(value)}` };
 }
 
 type Issue = v.BaseIssue<unknown>;
 
 const isUnknownKey = ({ expected }: Issue): boolean => expected === "never";
 
-/** Of a name's letters, so many may be wrong in what was meant to be it. */
-const MISSPELT = 0.4;
-/** Parts of a request, of which all that is wrong is looked for: there may be something to say about each. */
-const PARTS = 2000;
-const SEE_DOCS = "/docs says what is expected";
+/** Maximum edit distance, as a fraction of a name's length, at which the name is suggested. */
+const MAX_MISSPELLING = 0.4;
+/** Requests with fewer values are validated completely; in larger ones only the first issue is determined, which bounds the work. */
+const MAX_PARTS = 2000;
+const SEE_DOCS = "see /docs for the expected fields";
 
-/** How many values a value holds; or `most`, where there are more. */
+/** Number of values nested in a value, at most `most`. */
 function partsOf(value: unknown, most: number): number {
   if (typeof value !== "object" || value === null) return 1;
   let parts = 1;
@@ -74,63 +72,68 @@ function partsOf(value: unknown, most: number): number {
   return parts;
 }
 
-/** What is wrong first: the field, what it is, and what was expected. */
-function refusalOf(schema: Schema, first: readonly Issue[], input: unknown): Refusal {
-  const isAll = partsOf(input, PARTS) < PARTS;
-  // A misspelt key is also a missing one; only the first helps.
-  const issues = isAll ? (v.safeParse(schema, input).issues ?? first) : first;
+/** The error for the most relevant issue: the field, its value, and what was expected. */
+function invalidRequest(schema: Schema, first: readonly Issue[], input: unknown): ApiError {
+  const isComplete = partsOf(input, MAX_PARTS) < MAX_PARTS;
+  // A misspelt key is also reported as a missing one; the unknown key is the more helpful of the two.
+  const issues = isComplete ? (v.safeParse(schema, input).issues ?? first) : first;
   const issue = issues.find(isUnknownKey) ?? issues[0];
   const path = issue.path ?? [];
   const keys = path.map(({ key }) => key);
-  // The runtime's own words, which know each op.
-  if (keys[0] === "interventions" && isAll)
+  // The runtime's parser gives more specific errors, which depend on the op.
+  if (keys[0] === "interventions" && isComplete)
     parseInterventions((input as { interventions: unknown }).interventions);
   const param = keys.reduce<string>(
     (text, key) =>
       text + (typeof key === "number" ? `[${key}]` : text && `.`) + (typeof key === "number" ? "" : key),
     "",
   );
-  const refuse = (what: string, help = SEE_DOCS) =>
-    new Refusal(400, "usage", `${param.slice(0, 200) || "the request"} ${what}`, help, {
+  const refuse = (problem: string, help = SEE_DOCS) =>
+    new ApiError(400, "usage", `${param.slice(0, 200) || "the request"} ${problem}`, help, {
       param: param.slice(0, 200) || undefined,
     });
   if (isUnknownKey(issue)) {
     const known = keys.length === 1 && "entries" in schema ? Object.keys(schema.entries as object) : [];
     const nearest = known.length > 0 ? closest(String(keys[0]), known) : "";
-    const isNear = nearest !== "" && distance(String(keys[0]), nearest) <= MISSPELT * nearest.length;
+    const isNear = nearest !== "" && distance(String(keys[0]), nearest) <= MAX_MISSPELLING * nearest.length;
     return refuse("is not a field", isNear ? `did you mean ${displayValue(nearest)}?` : SEE_DOCS);
   }
   if (path.at(-1)?.origin === "key") return refuse("is missing");
-  return refuse(`is ${displayValue(issue.input)}: ${path.length > 0 ? issue.message : "an object"} was expected`);
+  if (issue.message.startsWith(UNSUPPORTED)) return refuse(issue.message);
+  const expected = path.length > 0 ? issue.message : "an object";
+  return refuse(`is ${displayValue(issue.input)}: expected ${expected}`);
 }
 
-/** What the document says of a route. */
+/** Describes a route in the OpenAPI document. */
 export function describe(
   summary: string,
   { tag, answer, streams, description, answers }: Description,
 ): MiddlewareHandler {
-  const content = (schema: Schema, type: string) => ({ [type]: { schema: documented(schema) } });
+  const content = (schema: Schema, type: string) => ({ [type]: { schema: schemaOf(schema) } });
   const types =
     typeof answer === "string"
       ? { [answer]: { schema: { type: "string" as const } } }
       : { ...content(answer, "application/json"), ...content(answer, "application/msgpack") };
-  const failed = (what: string) => ({ description: what, content: content(failure, "application/json") });
+  const errorResponse = (description: string) => ({
+    description,
+    content: content(failure, "application/json"),
+  });
   return describeRoute({
     summary,
     description,
     tags: [tag],
     responses: {
       200: {
-        description: "What was asked for",
+        description: "Success",
         content: streams
           ? { ...types, "text/event-stream": { schema: { type: "string", description: streams } } }
           : types,
       },
       ...answers,
-      400: failed("What was asked for can't be done: the message says why"),
-      401: failed("A key is missing, or not one of this server's"),
-      429: failed("Too many requests: `retry-after` says when"),
-      500: failed("The server failed: its operator finds the id in the log"),
+      400: errorResponse("The request is invalid; the message gives the reason"),
+      401: errorResponse("The API key is missing or not valid"),
+      429: errorResponse("Too many requests; `Retry-After` gives the time to wait"),
+      500: errorResponse("Internal server error; the operator finds its id in the log"),
     },
   });
 }
@@ -138,9 +141,9 @@ export function describe(
 interface Description {
   tag: string;
   description?: string;
-  /** Its schema, or a media type of text. */
+  /** Schema of the response, or a text media type. */
   answer: Schema | string;
-  /** Where it can also stream: what the events are. */
+  /** Description of the events, for a route that can also stream. */
   streams?: string;
   answers?: DescribeRouteOptions["responses"];
 }

@@ -1,31 +1,32 @@
-/** OpenAI's completions, and what of ours goes with them. */
+/** OpenAI's completions API, with this server's additional fields. */
 import * as v from "valibot";
 import {
   between,
   changes,
   count,
   flag,
-  MOST,
-  maybe,
+  LIMITS,
   model,
+  optional,
   prompts,
   sampling,
   text,
+  UNSUPPORTED,
   usage,
 } from "./fields.ts";
 
-/** Parameters of OpenAI's that this server hasn't got: only the values that change nothing. */
-const absent = {
-  frequency_penalty: maybe(between(0, 0)),
-  presence_penalty: maybe(between(0, 0)),
-  logit_bias: maybe(
+/** OpenAI parameters that are not supported: only values without effect are accepted. */
+const unsupported = {
+  frequency_penalty: optional(between(0, 0, `${UNSUPPORTED} (only 0 is accepted)`)),
+  presence_penalty: optional(between(0, 0, `${UNSUPPORTED} (only 0 is accepted)`)),
+  logit_bias: optional(
     v.pipe(
       v.record(v.string(), v.unknown()),
-      v.check((bias) => Object.keys(bias).length === 0, "nothing (an intervention at hook_logits)"),
+      v.check((bias) => Object.keys(bias).length === 0, `${UNSUPPORTED}; use an intervention at hook_logits`),
     ),
   ),
-  suffix: maybe(v.literal("", "nothing: there is no infilling")),
-  user: maybe(text),
+  suffix: optional(v.literal("", `${UNSUPPORTED} (only "" is accepted)`)),
+  user: optional(text),
 };
 
 export const completionRequest = v.pipe(
@@ -33,15 +34,17 @@ export const completionRequest = v.pipe(
     model,
     prompt: v.nullish(prompts, ""),
     max_tokens: v.nullish(count(1), 16),
-    n: v.nullish(count(1, MOST.choices), 1),
-    best_of: maybe(count(1, MOST.choices)),
-    echo: maybe(flag),
-    logprobs: maybe(count(0, MOST.logprobs)),
-    stream: maybe(flag),
-    stream_options: maybe(v.strictObject({ include_usage: maybe(flag), include_obfuscation: maybe(flag) })),
+    n: v.nullish(count(1, LIMITS.choices), 1),
+    best_of: optional(count(1, LIMITS.choices)),
+    echo: optional(flag),
+    logprobs: optional(count(0, LIMITS.logprobs)),
+    stream: optional(flag),
+    stream_options: optional(
+      v.strictObject({ include_usage: optional(flag), include_obfuscation: optional(flag) }),
+    ),
     ...sampling,
     ...changes,
-    ...absent,
+    ...unsupported,
   }),
   v.metadata({ ref: "CompletionRequest" }),
 );
@@ -49,7 +52,7 @@ export type CompletionRequest = v.InferOutput<typeof completionRequest>;
 
 const logprobs = v.object({
   tokens: v.array(v.string()),
-  /** Nats; null of an echoed prompt's first token. */
+  /** Log-probabilities in nats; null for the first token of an echoed prompt. */
   token_logprobs: v.array(v.nullable(v.number())),
   top_logprobs: v.nullable(v.array(v.nullable(v.record(v.string(), v.number())))),
   text_offset: v.array(v.number()),
@@ -64,7 +67,7 @@ const choice = v.object({
 });
 export type Choice = v.InferOutput<typeof choice>;
 
-/** Also what each event of a stream is: with what is new of its choices. */
+/** Also the format of a stream's events, which hold the new part of their choices. */
 export const completion = v.pipe(
   v.object({
     id: v.string(),
@@ -84,7 +87,7 @@ export const modelCard = v.pipe(
     object: v.literal("model"),
     created: v.number(),
     owned_by: v.string(),
-    /** SHA-256 of the F32 weights: what a gene patch names. */
+    /** SHA-256 of the F32 weights, which identifies the model in gene patches. */
     checkpoint: v.nullable(v.string()),
     config: v.record(v.string(), v.unknown()),
     parameters: v.number(),

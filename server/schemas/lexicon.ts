@@ -1,22 +1,30 @@
 import * as v from "valibot";
 import { LEXICON_SPACES } from "../../runtime/signals/lexicon.ts";
-import { patch as anyPatch, count, countOf, MOST, maybe, someText, tokenText } from "./fields.ts";
+import {
+  patch as anyPatch,
+  count,
+  countParameter,
+  LIMITS,
+  nonEmptyText,
+  optional,
+  tokenText,
+} from "./fields.ts";
 
 const SPACES = LEXICON_SPACES.join(" or ");
 const space = v.optional(v.picklist(LEXICON_SPACES, SPACES), "recipe");
-const k = countOf(1, MOST.listed, 10);
+const k = countParameter(1, LIMITS.listed, 10);
 const neighbour = v.object({ ...tokenText, cosine: v.number() });
 const weight = { weight: v.number() };
 
-/** Of those that bodies may have, what fits an address: a name, or statements. */
-const patch = v.optional(someText);
+/** The forms of a patch that fit a URL: a name, or statements. */
+const patch = v.optional(nonEmptyText);
 
 export const tokensQuery = v.strictObject({
-  /** Whether the path holds text, or a token's id. */
+  /** Whether the path holds text or a token id. */
   by: v.optional(v.picklist(["text", "id"], "text or id"), "text"),
   k,
-  /** Signals that are listed. */
-  top: countOf(1, MOST.listed, 10),
+  /** Number of signals listed. */
+  top: countParameter(1, LIMITS.listed, 10),
   patch,
 });
 export const tokens = v.pipe(
@@ -34,7 +42,7 @@ export const tokens = v.pipe(
   v.metadata({ ref: "Tokens" }),
 );
 
-export const signalQuery = v.strictObject({ k: countOf(1, MOST.listed, 20), patch });
+export const signalQuery = v.strictObject({ k: countParameter(1, LIMITS.listed, 20), patch });
 const codebook = v.array(v.object({ ...tokenText, ...weight }));
 export const signal = v.pipe(
   v.object({
@@ -48,7 +56,7 @@ export const signal = v.pipe(
   v.metadata({ ref: "Signal" }),
 );
 
-export const neighboursQuery = v.strictObject({ token: someText, space, k, patch });
+export const neighboursQuery = v.strictObject({ token: nonEmptyText, space, k, patch });
 export const neighbours = v.object({
   token: v.object(tokenText),
   space: v.string(),
@@ -57,10 +65,10 @@ export const neighbours = v.object({
 
 export const algebraRequest = v.pipe(
   v.strictObject({
-    expression: someText,
+    expression: nonEmptyText,
     space: v.nullish(v.picklist(LEXICON_SPACES, SPACES), "recipe"),
-    k: v.nullish(count(1, MOST.listed), 10),
-    patch: maybe(anyPatch),
+    k: v.nullish(count(1, LIMITS.listed), 10),
+    patch: optional(anyPatch),
   }),
   v.metadata({ ref: "AlgebraRequest" }),
 );
@@ -72,7 +80,7 @@ export const algebra = v.pipe(
   v.metadata({ ref: "Algebra" }),
 );
 
-export const mapQuery = v.strictObject({ n: countOf(3, 2000, 500), patch });
+export const mapQuery = v.strictObject({ n: countParameter(3, 2000, 500), patch });
 export const map = v.pipe(
   v.object({
     points: v.array(v.object({ ...tokenText, x: v.number(), y: v.number() })),

@@ -1,14 +1,14 @@
 import * as v from "valibot";
-import { inlinePatch, maybe, patch, someText, text, tokenText } from "./fields.ts";
+import { inlinePatch, nonEmptyText, optional, patch, text, tokenText } from "./fields.ts";
 
 export const patchRequest = v.pipe(
-  v.strictObject({ name: someText, patch }),
+  v.strictObject({ name: nonEmptyText, patch }),
   v.metadata({ ref: "PatchRequest" }),
 );
 export const namedPatch = v.pipe(
   v.object({
     name: v.string(),
-    /** The statements that made it; none where it came as edits. */
+    /** The statements that the patch was made from, unless it was given as edits. */
     expression: v.optional(v.string()),
     ...inlinePatch.entries,
   }),
@@ -22,13 +22,13 @@ export const deleted = v.object({ name: v.string(), deleted: v.literal(true) });
 
 export const blastRadiusRequest = v.pipe(
   v.strictObject({
-    /** Whose predictions are compared; the server's own reference where it isn't said. */
-    text: maybe(text),
+    /** Text on which predictions are compared. Default: the server's held-out text. */
+    text: optional(text),
   }),
   v.metadata({ ref: "BlastRadiusRequest" }),
 );
 export const previewRequest = v.pipe(
-  v.strictObject({ patch, text: maybe(text) }),
+  v.strictObject({ patch, text: optional(text) }),
   v.metadata({ ref: "PreviewRequest" }),
 );
 const token = v.object(tokenText);

@@ -1,13 +1,13 @@
 import * as v from "valibot";
-import { count, flag, maybe, someText } from "./fields.ts";
+import { count, flag, nonEmptyText, optional } from "./fields.ts";
 
 export const probeRequest = v.pipe(
   v.strictObject({
     seed: v.nullish(count(0), 1),
-    /** Fewer prompts, positions and words. */
+    /** Uses fewer prompts, positions and words. */
     quick: v.nullish(flag, true),
-    /** Held-out text; the server's own where it isn't said. */
-    text: maybe(someText),
+    /** Held-out text. Default: the server's. */
+    text: optional(nonEmptyText),
     stream: v.nullish(flag, true),
   }),
   v.metadata({ ref: "ProbeRequest" }),
@@ -36,12 +36,12 @@ export const probeResult = v.pipe(
         interval: v.optional(v.array(number)),
         null: v.object({ name: v.string(), mean: number, sd: number, draws: number }),
         p: number,
-        /** Corrected for the family of all claims. */
+        /** Holm-corrected over all claims. */
         pHolm: number,
         holds: v.boolean(),
       }),
     ),
-    /** Data, not pixels, by their type. */
+    /** Figures as data; the other fields depend on the type. */
     figures: v.array(v.looseObject({ type: v.string(), title: v.string() })),
     notes: v.array(v.string()),
   }),

@@ -1,16 +1,27 @@
 import * as v from "valibot";
-import { changes, count, flag, MOST, maybe, model, prompt, sampling, token, tokenText } from "./fields.ts";
+import {
+  changes,
+  count,
+  flag,
+  LIMITS,
+  model,
+  optional,
+  prompt,
+  sampling,
+  token,
+  tokenText,
+} from "./fields.ts";
 
 export const steerRequest = v.pipe(
   v.strictObject({
     model,
     prompt,
     max_tokens: v.nullish(count(1), 32),
-    /** Likeliest tokens beside each one. */
-    logprobs: v.nullish(count(0, MOST.logprobs), 0),
-    /** A token whose chances after the prompt are compared with what random directions would do. */
-    target: maybe(token),
-    stream: maybe(flag),
+    /** Number of most likely tokens listed for each token. */
+    logprobs: v.nullish(count(0, LIMITS.logprobs), 0),
+    /** A token whose steered log-probability after the prompt is compared with that for random directions. */
+    target: optional(token),
+    stream: optional(flag),
     ...sampling,
     ...changes,
   }),
@@ -19,7 +30,7 @@ export const steerRequest = v.pipe(
 export type SteerRequest = v.InferOutput<typeof steerRequest>;
 
 export const bandRequest = v.pipe(
-  v.strictObject({ model, prompt, target: token, seed: maybe(count(0)), ...changes }),
+  v.strictObject({ model, prompt, target: token, seed: optional(count(0)), ...changes }),
   v.metadata({ ref: "ChanceBandRequest" }),
 );
 
@@ -41,7 +52,7 @@ const written = v.object({ ...tokenText, logprob: v.number(), top_logprobs: v.ar
 const runName = v.picklist(["default", "steered"]);
 const reason = v.picklist(["stop", "length"]);
 
-/** An event of a stream. */
+/** An event of a steering stream. */
 export const steerEvent = v.variant("type", [
   v.object({ type: v.literal("token"), run: runName, ...written.entries }),
   v.object({ type: v.literal("finish"), run: runName, text: v.string(), finish_reason: reason }),

@@ -5,10 +5,10 @@ import { type Files, filesIn } from "./chromium.ts";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const root = join(here, "../..");
 
-/** Modules of other hosts, which a page never loads. */
+/** Modules of other runtimes, which a page never loads. */
 const EXTERNAL = ["node:*", "bun:*", "webgpu"];
 
-/** What stands in for `node:` modules in suites that run in a page. */
+/** Replacements for `node:` modules in suites that run in a page. */
 const SHIMS: Record<string, string> = {
   "node:test": join(here, "shims/test.ts"),
   "node:assert/strict": join(here, "shims/assert.ts"),
@@ -22,8 +22,8 @@ export const shims: Bun.BunPlugin = {
 };
 
 /**
- * Bundles a page's script with the runtime, as `assets` in runtime/backend/wasm/mod.ts says: `/<name>.js` and its chunks,
- * with the runtime's worker and kernels in `/reflow/`.
+ * Bundles a page's script with the runtime: `/<name>.js` and its chunks, with the runtime's worker and kernels in `/reflow/`,
+ * the layout that the option `assets` in runtime/backend/wasm/mod.ts describes.
  */
 export async function bundle(script: string, plugins: Bun.BunPlugin[] = []): Promise<Files> {
   const app = await Bun.build({
@@ -45,7 +45,7 @@ export async function bundle(script: string, plugins: Bun.BunPlugin[] = []): Pro
   };
 }
 
-/** A page of one script. */
+/** An HTML page that loads one script. */
 export function html(script: string): Blob {
   const icon = '<link rel="icon" href="data:,">';
   return new Blob([`<!doctype html>${icon}<script type="module" src="${script}"></script>`], {

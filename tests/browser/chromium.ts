@@ -4,31 +4,31 @@ import { type Browser, chromium } from "playwright-core";
 
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
-/** Why tests in Chromium can't run here, or undefined. */
+/** The reason to skip tests in Chromium, or undefined if they can run. */
 export const noChromium = existsSync(executablePath)
   ? undefined
-  : `there is no ${executablePath}: install Debian's chromium, or set CHROMIUM to another's path`;
+  : `${executablePath} not found: install Debian's chromium, or set CHROMIUM to the path of another one`;
 
-/** Headless, with WebGPU on the software adapter that it brings. */
+/** Starts Chromium headless, with WebGPU on its built-in software adapter. */
 export function launchChromium(): Promise<Browser> {
   const args = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
   return chromium.launch({ executablePath, args, timeout: 120_000 });
 }
 
-/** What a server offers, by path. */
+/** The files of a server, by path. */
 export type Files = Record<string, Blob>;
 
-/** The files of a folder, under `prefix`. */
+/** The files of a folder and its subfolders, with `prefix` before their paths. */
 export function filesIn(folder: string, prefix: string): Files {
   const names = [...new Bun.Glob("**/*").scanSync(folder)];
   return Object.fromEntries(names.map((name) => [`${prefix}/${name}`, Bun.file(join(folder, name))]));
 }
 
 /**
- * Serves files, opens an address among them and waits for the promise that the page's script leaves in `report`.
+ * Serves files, opens an address among them and waits for the promise that the page's script stores in `report`.
  *
- * @param options `isolated` from other origins, without which a page has no threads
- * @returns what the promise gives, and what the page wrote to its console as errors
+ * @param options.isolated whether the page is cross-origin isolated, which threads require
+ * @returns the value of the promise, and the errors that the page logged or threw
  */
 export async function visit<Report>(
   browser: Browser,
@@ -57,7 +57,7 @@ const ISOLATED = {
   "cross-origin-embedder-policy": "require-corp",
 };
 
-/** On a port that is free. */
+/** Starts a server on a free port. */
 function serve(files: Files, headers: HeadersInit): Bun.Server<undefined> {
   return Bun.serve({
     hostname: "localhost",

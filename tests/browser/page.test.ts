@@ -25,7 +25,7 @@ describe.skipIf(noChromium !== undefined)(`a plain page${noChromium ? `: ${noChr
   }, 120_000);
   afterAll(() => browser?.close());
 
-  test("what it is compared with has learnt something", () => {
+  test("the reference run in Bun reduces the loss", () => {
     expect(expected.losses).toHaveLength(10);
     expect(expected.losses[9]).toBeLessThan(0.7 * expected.losses[0]);
     expect(expected.trained).toContain("the");
@@ -37,7 +37,7 @@ describe.skipIf(noChromium !== undefined)(`a plain page${noChromium ? `: ${noChr
     ["wasm", false, "wasm (relaxed-plain, 1 thread)", 1e-5],
     ["webgpu", false, "webgpu (", 1e-3],
   ] as const) {
-    test(`trains ten steps and samples as Bun does: ${device}`, async () => {
+    test(`trains ten steps and samples like the reference run: ${device}`, async () => {
       const { report, problems } = await visit<Trial>(browser, files, `/?${query}`, { isolated });
       expect(problems).toEqual([]);
       expect(report.device).toContain(device);
@@ -48,10 +48,10 @@ describe.skipIf(noChromium !== undefined)(`a plain page${noChromium ? `: ${noChr
     }, 300_000);
   }
 
-  test("a worker or kernels that can't be fetched are an error", async () => {
+  test("a missing worker or missing kernels are reported as an error", async () => {
     for (const [missing, message] of [
-      ["worker.js", /a worker thread did not start: http.*worker\.js can't be loaded/],
-      ["relaxed-shared.wasm", /the WASM kernels \(relaxed-shared\) can't be loaded: http.*: HTTP 404/],
+      ["worker.js", /a worker thread did not start: http.*worker\.js cannot be loaded/],
+      ["relaxed-shared.wasm", /the WASM kernels \(relaxed-shared\) cannot be loaded: http.*: HTTP 404/],
     ] as const) {
       const { [`/reflow/${missing}`]: _, ...rest } = files;
       const failure = visit(browser, rest, "/?wasm", { isolated: true }).catch(

@@ -1,4 +1,4 @@
-// Runs in a page: trains and samples on the device that the address names (`?wasm`, `?webgpu`), and shows it.
+// Runs in a page: trains and samples on the device named in the query (`?wasm`, `?webgpu`), and shows the results.
 import type { DeviceName } from "../../runtime/backend/contract/device-name.ts";
 import { type Trial, tryDevice } from "./trial.ts";
 

@@ -7,7 +7,7 @@ import { bundle, html, shims } from "./bundle.ts";
 import { type Files, filesIn, launchChromium, noChromium, visit } from "./chromium.ts";
 import type { Report } from "./suites.ts";
 
-const LEAST = Object.values(OP_PROPERTIES).flat().length + 2 * ORACLE_CASES.length;
+const MIN_RESULTS = Object.values(OP_PROPERTIES).flat().length + 2 * ORACLE_CASES.length;
 
 describe.skipIf(noChromium !== undefined)(
   `the suites in Chromium${noChromium ? `: ${noChromium}` : ""}`,
@@ -27,7 +27,12 @@ describe.skipIf(noChromium !== undefined)(
 
     for (const [title, query, isolated, device] of [
       ["WASM, two threads in an isolated page", "wasm", true, /^wasm \(relaxed-shared, 2 threads\)$/],
-      ["WASM, one thread in a page that isn't isolated", "wasm", false, /^wasm \(relaxed-plain, 1 thread\)$/],
+      [
+        "WASM, one thread in a page that is not isolated",
+        "wasm",
+        false,
+        /^wasm \(relaxed-plain, 1 thread\)$/,
+      ],
       ["WebGPU", "webgpu", false, /^webgpu \(/],
     ] as const) {
       test(title, async () => {
@@ -35,7 +40,7 @@ describe.skipIf(noChromium !== undefined)(
         const failed = report.results.filter(({ error }) => error !== undefined);
         expect([...failed.map(({ name, error }) => `${name}: ${error}`), ...problems]).toEqual([]);
         expect(report.device).toMatch(device);
-        expect(report.results.length).toBeGreaterThan(LEAST);
+        expect(report.results.length).toBeGreaterThan(MIN_RESULTS);
       }, 300_000);
     }
   },

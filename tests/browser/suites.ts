@@ -1,4 +1,4 @@
-// Runs in a page: the suites that every host runs, on the device that the address names (`?wasm`, `?webgpu`).
+// Runs in a page: the suites shared by all runtimes, on the device named in the query (`?wasm`, `?webgpu`).
 import type { Backend } from "../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../runtime/backend/wasm/mod.ts";
 import { createWebgpuBackend } from "../../runtime/backend/webgpu/mod.ts";
@@ -15,15 +15,15 @@ const DEVICES: Record<string, { make: () => Promise<Backend>; lossTolerance: num
 const name = location.search.slice(1);
 const { make, lossTolerance, runs } = DEVICES[name];
 let device = "";
-async function makeAndTell(): Promise<Backend> {
+async function makeBackend(): Promise<Backend> {
   const backend = await make();
   device = backend.description;
   return backend;
 }
-opSuite(name, makeAndTell, { runs });
-oracleSuite(name, makeAndTell, { lossTolerance });
+opSuite(name, makeBackend, { runs });
+oracleSuite(name, makeBackend, { lossTolerance });
 
-/** What the test that opened this page awaits. */
+/** The result that the test waits for. */
 export interface Report {
   device: string;
   results: Result[];

@@ -8,18 +8,18 @@ import { prepareWeights } from "../../runtime/transformer/weights.ts";
 const TEXT = "the people of the sea went to the king, and the queen was great. ";
 const [STEPS, BATCH, LENGTH] = [10, 2, 24];
 
-/** What a device makes of a checkpoint. */
+/** The results of training and sampling on one device. */
 export interface Trial {
   device: string;
-  /** Of a new model of the checkpoint's form, before each of ten steps on batches of {@link TEXT}. */
+  /** Losses of a new model with the checkpoint's config, before each of ten steps on batches of {@link TEXT}, in nats. */
   losses: number[];
-  /** The likeliest continuation of "the" under the new model. */
+  /** The greedy continuation of "the" under the new model. */
   trained: string;
-  /** Drawn after "the king" from the checkpoint itself, as ids. */
+  /** Token ids sampled from the checkpoint itself after "the king". */
   sampled: number[];
 }
 
-/** Trains and samples, in a page or elsewhere. */
+/** Trains and samples on a device, in a page or in another runtime. */
 export async function tryDevice(checkpoint: string | URL, options: LoadModelOptions): Promise<Trial> {
   using loaded = await loadModel(checkpoint, options);
   const { config, tokenizer, device } = loaded;

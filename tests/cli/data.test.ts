@@ -25,7 +25,7 @@ test("prepares tokens that the trainer reads", async () => {
   splits.val.read(0, ids);
   expect(tokenizer.decode(ids)).toBe("the people<|endoftext|>");
 
-  // Again, over what is there, with the tokenizer of before.
+  // Prepare again over the existing data, with the tokenizer from the first run.
   const again = [train, "--val", val, "--out", out, "--tokenizer", join(out, "tokenizer.json")];
   const { code, stdout, stderr } = await cli("data", ...again);
   expect(code).toBe(0);
@@ -34,7 +34,7 @@ test("prepares tokens that the trainer reads", async () => {
   expect(stderr).toBe("tokenize …\n");
 });
 
-test("what can't be prepared is refused, and writes nothing", async () => {
+test("rejects invalid input, and writes nothing", async () => {
   const before = readdirSync(root);
   const to = ["--out", join(root, "new"), "--tokenizer"];
   expect(await refused("data", join(root, "none"), ...to, "bpe:270")).toContain("no such file");
@@ -42,10 +42,10 @@ test("what can't be prepared is refused, and writes nothing", async () => {
   expect(await refused("data", train, ...to, "gpt3")).toContain("pass a tokenizer.json, gpt2, or bpe:N");
   expect(await refused("data", train, "--tokenizer", "bpe:270")).toContain("'--out <folder>' not specified");
   expect(await refused("data", train, "--out", root, "--tokenizer", "bpe:270")).toContain(
-    "is no prepared data",
+    "does not contain prepared tokens",
   );
   expect(readdirSync(root)).toEqual(before);
-  expect(await refused("data", file("empty.txt", ""), ...to, "bpe:270")).toContain("there is no text in");
+  expect(await refused("data", file("empty.txt", ""), ...to, "bpe:270")).toContain("contains no text");
   expect(await refused("data", file("zero.txt", "a\0"), ...to, "bpe:270")).toContain("a zero byte");
   expect(readdirSync(root)).not.toContain("new");
 });

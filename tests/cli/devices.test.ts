@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { noAdapter } from "../support/webgpu.ts";
 import { cli } from "./support.ts";
 
-test("devices lists the CPU, and where there is one each adapter with its tier and how to select it", async () => {
+test("lists the CPU and every adapter, with its tier and how to select it", async () => {
   const { code, stdout } = await cli("devices", "--json");
   expect(code).toBe(0);
   const { devices, problem } = JSON.parse(stdout);
@@ -16,7 +16,7 @@ test("devices lists the CPU, and where there is one each adapter with its tier a
   }
 });
 
-test("people read the same in lines that fit", async () => {
+test("text output fits 80 columns", async () => {
   const { code, stdout } = await cli("devices");
   expect(code).toBe(0);
   expect(stdout).toStartWith("--device wasm: CPU, relaxed-shared, ");

@@ -28,7 +28,7 @@ const file = (name: string, data: string | Uint8Array): string => {
 const text = `${DOCUMENTS[0]}\n\n<|endoftext|>\n\n${DOCUMENTS[1]}\n`;
 const txt = file("text.txt", text);
 
-test("each document is read after <|endoftext|>, which is a token and no byte", async () => {
+test("each document follows <|endoftext|>, which counts as a token but not as bytes", async () => {
   const { endOfText } = tinyTokenizer;
   const ids = DOCUMENTS.flatMap((document) => [endOfText, ...tinyTokenizer.encode(document)]);
   using model = await loadModel(folder);
@@ -45,14 +45,14 @@ test("each document is read after <|endoftext|>, which is a token and no byte", 
   }
 });
 
-test("a checkpoint's own held-out text is read where no other is named", async () => {
+test("default text: the checkpoint's held-out text", async () => {
   const other = join(root, "with-text");
   await writeTinyCheckpoint(other);
   writeFileSync(join(other, "held-out.txt"), text);
   expect(await json<Evaluated>("eval", other)).toEqual(await json("eval", folder, "--text", txt));
 });
 
-test("stdin, JSONL and a folder are read alike; nothing is left behind", async () => {
+test("stdin, JSONL and folders give the same result; no temporary files remain", async () => {
   const expected = await json<Evaluated>("eval", folder, "--text", txt);
   const spooled = () => readdirSync(tmpdir()).filter((name) => name.startsWith("reflow-eval-"));
   const before = spooled();
@@ -64,30 +64,32 @@ test("stdin, JSONL and a folder are read alike; nothing is left behind", async (
   expect(await json<Evaluated>("eval", folder, "--text", root)).toEqual(expected);
 });
 
-test("for people: figures on stdout, progress on stderr", async () => {
+test("text output: results on stdout, progress on stderr", async () => {
   const { code, stdout, stderr } = await cli("eval", folder, "--text", txt, "--weights", "int8");
   expect(code).toBe(0);
   expect(stdout).toMatch(
-    /^loss +\d\.\d{4} nats a token\nperplexity +[\d.]+\nbits per byte +[\d.]+\ntokens +\d+\nbytes +493\ndocuments +2\n$/,
+    /^loss +\d\.\d{4} nats per token\nperplexity +[\d.]+\nbits per byte +[\d.]+\ntokens +\d+\nbytes +493\ndocuments +2\n$/,
   );
   expect(stderr).toBe("evaluate …\n");
 });
 
-test("what can't be evaluated", async () => {
-  expect(await refused("eval", folder, "--text", file("empty", ""))).toContain("there is no text in");
+test("rejects invalid input", async () => {
+  expect(await refused("eval", folder, "--text", file("empty", ""))).toContain("contains no text");
   expect(await refused("eval", folder, "--text", file("blank", " \n\n<|endoftext|>\n"))).toContain("no text");
   expect(await refused("eval", folder, "--text", file("zero", "a\0b"))).toContain("a zero byte");
   expect(await refused("eval", folder, "--text", file("latin1", Uint8Array.of(0x61, 0xe9, 0x62)))).toContain(
     "UTF-8",
   );
   expect(await refused("eval", folder, "--text", join(root, "none"))).toContain("no such file");
-  expect(await refused("eval", folder, "--text", txt, "--stride", "0")).toContain("A whole number from 1 on");
+  expect(await refused("eval", folder, "--text", txt, "--stride", "0")).toContain(
+    "Expected an integer of at least 1",
+  );
   expect(await refused("eval", folder, "--text", txt, "--stride", "49", "--json")).toContain("stride is 49");
   expect(await refused("eval", join(root, "none"), "--text", txt)).toContain("does not exist");
-  expect(refusal(await cliWith({ stdin: "" }, "eval", folder, "--text", "-"))).toContain("there is no text");
+  expect(refusal(await cliWith({ stdin: "" }, "eval", folder, "--text", "-"))).toContain("contains no text");
 });
 
-test("the default text needs a network once, and without one says what to pass", async () => {
+test("without a network, the default text fails with advice", async () => {
   const env = { REFLOW_CACHE: join(root, "cache") };
   expect(refusal(await cliWith({ env }, "eval", folder))).toContain("pass your own text");
 });

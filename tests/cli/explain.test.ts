@@ -14,7 +14,7 @@ await writeTinyCheckpoint(folder);
 const PROMPT = ["--prompt", "the king and the", "--threads", "1"];
 
 describe("explain", () => {
-  test("--json is what the library says", async () => {
+  test("--json matches the library's explanation", async () => {
     const flags = ["--target", " sea", "--position", "1", "--top", "2"];
     const found = await json<object>("explain", folder, ...PROMPT, ...flags);
     using model = await loadModel(folder, { device: "wasm", threads: 1 });
@@ -23,7 +23,7 @@ describe("explain", () => {
     expect(found).toEqual({ prompt: "the king and the", ids: [...ids], ...expected });
   });
 
-  test("with interventions, measured on the text that is there; they are a writer", async () => {
+  test("interventions use the reference text and appear as a component", async () => {
     const spec: Intervention = {
       op: "add",
       target: { token: " sea" },
@@ -33,7 +33,7 @@ describe("explain", () => {
       unit: "sigma",
     };
     const flags = ["--spec", JSON.stringify(spec)];
-    expect(await refused("explain", folder, ...PROMPT, ...flags)).toContain("a reference text was expected");
+    expect(await refused("explain", folder, ...PROMPT, ...flags)).toContain("expected a reference text");
     const other = join(root, "with-text");
     await writeTinyCheckpoint(other);
     const text = "the sea and the king ".repeat(20);
@@ -44,7 +44,7 @@ describe("explain", () => {
     expect(found).toMatchObject(await model.explain(model.tokenize("the king and the"), options));
     expect(found.writers.at(-1)!.name).toBe("interventions");
     const { stdout } = await cliWith({}, "explain", other, ...PROMPT, ...flags);
-    expect(stdout).toMatch(/\n +added +[+-]\d+\.\d{3}\n +sum /);
+    expect(stdout).toMatch(/\n +steering +[+-]\d+\.\d{3}\n +sum /);
   });
 
   for (const columns of [60, 100]) {
@@ -66,7 +66,7 @@ describe("explain", () => {
         expect(codebooks.length).toBe(3);
       }
       expect(at(/^ +21 more +[+-]\d+\.\d{3}$/)).toBeGreaterThan(0);
-      // Signals and writers add up to the same.
+      // Contributions by signal and by component have the same sum.
       const sums = lines.filter((line) => /^ +sum /.test(line)).map((line) => line.trim().split(/ +/)[1]);
       expect(sums.length).toBe(2);
       expect(sums[0]).toBe(sums[1]);
@@ -75,7 +75,7 @@ describe("explain", () => {
     });
   }
 
-  test("a model without signals says so", async () => {
+  test("notes that a model has no signals", async () => {
     const twin = join(root, "twin");
     await writeTinyCheckpoint(twin, { variant: "gpt2-new", n_signals: undefined });
     const { code, stdout, stderr } = await cliWith({}, "explain", twin, ...PROMPT, "--top", "1");
@@ -84,7 +84,7 @@ describe("explain", () => {
     expect(stderr).toContain("a gpt2-new has no signals: dimensions of the residual stream");
   });
 
-  test("what can't be explained is refused", async () => {
+  test("rejects invalid input", async () => {
     expect(await refused("explain", folder, "--prompt", "")).toContain("--prompt is empty");
     expect(await refused("explain", folder, "--prompt", "the sea ".repeat(30))).toContain(
       "a sequence of 61 ids",

@@ -4,13 +4,13 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { loadModel } from "../../runtime/mod.ts";
 import { launchChromium, noChromium } from "../browser/chromium.ts";
-import { open, overflow, runsOf, SHIPPED, START, textOf } from "../server/playground.ts";
+import { open, overflow, runsOf, SHIPPED, START, textOf } from "../server/playground/support.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { json, refused } from "./support.ts";
 
 describe("export-page", () => {
-  test("rounds the weights of a checkpoint that has only f32, and leaves it alone", async () => {
+  test("quantises the weights of an f32 checkpoint without modifying it", async () => {
     const folder = temporaryFolder();
     const checkpoint = join(folder, "tiny");
     await writeTinyCheckpoint(checkpoint);
@@ -27,7 +27,7 @@ describe("export-page", () => {
     expect(model.checkpoint).toMatch(/^[0-9a-f]{64}$/);
   }, 20_000);
 
-  test("refuses a folder with something in it, and what is no checkpoint", async () => {
+  test("rejects a folder that is not empty, and invalid checkpoints", async () => {
     const folder = temporaryFolder({ "site/index.html": "mine" });
     expect(await refused("export-page", "--out", join(folder, "site"))).toContain("is not empty");
     expect(await refused("export-page", join(folder, "nothing"), "--out", join(folder, "new"))).toContain(
@@ -45,7 +45,7 @@ describe.skipIf(noChromium !== undefined)(`an offline copy${noChromium ? `: ${no
   beforeAll(async () => {
     const site = join(temporaryFolder(), "site");
     await json("export-page", "--out", site);
-    // Of files and nothing else, below another address's root, and without headers of its own.
+    // A static file server, below a path of its address, without additional headers.
     server = Bun.serve({
       hostname: "localhost",
       port: 0,
@@ -64,13 +64,13 @@ describe.skipIf(noChromium !== undefined)(`an offline copy${noChromium ? `: ${no
     await server?.stop(true);
   });
 
-  test("generates and steers on one thread, asks nobody else, and a link to it works", async () => {
+  test("generates and steers on one thread, requests nothing from other hosts, and opens links", async () => {
     using model = await loadModel(SHIPPED, { device: "wasm", threads: 1 });
     const expected = await runsOf(model);
     const { page, problems, loaded } = await open(browser, `${server.url}demo/${START}`, 390);
     expect(await textOf(page, "steered")).toBe(expected.steered);
     expect(await textOf(page, "default")).toBe(expected.default);
-    expect(await page.getByText("runs in this browser").count()).toBe(1);
+    expect(await page.getByText("Running in the browser").count()).toBe(1);
     expect(await overflow(page)).toBe(0);
     await page.getByRole("tab", { name: "Lens" }).click();
     await page.getByRole("table").waitFor();

@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { PRESETS, resolveConfig } from "../../runtime/config/config.ts";
+import { resolveConfig } from "../../runtime/config/config.ts";
+import { PRESETS } from "../../runtime/config/presets.ts";
 import { quantizeCheckpoint } from "../../runtime/formats/quantize.ts";
 import { inferenceBytes } from "../../runtime/transformer/inference.ts";
 import { trainingBytes } from "../../runtime/transformer/trainable-model.ts";
@@ -31,7 +32,7 @@ const tiny = join(root, "tiny");
 const config = await writeTinyCheckpoint(tiny);
 
 describe("a preset", () => {
-  test("reflow-1 has 463,668,224 parameters, runs on WASM and doesn't train there", async () => {
+  test("reflow-1 has 463,668,224 parameters and fits WASM for inference but not for training", async () => {
     const { stdout } = await cli("inspect", "--preset", "reflow-1", "--json");
     expect(stdout).toContain('"parameters":463668224');
     const { tensors, memory }: Inspected = JSON.parse(stdout);
@@ -42,7 +43,7 @@ describe("a preset", () => {
     expect(memory.training.fitsWasm).toBe(false);
   });
 
-  test("takes variant, batch and context; memory is what the runtime allocates", async () => {
+  test("accepts variant, batch and context; memory matches the runtime's allocations", async () => {
     const flags = ["--variant", "gpt2", "--batch", "3", "--context", "100"];
     const { parameters, memory, ...rest } = await json<Inspected>("inspect", "--preset", "nano", ...flags);
     const expected = resolveConfig(PRESETS.nano, { variant: "gpt2", context: 100 });
@@ -61,22 +62,24 @@ describe("a preset", () => {
     expect(stdout).toMatch(/^recipe +50304×1024 +51,511,296$/m);
     expect(stdout).toMatch(/^32 × block +411,107,328$/m);
     expect(stdout).toMatch(/^ {2}mlp.down.weight +1024×2816 +2,883,584$/m);
-    expect(stdout).toMatch(/^in all +463,668,224$/m);
+    expect(stdout).toMatch(/^total +463,668,224$/m);
     expect(stdout.match(/attn.q.weight/g)?.length).toBe(1);
     expect(stdout).toMatch(/^weights +1.73 GiB +891 MiB +505 MiB$/m);
   });
 
-  test("what can't be inspected", async () => {
-    expect(await refused("inspect")).toContain("nothing to inspect");
+  test("rejects invalid input", async () => {
+    expect(await refused("inspect")).toContain("no checkpoint or preset given");
     expect(await refused("inspect", "--preset", "reflo-1")).toContain("Did you mean reflow-1?");
     expect(await refused("inspect", "--preset", "nano", "--variant", "gpt3")).toContain("Did you mean gpt2?");
-    expect(await refused("inspect", "--preset", "nano", "--batch", "0")).toContain("A whole number from 1");
+    expect(await refused("inspect", "--preset", "nano", "--batch", "0")).toContain(
+      "Expected an integer of at least 1",
+    );
     expect(await refused("inspect", "nano")).toContain("did you mean --preset nano?");
   });
 });
 
 describe("a checkpoint", () => {
-  test("its weights, identity, step, tokenizer and files", async () => {
+  test("shows weights, identity, step, tokenizer and files", async () => {
     const inspected = await json<Inspected>("inspect", tiny);
     const weights = readFileSync(join(tiny, "model.safetensors"));
     expect(inspected).toMatchObject({
@@ -101,7 +104,7 @@ describe("a checkpoint", () => {
     expect(stdout).toMatch(/^step +1,234$/m);
   });
 
-  test("with int8 weights alone, or made by another tool", async () => {
+  test("accepts int8 weights only, and checkpoints from other tools", async () => {
     const folder = join(root, "int8");
     await writeTinyCheckpoint(folder);
     quantizeCheckpoint(folder);
@@ -118,10 +121,10 @@ describe("a checkpoint", () => {
     expect((await cli("inspect", folder)).stdout).toMatch(/^weights +I8, F32$/m);
   });
 
-  test("missing, cut off, changed by a byte, or of another shape", async () => {
+  test("rejects missing, truncated, corrupted and mismatched files", async () => {
     expect(await refused("inspect", join(root, "none"))).toContain("does not exist");
     expect(await refused("inspect", root)).toContain("holds no checkpoint");
-    expect(await refused("inspect", tiny, "--preset", "nano")).toContain("shape of its own");
+    expect(await refused("inspect", tiny, "--preset", "nano")).toContain("do not apply to a checkpoint");
     expect(await refused("inspect", tiny, "--context", "49")).toContain("more than the model's 48");
 
     const folder = join(root, "damaged");

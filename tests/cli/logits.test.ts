@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parameterSpecs } from "../../runtime/config/config.ts";
+import { parameterSpecs } from "../../runtime/config/parameter-specs.ts";
 import { readSafetensors, type TensorData, writeSafetensors } from "../../runtime/formats/safetensors.ts";
 import { ORACLE_CASES, readOracle } from "../runtime/transformer/oracle-suite.ts";
 import { assertClose } from "../support/compare.ts";
@@ -17,7 +17,7 @@ const file = (name: string, content: unknown): string => {
 };
 const read = (path: string) => readSafetensors(readFileSync(path)).tensors;
 
-describe("the oracle, on a folder of config.json and model.safetensors alone", () => {
+describe("matches the oracle on a folder with only config.json and model.safetensors", () => {
   for (const name of ORACLE_CASES) {
     test(name, async () => {
       const oracle = await readOracle(name);
@@ -60,7 +60,7 @@ describe("files", async () => {
   ]);
   const out = join(root, "out.safetensors");
 
-  test("without --hidden there are only logits; an earlier file is replaced", async () => {
+  test("without --hidden writes only logits, and replaces an existing file", async () => {
     writeFileSync(out, "earlier");
     const { code, stdout } = await cli("logits", folder, "--ids", ids, "--out", out);
     expect(code).toBe(0);
@@ -68,7 +68,7 @@ describe("files", async () => {
     expect([...read(out).keys()]).toEqual(["logits"]);
   });
 
-  test("what can't be run is refused, and writes nothing", async () => {
+  test("rejects invalid input, and writes nothing", async () => {
     writeFileSync(out, "earlier");
     const before = readdirSync(root);
     const wrong: [unknown, string | RegExp][] = [
@@ -96,9 +96,9 @@ describe("files", async () => {
     expect(await refused("logits", folder, "--ids", none, "--out", out)).toContain("no such file");
     expect(await refused("logits", none, "--ids", ids, "--out", out)).toContain("does not exist");
     expect(await refused("logits", folder, "--ids", ids, "--out", join(none, "x"))).toContain(
-      "there is no folder",
+      "does not exist",
     );
-    expect(await refused("logits", folder, "--ids", ids, "--out", root)).toContain("is no file");
+    expect(await refused("logits", folder, "--ids", ids, "--out", root)).toContain("is not a file");
     expect(await refused("logits", folder, "--ids", ids)).toContain("'--out <file>' not specified");
     expect(readFileSync(out, "utf8")).toBe("earlier");
     expect(readdirSync(root).filter((name) => name !== "wrong.json")).toEqual(before);

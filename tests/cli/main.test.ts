@@ -20,7 +20,7 @@ const COMMANDS = [
 ];
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-test("--help lists the commands; each has help of its own, with an example and --json", async () => {
+test("--help lists the commands; each command's help has an example and --json", async () => {
   const { code, stdout } = await cli("--help");
   expect(code).toBe(0);
   for (const name of COMMANDS) {
@@ -35,14 +35,14 @@ test("--help lists the commands; each has help of its own, with an example and -
   }
 });
 
-test("an unknown command or flag is refused with the nearest", async () => {
+test("rejects unknown commands and flags, and suggests the closest", async () => {
   expect(await refused("inspct")).toMatch(/unknown command 'inspct'\n\(Did you mean inspect\?\)/);
   expect(await refused("inspect", "--prest", "nano")).toContain("Did you mean --preset?");
   expect(await refused("sample", "x", "y")).toContain("too many arguments");
   expect(await refused("sample")).toContain("missing required argument 'checkpoint'");
 });
 
-test("a reader may be slow, or leave", async () => {
+test("handles slow and closed stdout readers", async () => {
   const folder = join(temporaryFolder(), "model");
   await writeTinyCheckpoint(folder);
   const pipe = async (reader: string, ...flags: string[]) => {
@@ -54,10 +54,10 @@ test("a reader may be slow, or leave", async () => {
     return { stdout: await textOf(child.stdout), stderr: await textOf(child.stderr) };
   };
   const prompt = ["--threads", "1", "--prompt", "the king and the queen of the people went to the sea"];
-  // More than a pipe holds: what is left when the work is done must still come out.
+  // The output exceeds the pipe's buffer, so the rest must be flushed after the command has finished.
   const slow = await pipe("sleep 0.5; grep -c 'the king'", ...prompt, "-n", "2000", "--max-tokens", "1");
   expect(slow.stdout).toBe("2000\n0\n");
-  // Leaves while there is more to come.
+  // The reader closes the pipe before all output has been written.
   const gone = await pipe("head -c 8", ...prompt, "-n", "200");
   expect(gone.stdout).toBe("the king0\n");
   expect(gone.stderr).toBe("");

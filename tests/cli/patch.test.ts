@@ -25,7 +25,7 @@ const edits = [{ token: SEA, signal: 17, delta: 4 }];
 writeFileSync(file("other.json"), JSON.stringify({ model: "0".repeat(64), edits }));
 
 describe("patch", () => {
-  test("from an expression: the file, and what else it changes", async () => {
+  test("from an expression: writes the file and reports side effects", async () => {
     const args = ["--text", file("text.txt"), "--analogies", file("analogies.txt"), "--out", file("a.json")];
     const expression = "sea += 0.6 * (the - sea); was -= and";
     const env = { COLUMNS: "60" };
@@ -35,12 +35,12 @@ describe("patch", () => {
     const lines = stdout.trimEnd().split("\n");
     expect(lines.join(" ")).toContain(`a.json: ${load("a.json").edits.length} edits of 2 tokens, `);
     expect(lines.filter((line) => /^\S/.test(line) && !line.includes(root)).join(" ")).toMatch(
-      /" was" " sea" \d+ of 288 other tokens .* analogies right before, .* predictions after \d+ tokens: KL \S+ nats on average/,
+      /" was" " sea" The \d+ nearest neighbours of \d+ of 288 other tokens changed Analogies: .* correct before, .* Predictions at \d+ positions: mean KL divergence \S+ nats/,
     );
     for (const line of lines) if (!line.includes(root)) expect(line.length).toBeLessThanOrEqual(60);
   });
 
-  test("composed, inverted, and from edits; --json says it all", async () => {
+  test("composes, inverts, and reads edits; --json contains the whole report", async () => {
     writeFileSync(file("b.json"), JSON.stringify({ model: model.checkpoint, edits }));
     type Found = BlastRadius & { out: string; patch: GenePatch };
     const flags = ["--patch", file("b.json"), file("b.json"), "--edits", JSON.stringify(edits), "--invert"];
@@ -58,16 +58,16 @@ describe("patch", () => {
   });
 
   const REFUSED: [flags: string[], message: string][] = [
-    [[], "what is to be edited?"],
+    [[], "no edits given"],
     [["--expression", "sea += elephants"], '" elephants" is '],
     [["--expression", "sea += 1e38 * the"], "a number is beyond 1000000"],
-    [["--edits", '[{"token":1,"signal":24,"delta":1}]'], "patch.edits[0].signal is 24: one of 24 signals"],
+    [["--edits", '[{"token":1,"signal":24,"delta":1}]'], "patch.edits[0].signal is 24: expected one of 24 signals"],
     [["--edits", '[{"token":1,"signal":2,"delta":NaN}]'], "--edits: JSON"],
     [["--patch", file("other.json")], "patch.model is 000"],
     [["--patch", file("text.txt")], "text.txt: JSON"],
-    [["--patch", file("none.json")], "none.json: there is no such file"],
+    [["--patch", file("none.json")], "none.json: no such file"],
   ];
-  test("what can't be made is refused, and nothing is written", async () => {
+  test("rejects invalid input, and writes nothing", async () => {
     const before = readdirSync(root);
     for (const [flags, message] of REFUSED) {
       expect(await refused(...patch(...flags, "--out", file("no.json")))).toContain(message);
@@ -90,7 +90,7 @@ describe("--patch", async () => {
   };
   const [plain, expected] = [await generate({}), await generate({ patch: patched })];
 
-  test("sample and steer: the steered run has it, the default run hasn't", async () => {
+  test("sample and steer apply the patch, the default run does not", async () => {
     expect(expected).not.toEqual(plain);
     const more = [...flags, "--prompt", prompt, "--seed", "2", "--max-tokens", "6"];
     const sampled = await json<{ samples: { ids: number[] }[] }>("sample", folder, ...more);
@@ -99,7 +99,7 @@ describe("--patch", async () => {
     expect([steered.default.ids, steered.steered.ids]).toEqual([plain, expected]);
   });
 
-  test("eval and explain", async () => {
+  test("eval and explain apply the patch", async () => {
     const { endOfText } = tinyTokenizer;
     const ids = [endOfText, ...model.tokenize(readFileSync(file("text.txt"), "utf8"))];
     const { loss } = await model.evaluate(ids, { patch: patched });

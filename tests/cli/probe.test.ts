@@ -19,10 +19,10 @@ const file = (name: string, text: string): string => {
   return path;
 };
 const text = file("text.txt", "the king and the queen of the people went to the sea. ".repeat(40));
-/** What costs least. */
+/** The cheapest experiments. */
 const CHEAP = ["geometry", "--text", text, "--threads", "1"];
 
-test("a run's newest: files beside it, a table on stdout, and the same bytes again", async () => {
+test("probes a run's newest checkpoint: reproducible files beside it, and a table on stdout", async () => {
   const first = await cli("probe", run, ...CHEAP, "--quick");
   expect(first.code, first.stderr).toBe(0);
   const probes = join(run, "probes");
@@ -40,12 +40,12 @@ test("a run's newest: files beside it, a table on stdout, and the same bytes aga
   const [results, report] = read();
   const { model, trained, text, certificate, results: found }: Results = JSON.parse(results);
   expect(model).toMatchObject({ variant: "reflow", n_signals: 24, parameters: expect.any(Number) });
-  expect(trained).toBeUndefined(); // this checkpoint doesn't say by how many tokens
+  expect(trained).toBeUndefined(); // the checkpoint does not record the number of tokens
   expect(text.tokens).toBeGreaterThan(48 * 8);
   expect(certificate).toMatchObject({ seed: 1, quick: true });
   expect(found.map(({ id }) => id)).toEqual(["geometry"]);
   expect(report).toStartWith("<!doctype html>");
-  expect(report).toContain("What is the basis like?");
+  expect(report).toContain("How does the basis use the residual stream?");
 
   const again = await json<Results>("probe", run, ...CHEAP, "--quick");
   expect(read()).toEqual([results, report]);
@@ -53,7 +53,7 @@ test("a run's newest: files beside it, a table on stdout, and the same bytes aga
   expect(again).toEqual(written);
 });
 
-test("steps and tokens where the checkpoint says them, the twin, another seed of draws, a folder of one's own", async () => {
+test("records steps and tokens, and accepts a twin, another seed, and --out", async () => {
   const trained = join(root, "trained");
   cpSync(folder, trained, { recursive: true });
   rmSync(join(trained, "manifest.json"));
@@ -74,7 +74,7 @@ test("steps and tokens where the checkpoint says them, the twin, another seed of
   expect(readdirSync(out).sort()).toEqual(["compare.html", "report.html", "results.json"]);
 });
 
-test("what can't be run: an error, and nothing is written", async () => {
+test("rejects invalid input, and writes nothing", async () => {
   const nowhere = join(root, "nowhere");
   const refuse = async (...args: string[]) => {
     const error = await refused("probe", ...args, "--out", nowhere);
@@ -82,13 +82,13 @@ test("what can't be run: an error, and nothing is written", async () => {
     return error;
   };
   expect(await refuse(folder, "galxy", "--text", text)).toContain("Did you mean galaxy?");
-  expect(await refuse()).toContain("which model?");
+  expect(await refuse()).toContain("no model given");
   expect(await refuse(join(root, "none"))).toContain("does not exist");
   const short = file("short.txt", "the king");
-  expect(await refuse(folder, "geometry", "--text", short)).toContain("of 384 at least");
+  expect(await refuse(folder, "geometry", "--text", short)).toContain("give at least 384");
   expect(await refuse(folder, "geometry", "--text", join(root, "none"))).toContain("no such file");
   expect(await refuse(folder, ...CHEAP, "--twin", folder)).toContain("the twin is a reflow");
-  expect(await refuse(folder, ...CHEAP, "--seeds", twin)).toContain("no other seed");
+  expect(await refuse(folder, ...CHEAP, "--seeds", twin)).toContain("not another seed");
   expect(await refuse(folder, ...CHEAP, "--eval", root)).toContain("has no evaluation sets");
   const sets = join(root, "sets");
   mkdirSync(sets);
@@ -98,10 +98,10 @@ test("what can't be run: an error, and nothing is written", async () => {
   cpSync(folder, bare, { recursive: true });
   for (const name of ["tokenizer.json", "manifest.json"]) rmSync(join(bare, name));
   expect(await refuse(bare, ...CHEAP)).toContain("has no tokenizer.json");
-  expect(await refused("probe", folder, ...CHEAP, "--out", join(text, "in"))).toContain("is no folder");
+  expect(await refused("probe", folder, ...CHEAP, "--out", join(text, "in"))).toContain("is not a folder");
 });
 
-test("what can't be compared", async () => {
+test("rejects invalid comparisons", async () => {
   expect(await refused("probe", "--compare", text)).toContain("--compare takes two results");
   expect(await refused("probe", folder, "--compare", text, text)).toContain("and no checkpoint");
   expect(await refused("probe", "--compare", text, text)).toContain("JSON");

@@ -10,7 +10,7 @@ const root = temporaryFolder();
 const folder = join(root, "model");
 await writeTinyCheckpoint(folder);
 
-test("writes int8 weights beside the others, and says their sizes", async () => {
+test("writes int8 weights beside the f32 weights, and prints the sizes", async () => {
   const bytes = (name: string) => statSync(join(folder, name)).size;
   const printed = await json<object>("quantize", folder);
   const files = ["model.safetensors", "model.int8.safetensors"].map((name) => ({ name, bytes: bytes(name) }));
@@ -24,7 +24,7 @@ test("writes int8 weights beside the others, and says their sizes", async () => 
   expect(stdout).toMatch(/^model.safetensors +101 KiB\nmodel.int8.safetensors +[\d.]+ KiB$/m);
 });
 
-test("what can't be quantized is refused, and left as it is", async () => {
+test("rejects invalid checkpoints without modifying them", async () => {
   expect(await refused("quantize", join(root, "none"))).toContain("does not exist");
   const file = join(folder, "model.safetensors");
   const bytes = readFileSync(file);

@@ -23,7 +23,7 @@ const folder = join(temporaryFolder(), "model");
 await writeTinyCheckpoint(folder);
 const PROMPT = ["--prompt", "the king"];
 
-test("text on stdout, figures on stderr; the same seed gives the same text", async () => {
+test("text on stdout, statistics on stderr; the same seed reproduces the text", async () => {
   const { code, stdout, stderr } = await cli(
     "sample",
     folder,
@@ -38,8 +38,8 @@ test("text on stdout, figures on stderr; the same seed gives the same text", asy
   expect(code).toBe(0);
   expect(stdout).toBe(`the king${text}\n`);
   expect(text).toBe(tinyTokenizer.decode(ids));
-  expect(stderr.replace("\n", " ")).toMatch(
-    /^20 tokens, [\d.]+ a second, the first \d+ ms after the start, seed 7, ended by length\n$/,
+  expect(stderr.replace(/\s+/g, " ")).toMatch(
+    /^20 tokens, [\d.]+ tokens\/s, first token in \d+ ms, seed 7, finish reason: length $/,
   );
   expect(sampled).toMatchObject({ prompt: "the king", seed: 7, tokens: 20 });
   expect(sampled.tokensPerSecond).toBeGreaterThan(0);
@@ -48,17 +48,17 @@ test("text on stdout, figures on stderr; the same seed gives the same text", asy
   expect(logprobs).toBeUndefined();
 });
 
-test("without a prompt, from a document's beginning to the context's end; the seed is told", async () => {
+test("without a prompt, generates from the start of a document up to the context length, and prints the seed", async () => {
   const first = await json<Sampled>("sample", folder);
   const [{ ids, finishReason }] = first.samples;
-  // A model that knows nothing ends a document as readily as it does anything else.
+  // An untrained model may generate <|endoftext|> at any time.
   if (finishReason === "endOfText") expect(ids.length).toBeLessThan(48);
   else expect([finishReason, ids.length]).toEqual(["length", 48 - 1]);
   const again = await json<Sampled>("sample", folder, "--seed", String(first.seed));
   expect(again.samples).toEqual(first.samples);
 });
 
-test("several samples are shown in order, as a corpus has its documents", async () => {
+test("prints several samples in order, separated like documents of a corpus", async () => {
   const flags = [...PROMPT, "-n", "3", "--seed", "1", "--max-tokens", "5"];
   const { samples } = await json<Sampled>("sample", folder, ...flags);
   expect(new Set(samples.map(({ text }) => text)).size).toBe(3);
@@ -68,7 +68,7 @@ test("several samples are shown in order, as a corpus has its documents", async 
   expect(stdout).toBe(documents.join("\n<|endoftext|>\n\n"));
 });
 
-test("logprobs, at temperature 0 those of the likeliest", async () => {
+test("logprobs; at temperature 0, those of the most likely tokens", async () => {
   const flags = [...PROMPT, "--temperature", "0", "--max-tokens", "3", "--logprobs", "2"];
   const [{ ids, logprobs }] = (await json<Sampled>("sample", folder, ...flags)).samples;
   for (const [i, { logprob, topLogprobs }] of logprobs!.entries()) {
@@ -82,7 +82,7 @@ test("logprobs, at temperature 0 those of the likeliest", async () => {
   expect(lines[0]).toContain(` ${logprobs![0].topLogprobs[1].logprob.toFixed(2)}`);
 });
 
-test("stop texts end a sample, and are no part of it", async () => {
+test("stop texts end a sample and are excluded from it", async () => {
   const flags = [...PROMPT, "--seed", "3"];
   const [{ text }] = (await json<Sampled>("sample", folder, ...flags)).samples;
   const stop = text.slice(10, 12);
@@ -110,12 +110,12 @@ test("int8 weights, one thread, and the sampling flags reach the model", async (
   expect(new Set(once.samples[0].ids).size).toBe(once.samples[0].ids.length);
 });
 
-test("what can't be sampled", async () => {
-  expect(await refused("sample", folder, "--temperature", "NaN")).toContain("A number was expected");
+test("rejects invalid input", async () => {
+  expect(await refused("sample", folder, "--temperature", "NaN")).toContain("Expected a number");
   expect(await refused("sample", folder, "--temperature", "-1")).toContain("temperature is -1");
   expect(await refused("sample", folder, "--max-tokens", "1.5")).toContain("maxTokens is 1.5");
   expect(await refused("sample", folder, "--weights", "int4")).toContain("Did you mean int8?");
-  expect(await refused("sample", folder, "-n", "0")).toContain("A whole number from 1 on");
+  expect(await refused("sample", folder, "-n", "0")).toContain("Expected an integer of at least 1");
   expect(await refused("sample", folder, "--threads", "0")).toContain("threads is 0");
   expect(await refused("sample", folder, "--prompt", "king ".repeat(60), "--json")).toMatch(
     /prompt 0 has \d+ tokens/,

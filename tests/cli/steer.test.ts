@@ -37,7 +37,7 @@ describe("steer", () => {
   const steer = (given: string, ...flags: string[]) =>
     json<Steered>("steer", folder, ...PROMPT, "--seed", "3", "--max-tokens", "5", "--spec", given, ...flags);
 
-  test("both runs, their tokens and what the model thinks of them", async () => {
+  test("returns both runs with their tokens and log-probabilities", async () => {
     const found = await steer(spec({}));
     expect(found).toMatchObject({ prompt: "the people", seed: 3, interventions: [ADD] });
     for (const { ids, text, finishReason, logprobs, unsteeredLogprobs, loss } of [
@@ -63,17 +63,17 @@ describe("steer", () => {
     expect(plain).toEqual(found.default);
   });
 
-  test("a reference text for sigma", async () => {
+  test("unit sigma requires a reference text", async () => {
     const text = join(root, "reference.txt");
     writeFileSync(text, "the sea was great and the people went to the sea. ".repeat(4));
     const { steered } = await steer(spec({ unit: "sigma", strength: 50 }), "--text", text);
     expect(steered.ids.length).toBe(5);
     expect(await refused("steer", folder, ...PROMPT, "--spec", spec({ unit: "sigma" }))).toMatch(
-      /interventions\[0\]\.unit is "sigma": a reference text was expected\nhelp: .*--text FILE/,
+      /interventions\[0\]\.unit is "sigma": expected a reference text\nhelp: .*--text FILE/,
     );
   });
 
-  test("two columns where there is room, one below the other where there isn't", async () => {
+  test("two columns on wide terminals, one below the other on narrow ones", async () => {
     const flags = [
       "steer",
       folder,
@@ -89,7 +89,7 @@ describe("steer", () => {
     for (const columns of [40, 79, 80, 120]) {
       const { code, stdout, stderr } = await cliWith({ env: { COLUMNS: String(columns) } }, ...flags);
       expect(code).toBe(0);
-      expect(stderr).toBe("seed 3; ended by length and length\n");
+      expect(stderr).toBe("seed 3; finish reasons: length (default), length (steered)\n");
       const lines = stdout.trimEnd().split("\n");
       expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(columns);
       const beside = lines.some((line) => /^default +steered$/.test(line));
@@ -103,16 +103,13 @@ describe("steer", () => {
     }
   });
 
-  test("what can't be steered is refused", async () => {
+  test("rejects invalid input", async () => {
     const refusals: [given: string, message: string | RegExp][] = [
       [spec({ hook: "hook_resid_pots" }), 'interventions[0].hook is "hook_resid_pots"'],
       [spec({ layers: [0, 2] }), "interventions[0].layers is [0,2]"],
       [spec({ target: { token: " king" } }), '" king" is 2 tokens, " kin" "g"'],
       [spec({ target: { expression: "king - man" } }), '" king" is 2 tokens'],
-      [
-        spec({ target: { signal: 24 } }),
-        "interventions[0].target.signal is 24: one of 24 signals was expected",
-      ],
+      [spec({ target: { signal: 24 } }), "interventions[0].target.signal is 24: expected one of 24 signals"],
       [spec({}, { strength: 1e38 }), "interventions[1].strength is 1e+38"],
       [`[${spec({}).slice(1, -1).replace('"strength":2', '"strength":NaN')}]`, /--spec: .*JSON/],
       [spec({ positions: [99] }), "interventions[0].positions[0] is 99"],
@@ -137,7 +134,7 @@ describe("activations", () => {
   const NAMES = "hook_signals, blocks.*.hook_resid_post";
   const names = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "hook_signals"];
 
-  test("only what was asked for, of prompt and generated tokens, as JSON and as a file", async () => {
+  test("saves the named activations of prompt and generated tokens, as JSON and as a file", async () => {
     const flags = ["activations", folder, ...PROMPT, "--names", NAMES, "--max-tokens", "3"];
     const { ids, text, activations } = await json<{
       ids: number[];
@@ -166,7 +163,7 @@ describe("activations", () => {
     }
   });
 
-  test("what can't be kept is refused, and writes nothing", async () => {
+  test("rejects invalid input, and writes nothing", async () => {
     const before = readdirSync(root);
     const out = ["--out", join(root, "none.safetensors")];
     const wrong = (...flags: string[]) => refused("activations", folder, "--threads", "1", ...flags);
@@ -175,7 +172,7 @@ describe("activations", () => {
       'did you mean "hook_embed"?',
     );
     expect(await wrong("--prompt", "the", "--names", "hook_embed,x*", ...out)).toContain(
-      "no hook point is like x*",
+      "no hook point matches x*",
     );
     expect(await wrong("--prompt", "", ...named, ...out)).toContain("--prompt is empty");
     expect(await wrong("--prompt", "the ".repeat(60), ...named, ...out)).toContain("a sequence of 61 ids");
@@ -185,9 +182,11 @@ describe("activations", () => {
     expect(await wrong("--prompt", "the", ...named)).toContain("give --out FILE or --json");
     expect(await wrong("--prompt", "the", ...named, ...out, "--json")).toContain("give --out FILE or --json");
     expect(await wrong("--prompt", "the", ...named, "--out", join(root, "no", "x"))).toContain(
-      "there is no folder",
+      "does not exist",
     );
-    expect(await wrong("--prompt", "the", ...named, ...out, "--max-tokens", "x")).toContain("A whole number");
+    expect(await wrong("--prompt", "the", ...named, ...out, "--max-tokens", "x")).toContain(
+      "Expected an integer",
+    );
     expect(readdirSync(root)).toEqual(before);
   });
 });

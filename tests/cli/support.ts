@@ -9,7 +9,7 @@ export interface Result {
   stderr: string;
 }
 
-/** Runs `bun run cli` with these arguments, as a process of its own that reaches no network. */
+/** Runs `bun run cli` with these arguments in its own process, without access to the package registry. */
 export const cli = (...args: string[]): Promise<Result> => cliWith({}, ...args);
 
 export async function cliWith(
@@ -30,7 +30,7 @@ export async function cliWith(
 export const textOf = (stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> =>
   new Response(stream).text();
 
-/** What a command prints with `--json`, which is that and nothing else. */
+/** Runs a command with `--json` and parses its output, which must be a single line of JSON. */
 export async function json<T>(...args: string[]): Promise<T> {
   const { code, stdout, stderr } = await cli(...args, "--json");
   expect(stderr).not.toContain("error");
@@ -39,7 +39,7 @@ export async function json<T>(...args: string[]): Promise<T> {
   return JSON.parse(stdout);
 }
 
-/** A refusal's error and help: status 2, nothing on stdout, no stack trace. */
+/** The error and help of a rejected command: status 2, nothing on stdout, no stack trace. */
 export function refusal({ code, stdout, stderr }: Result): string {
   expect(stdout).toBe("");
   expect(stderr).toMatch(/^error: /m);

@@ -13,7 +13,7 @@ const TEXT = "the king é<|endoftext|>";
 const ids = [...tinyTokenizer.encode(TEXT)];
 const expected = { ids, count: ids.length, bytes: 24, tokens: ids.map((id) => tinyTokenizer.tokenText(id)) };
 
-test("a text's tokens, with the tokenizer of a checkpoint, a run, a folder or a file", async () => {
+test("tokenizes text with the tokenizer of a checkpoint, a run, a folder or a file", async () => {
   expect(await json<object>("tokenize", TEXT, ...WITH)).toEqual(expected);
   cpSync(join(folder, "tokenizer.json"), join(root, "tokenizer.json"));
   for (const which of [join(root, "run"), root, join(root, "tokenizer.json")]) {
@@ -22,7 +22,7 @@ test("a text's tokens, with the tokenizer of a checkpoint, a run, a folder or a 
   expect(await json<object>("tokenize", "", ...WITH)).toEqual({ ids: [], tokens: [], count: 0, bytes: 0 });
 });
 
-test("from a file or stdin", async () => {
+test("reads a file or stdin", async () => {
   const file = join(root, "text");
   writeFileSync(file, TEXT);
   expect(await json<object>("tokenize", "--file", file, ...WITH)).toEqual(expected);
@@ -30,7 +30,7 @@ test("from a file or stdin", async () => {
   expect(JSON.parse(stdout)).toEqual(expected);
 });
 
-test("for people: an id and its token a line; parts of characters as bytes", async () => {
+test("text output: an id and its token per line, with incomplete characters as bytes", async () => {
   const { code, stdout, stderr } = await cli("tokenize", "the é", ...WITH);
   expect(code).toBe(0);
   const [the, space] = [tinyTokenizer.tokenId("the"), tinyTokenizer.tokenId(" ")];
@@ -38,18 +38,18 @@ test("for people: an id and its token a line; parts of characters as bytes", asy
   expect(stderr).toBe("4 tokens, 6 bytes\n");
 });
 
-test("ids to text", async () => {
+test("decodes ids", async () => {
   const args = ["tokenize", "--ids", JSON.stringify(ids.slice(0, 3)), ...ids.slice(3).map(String), ...WITH];
   expect((await cli(...args)).stdout).toBe(`${TEXT}\n`);
   expect(await json<object>(...args)).toEqual({ ...expected, text: TEXT });
 });
 
-test("what can't be tokenized", async () => {
-  expect(await refused("tokenize", ...WITH)).toContain("one input was expected");
-  expect(await refused("tokenize", "a", "--ids", "1", ...WITH)).toContain("one input was expected");
+test("rejects invalid input", async () => {
+  expect(await refused("tokenize", ...WITH)).toContain("expected exactly one input");
+  expect(await refused("tokenize", "a", "--ids", "1", ...WITH)).toContain("expected exactly one input");
   expect(await refused("tokenize", "a")).toContain("'--tokenizer <which>' not specified");
   expect(await refused("tokenize", "a", "--tokenizer", join(root, "none"))).toContain("no such file");
-  expect(await refused("tokenize", "--ids", "1", "two", ...WITH)).toContain('"two" is no token id');
+  expect(await refused("tokenize", "--ids", "1", "two", ...WITH)).toContain('"two" is not a token id');
   expect(await refused("tokenize", "--ids", "1", "290", ...WITH)).toContain(
     "token id 290 is not in the vocabulary",
   );

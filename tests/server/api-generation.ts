@@ -1,12 +1,12 @@
-/** What every server says: completions, and what steers them. */
+/** Tests of completions and steering, which run against every server. */
 import assert from "node:assert/strict";
 import { completion } from "../../server/schemas/completions.ts";
-import { lens, tokenized } from "../../server/schemas/reading.ts";
+import { lens, tokenized } from "../../server/schemas/inspection.ts";
 import { band, steered } from "../../server/schemas/steer.ts";
 import { type ApiTests, near, prompt, push } from "./api.ts";
 
 export const generationTests: ApiTests = {
-  async "a completion is what its seed says"(api) {
+  async "a completion is determined by its seed"(api) {
     const ask = (more: object) => api.ask(completion, "/v1/completions", { prompt, max_tokens: 8, ...more });
     const first = await ask({ seed: 7 });
     const again = await ask({ seed: 7 });
@@ -24,15 +24,15 @@ export const generationTests: ApiTests = {
     );
   },
 
-  async "max_tokens is 16 where it isn't said, and null is as nothing"(api) {
+  async "max_tokens defaults to 16, and null means absent"(api) {
     const nothing = { prompt, seed: 1, temperature: null, stop: null, logprobs: null, user: "me" };
     const { usage } = await api.ask(completion, "/v1/completions", nothing);
     assert.equal(usage!.completion_tokens, 16);
   },
 
-  async "a stream says what the whole does"(api) {
+  async "a stream gives the same completion as a single response"(api) {
     const request = { prompt, max_tokens: 10, seed: 3, n: 2, logprobs: 1, echo: true };
-    const whole = await api.ask(completion, "/v1/completions", request);
+    const complete = await api.ask(completion, "/v1/completions", request);
     const events = await api.events("/v1/completions", {
       ...request,
       stream: true,
@@ -40,10 +40,10 @@ export const generationTests: ApiTests = {
     });
     const last = events.pop();
     assert.deepEqual(last.choices, []);
-    assert.deepEqual(last.usage, whole.usage);
+    assert.deepEqual(last.usage, complete.usage);
     for (const { usage } of events) assert.equal(usage, null);
     assert.equal(new Set(events.map(({ id }) => id)).size, 1);
-    for (const { index, text, logprobs } of whole.choices) {
+    for (const { index, text, logprobs } of complete.choices) {
       const own = events.flatMap(({ choices }) => choices).filter((choice) => choice.index === index);
       assert.equal(own.map((choice) => choice.text).join(""), text);
       const streamed = own.flatMap((choice) => choice.logprobs?.token_logprobs ?? []);
@@ -60,7 +60,7 @@ export const generationTests: ApiTests = {
     }
   },
 
-  async "prompts are texts and ids, one or many"(api) {
+  async "a prompt is a text, a list of token ids, or several of them"(api) {
     const { tokens } = await api.ask(tokenized, "/tokenize", { content: prompt });
     const ask = async (prompt: unknown) =>
       (await api.ask(completion, "/v1/completions", { prompt, max_tokens: 4, seed: 1 })).choices.map(
@@ -73,7 +73,7 @@ export const generationTests: ApiTests = {
     assert.equal((await ask("")).length, 1);
   },
 
-  async "log-probabilities are those that the lens sees"(api) {
+  async "log-probabilities agree with the logit lens"(api) {
     const { choices } = await api.ask(completion, "/v1/completions", {
       prompt,
       max_tokens: 1,
@@ -95,11 +95,11 @@ export const generationTests: ApiTests = {
     const last = seen.cells.at(-1)!;
     for (const [t, cell] of last.entries()) {
       if (cell.next !== undefined) near(Math.exp(token_logprobs[t + 1]!), cell.next);
-      // An object puts tokens that are digits first.
+      // Object keys that are digits come first, so the values are sorted.
       const top = Object.values(top_logprobs![t + 1]!)
         .map(Math.exp)
         .sort((a, b) => b - a);
-      // The token itself, too.
+      // The token itself is always included.
       assert.ok(top.length === 3 || top.length === 4);
       assert.equal(top_logprobs![t + 1]![names[t + 1]], token_logprobs[t + 1]);
       for (const [i, { probability }] of cell.top.entries()) near(top[i], probability);
@@ -111,7 +111,7 @@ export const generationTests: ApiTests = {
     assert.equal(cell.top[0].id, last[2].top[0].id);
   },
 
-  async "offsets count characters, of which several tokens may make one"(api) {
+  async "offsets count code points, which may span several tokens"(api) {
     const request = { prompt: "a 😀 b", echo: true, logprobs: 0, max_tokens: 1, seed: 1 };
     const { choices } = await api.ask(completion, "/v1/completions", request);
     const { tokens, text_offset } = choices[0].logprobs!;
@@ -125,7 +125,7 @@ export const generationTests: ApiTests = {
     assert.equal(text_offset.at(-1), 5);
   },
 
-  async "a stop string ends a completion, and isn't part of it"(api) {
+  async "a stop string ends a completion and is not part of it"(api) {
     const all = await api.ask(completion, "/v1/completions", { prompt, max_tokens: 12, seed: 2 });
     const { text } = all.choices[0];
     const stop = [...text].slice(3, 6).join("");
@@ -139,7 +139,7 @@ export const generationTests: ApiTests = {
     assert.equal(choices[0].text, text.slice(0, text.indexOf(stop)));
   },
 
-  async "interventions change a completion, and strength 0 doesn't"(api) {
+  async "interventions change a completion, except at strength 0"(api) {
     const text = async (more: object) => {
       const request = { prompt, max_tokens: 6, seed: 4, ...more };
       return (await api.ask(completion, "/v1/completions", request)).choices[0].text;
@@ -149,7 +149,7 @@ export const generationTests: ApiTests = {
     assert.notEqual(await text({ interventions: push(50) }), plain);
   },
 
-  async "steer: both runs, the band, and the same in a stream"(api) {
+  async "steer gives both runs and the band, as a single response and as a stream"(api) {
     const request = {
       prompt,
       max_tokens: 5,
@@ -158,40 +158,40 @@ export const generationTests: ApiTests = {
       interventions: push(0.5),
       target: " and",
     };
-    const whole = await api.ask(steered, "/v1/steer", request);
+    const complete = await api.ask(steered, "/v1/steer", request);
     const plain = await api.ask(completion, "/v1/completions", { prompt, max_tokens: 5, seed: 4 });
-    assert.equal(whole.default.text, plain.choices[0].text);
-    assert.equal(whole.steered.tokens.length, 5);
-    assert.equal(whole.steered.tokens[0].top_logprobs.length, 2);
-    assert.ok(whole.band!.low <= whole.band!.high);
-    assert.equal(whole.band!.draws.length, 16);
-    near(whole.band!.change, whole.band!.steered - whole.band!.default);
+    assert.equal(complete.default.text, plain.choices[0].text);
+    assert.equal(complete.steered.tokens.length, 5);
+    assert.equal(complete.steered.tokens[0].top_logprobs.length, 2);
+    assert.ok(complete.band!.low <= complete.band!.high);
+    assert.equal(complete.band!.draws.length, 16);
+    near(complete.band!.change, complete.band!.steered - complete.band!.default);
     const alone = await api.ask(band, "/v1/steer/band", {
       prompt,
       interventions: push(0.5),
       target: " and",
     });
-    assert.deepEqual(alone, whole.band);
+    assert.deepEqual(alone, complete.band);
 
     const events = await api.events("/v1/steer", { ...request, stream: true });
     const { type: _, ...streamed } = events.find(({ type }) => type === "band");
-    assert.deepEqual(streamed, whole.band);
+    assert.deepEqual(streamed, complete.band);
     for (const run of ["default", "steered"] as const) {
       const own = events.filter((event) => event.run === run);
-      assert.equal(own.map(({ text }) => text).join(""), whole[run].text);
+      assert.equal(own.map(({ text }) => text).join(""), complete[run].text);
       assert.deepEqual(
         own.filter(({ type }) => type === "token").map(({ id }) => id),
-        whole[run].tokens.map(({ id }) => id),
+        complete[run].tokens.map(({ id }) => id),
       );
-      assert.equal(own.at(-1).finish_reason, whole[run].finish_reason);
+      assert.equal(own.at(-1).finish_reason, complete[run].finish_reason);
     }
   },
 
-  async "steer by strength 0 changes nothing, nor does chance"(api) {
+  async "at strength 0, neither steering nor random directions change anything"(api) {
     const request = { prompt, max_tokens: 5, seed: 4, interventions: push(0), target: " and" };
     const { default: plain, steered: same, band } = await api.ask(steered, "/v1/steer", request);
     assert.equal(same.text, plain.text);
-    // Alone and in a batch, sums are rounded differently.
+    // Rounding differs between a single sequence and a batch.
     for (const [i, { logprob }] of same.tokens.entries()) near(logprob, plain.tokens[i].logprob);
     assert.equal(band!.change, 0);
     assert.deepEqual([band!.low, band!.high], [0, 0]);

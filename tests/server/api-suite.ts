@@ -1,6 +1,6 @@
 import type { ApiTests } from "./api.ts";
 import { generationTests } from "./api-generation.ts";
-import { readingTests } from "./api-reading.ts";
+import { inspectionTests } from "./api-inspection.ts";
 
-/** What every server does, on every runtime, with any model of ours whose tokens are few and common. */
-export const apiTests: ApiTests = { ...generationTests, ...readingTests };
+/** The tests that run against every server on every runtime, with any small model whose vocabulary has common words. */
+export const apiTests: ApiTests = { ...generationTests, ...inspectionTests };

@@ -1,10 +1,10 @@
-/** The suite of every server, in this process: under Bun, and under Deno. */
+/** Runs the common API suite in this process, under Bun and under Deno. */
 import { after, before, test } from "node:test";
 import type { Model } from "../../runtime/model/model.ts";
 import { createApp } from "../../server/app.ts";
 import { Api } from "./api.ts";
 import { apiTests } from "./api-suite.ts";
-import { servicesOf, tinyModel } from "./services.ts";
+import { servicesOf, tinyModel } from "./services-support.ts";
 
 let model: Model;
 let api: Api;

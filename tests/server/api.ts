@@ -1,4 +1,4 @@
-/** The app as its clients see it, whatever serves it. */
+/** A test client for the HTTP API, independent of the server behind it. */
 import assert from "node:assert/strict";
 import { Unpackr } from "msgpackr";
 import * as v from "valibot";
@@ -8,7 +8,7 @@ export type Fetch = (request: Request) => Promise<Response>;
 export interface Answer {
   status: number;
   headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: whatever the server says; tests say what it should be
+  // biome-ignore lint/suspicious/noExplicitAny: the server's response, which the tests check
   body: any;
 }
 
@@ -33,17 +33,17 @@ export class Api {
     return answerOf(await this.request(path, post(body, headers)));
   }
 
-  /** What must succeed, and be what the document says. */
+  /** Sends a request that must succeed and match its schema exactly. */
   async ask<S extends v.GenericSchema>(schema: S, path: string, body?: unknown): Promise<v.InferOutput<S>> {
     const answer = body === undefined ? await this.get(path) : await this.post(path, body);
     assert.equal(answer.status, 200, JSON.stringify(answer.body));
     const result = v.safeParse(schema, answer.body);
     assert.ok(result.success, `${path}: ${JSON.stringify(result.issues?.[0])}`);
-    assert.deepEqual(result.output, answer.body, "fields that the document doesn't know");
+    assert.deepEqual(result.output, answer.body, "fields that are missing in the schema");
     return result.output;
   }
 
-  /** The events of a stream, which must end with `[DONE]`. */
+  /** Reads the events of a stream, which must end with `[DONE]`. */
   async events(path: string, body: object): Promise<Answer["body"][]> {
     const response = await this.request(path, post(body));
     const text = await response.text();
@@ -53,7 +53,7 @@ export class Api {
     return events.map((event) => JSON.parse(event.replace(/^data: /, "")));
   }
 
-  /** What must be refused, by status and a part of the message. */
+  /** Sends a request that must fail with this status and message. */
   async refused(status: number, message: RegExp, path: string, body?: unknown): Promise<Answer["body"]> {
     const answer = body === undefined ? await this.get(path) : await this.post(path, body);
     const { error } = answer.body;
@@ -80,7 +80,7 @@ async function answerOf(response: Response): Promise<Answer> {
   return { status, headers, body: /json/.test(type) ? await response.json() : await response.text() };
 }
 
-/** By name. Each leaves the server as it was. */
+/** Tests by title. Each leaves the server's state unchanged. */
 export type ApiTests = Record<string, (api: Api) => Promise<void>>;
 
 export const prompt = "the king and the queen of the";

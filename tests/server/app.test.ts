@@ -2,9 +2,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { hc } from "hono/client";
 import type { Model } from "../../runtime/model/model.ts";
 import { type AppType, createApp } from "../../server/app.ts";
-import type { Services } from "../../server/services.ts";
+import type { Services } from "../../server/context/services.ts";
 import { Api, post } from "./api.ts";
-import { servicesOf, tinyModel } from "./services.ts";
+import { servicesOf, tinyModel } from "./services-support.ts";
 
 let model: Model;
 let services: Services;
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-test("a completion is the model's own, to the letter", async () => {
+test("a completion equals the text that the model generates directly", async () => {
   const prompt = "the king";
   let text = "";
   const logprobs: number[] = [];
@@ -36,7 +36,7 @@ test("a completion is the model's own, to the letter", async () => {
   });
 });
 
-test("the typed client knows routes, requests and answers", async () => {
+test("the typed client knows routes, requests and responses", async () => {
   const client = hc<AppType>("http://reflow.test", {
     fetch: async (input: RequestInfo | URL, init?: RequestInit) => app.fetch(new Request(input, init)),
   });
@@ -55,7 +55,7 @@ test("the typed client knows routes, requests and answers", async () => {
   expect(near).toHaveLength(2);
 });
 
-test("every route but health and the page needs a key, where there are any", async () => {
+test("with keys, every route except health checks and the playground requires one", async () => {
   const api = apiOf(
     serve({ keys: ["secret"], assets: (path) => (path === "/" ? new Response("page") : undefined) }),
   );
@@ -70,7 +70,7 @@ test("every route but health and the page needs a key, where there are any", asy
   expect((await api.get("/")).body).toBe("page");
 });
 
-test("a client that leaves a stream frees its slot within a token", async () => {
+test("disconnecting from a stream frees its slot within one token", async () => {
   const left = new AbortController();
   const request = { prompt: "the", max_tokens: 40, temperature: 1, seed: 1, stream: true, n: 4 };
   const response = await app.request("/v1/completions", { ...post(request), signal: left.signal });
@@ -84,7 +84,7 @@ test("a client that leaves a stream frees its slot within a token", async () => 
   expect(services.pool.stats().tokens).toBe(tokens);
 });
 
-test("a client that leaves before the answer is done frees its slot too", async () => {
+test("disconnecting before the response is complete frees the slot too", async () => {
   const left = new AbortController();
   const request = { prompt: Array(16).fill("the"), max_tokens: 40, n: 4 };
   const pending = app.request(
@@ -96,10 +96,10 @@ test("a client that leaves before the answer is done frees its slot too", async 
   await until(() => services.pool.stats().active === 0);
 });
 
-test("the queue is bounded, and says when to come again", async () => {
+test("the queue is bounded, and a refusal has Retry-After", async () => {
   const pool = model.pool({ slots: 1, queue: 1 });
-  const crowded = serve({ pool });
-  const request = () => crowded.request("/v1/completions", post({ prompt: "the", max_tokens: 40 }));
+  const small = serve({ pool });
+  const request = () => small.request("/v1/completions", post({ prompt: "the", max_tokens: 40 }));
   const answers = await Promise.all(Array.from({ length: 6 }, request));
   const statuses = answers.map(({ status }) => status);
   expect(statuses).toContain(200);
@@ -109,29 +109,29 @@ test("the queue is bounded, and says when to come again", async () => {
   await pool.drain();
 });
 
-test("choices that there is never room for are not to be tried again", async () => {
+test("more choices than the pool can ever run get 400", async () => {
   const small = apiOf(serve({ pool: model.pool({ slots: 1, queue: 1 }) }));
   const { status, body } = await small.post("/v1/completions", { prompt: ["a", "b"], n: 2 });
   expect([status, body.error.param]).toEqual([400, "n"]);
-  expect(body.error.help).toBe("ask for 2 choices at most");
+  expect(body.error.help).toBe("use fewer prompts or choices");
 });
 
-test("a stream that nobody reads is given up, and its slots with it", async () => {
+test("a stream that is not read is closed and frees its slots", async () => {
   const request = { prompt: "the", max_tokens: 40, stream: true, n: 2 };
-  const response = await serve({ stallMs: 30 }).request("/v1/completions", post(request));
+  const response = await serve({ stallTimeoutMs: 30 }).request("/v1/completions", post(request));
   const reader = response.body!.getReader();
   await reader.read();
   await Bun.sleep(150);
-  await expect(reader.read()).rejects.toThrow("nobody reads it");
+  await expect(reader.read()).rejects.toThrow("the client stopped reading");
   expect(services.pool.stats().active).toBe(0);
 });
 
-test("a stream of a probe begins when there is room for it", async () => {
+test("a probe's stream is refused with 429 while the queue is full", async () => {
   const app = serve();
   const left = new AbortController();
   const ask = (path: string, body: object, signal?: AbortSignal) =>
     app.request(new Request(`http://reflow.test${path}`, { ...post(body), signal }));
-  // Those that wait for it wait at the gate.
+  // While the pool is held, probes wait in the analysis queue.
   let leave = () => {};
   const held = services.pool.exclusive(() => new Promise<void>((resolve) => (leave = resolve)));
   const text = "the sea ".repeat(4000);
@@ -148,7 +148,7 @@ test("a stream of a probe begins when there is room for it", async () => {
   expect((await ask("/v1/completions", { prompt: "the", max_tokens: 1 })).status).toBe(200);
 });
 
-test("a server that is about to end says so, but lives", async () => {
+test("a server that is shutting down is alive but not ready", async () => {
   const api = apiOf(serve({ ready: () => false }));
   expect((await api.get("/livez")).status).toBe(200);
   expect((await api.get("/readyz")).status).toBe(503);
@@ -156,7 +156,7 @@ test("a server that is about to end says so, but lives", async () => {
   expect([status, headers.get("retry-after")]).toEqual([503, "5"]);
 });
 
-test("what fails inside shows an id, and nothing else", async () => {
+test("an internal error shows an id and no details", async () => {
   const entries: Readonly<Record<string, unknown>>[] = [];
   const lexicon = serve({
     log: (entry) => void entries.push(entry),
@@ -179,10 +179,10 @@ async function until(condition: () => boolean): Promise<void> {
     if (condition()) return;
     await Bun.sleep(2);
   }
-  throw new Error("it never came");
+  throw new Error("the condition was not met in time");
 }
 
-test("many prompts to be scored have one place of those that wait, not one each", async () => {
+test("scoring many prompts takes one slot of the queue, not one per prompt", async () => {
   const api = apiOf(serve());
   const request = { prompt: Array(32).fill("the king"), echo: true, logprobs: 1, max_tokens: 1, seed: 1 };
   const answers = await Promise.all([1, 2, 3].map(() => api.post("/v1/completions", request)));

@@ -1,4 +1,4 @@
-/** `bun run server` and `deno task server`, as they are started and ended. */
+/** Starting and stopping `bun run server` and `deno task server`. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
@@ -15,15 +15,15 @@ const MAIN = join(ROOT, "server/main.ts");
 const { command } = JSON.parse(readFileSync(join(ROOT, "deno.json"), "utf8")).tasks.server as {
   command: string;
 };
-/** What runs it; the flags are between the task's `deno` and the script. */
+/** The command that runs the server. For Deno, the flags are taken from the task. */
 const HOST = [process.execPath, ...("Deno" in globalThis ? command.split(" ").slice(1, -1) : [])];
 
 const children: Child[] = [];
-const end = () => {
+const killAll = () => {
   for (const { child } of children.splice(0)) child.kill("SIGKILL");
 };
-afterEach(end);
-after(end);
+afterEach(killAll);
+after(killAll);
 
 function start(args: string[], env: Record<string, string> = {}, cwd = temporaryFolder()): Child {
   const child = new Child([...HOST, MAIN, ...args], cwd, env);
@@ -31,7 +31,7 @@ function start(args: string[], env: Record<string, string> = {}, cwd = temporary
   return child;
 }
 
-/** A server of the tiny model, and its address. */
+/** Starts a server with the tiny model, and returns its address. */
 async function serve(args: string[] = [], env: Record<string, string> = {}, cwd?: string) {
   const folder = temporaryFolder();
   await writeTinyCheckpoint(`${folder}/tiny`, { context: 512 });
@@ -42,7 +42,7 @@ async function serve(args: string[] = [], env: Record<string, string> = {}, cwd?
   return { server, url: /http:\S+\//.exec(server.stderr)![0] };
 }
 
-/** A request that runs until it is let go of: its body isn't whole before. Returns the answer's status. */
+/** Starts a request whose body is completed by the returned function, which resolves to the response's status. */
 async function hold(url: string): Promise<() => Promise<number>> {
   const headers = { "content-type": "application/json", "transfer-encoding": "chunked" };
   const request = httpRequest(`${url}v1/completions`, { method: "POST", headers });
@@ -50,10 +50,10 @@ async function hold(url: string): Promise<() => Promise<number>> {
     request.on("response", (response) => resolve(response.resume().statusCode!));
     request.on("error", reject);
   });
-  // Of a server that leaves at once.
+  // The server may exit before it responds.
   answered.catch(() => {});
   await new Promise((resolve) => request.write('{"prompt":', resolve));
-  // What was asked later is answered: the server has it.
+  // Once later requests are answered, the server has received this one.
   for (let i = 0; i < 3; i++) await (await fetch(`${url}livez`)).text();
   return () => {
     request.end('"the","max_tokens":2}');
@@ -61,21 +61,21 @@ async function hold(url: string): Promise<() => Promise<number>> {
   };
 }
 
-test("it serves, finishes what runs when it is told to end, and ends with 0", async () => {
+test("on SIGTERM it finishes running requests and exits with status 0", async () => {
   const { server, url } = await serve();
   assert.match(server.stderr, /^tiny on wasm/);
   const request = { prompt: "the", max_tokens: 400, stream: true, n: 4 };
   const response = await fetch(`${url}v1/completions`, post(request));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = (await reader.read()).value!;
-  const letGo = await hold(url);
+  const finish = await hold(url);
   server.signal("SIGTERM");
-  await server.says(/ending/);
-  // As through `bun run`: it is the same one.
+  await server.says(/shutting down/);
+  // `bun run` delivers the signal twice; a repetition at once counts as the same signal.
   await sleep(20);
   server.signal("SIGTERM");
   await sleep(20);
-  assert.equal(await letGo(), 200);
+  assert.equal(await finish(), 200);
   for (let read = await reader.read(); !read.done; read = await reader.read()) text += read.value;
   assert.ok(text.endsWith("data: [DONE]\n\n"), text.slice(-100));
   assert.equal(text.match(/"finish_reason":"(length|stop)"/g)?.length, 4);
@@ -88,17 +88,17 @@ test("it serves, finishes what runs when it is told to end, and ends with 0", as
   await assert.rejects(fetch(`${url}livez`));
 });
 
-test("told again, it doesn't wait", async () => {
+test("on a second signal it exits at once", async () => {
   const { server, url } = await serve();
   await hold(url);
   server.signal("SIGINT");
-  await server.says(/ending/);
+  await server.says(/shutting down/);
   await sleep(300);
   server.signal("SIGINT");
   await server.ends(1);
 });
 
-test("it serves the page, and what the page loads", async () => {
+test("it serves the page and the files that the page loads", async () => {
   const { url } = await serve(["--patches", ":memory:"], {}, ROOT);
   const load = async (path: string): Promise<string> => {
     const response = await fetch(url + path);
@@ -119,13 +119,13 @@ test("it serves the page, and what the page loads", async () => {
     }
   }
   await load("reflow/relaxed-shared.wasm");
-  // The model that it serves.
+  // The model that the server runs.
   assert.equal(JSON.parse(await load("model/config.json")).context, 512);
 });
 
-test("the text beside the checkpoint is what interventions are measured on, unless another is named", async () => {
-  const place = { target: { token: " the" }, hook: "hook_embed" };
-  const interventions = [{ op: "add", ...place, strength: 2, unit: "sigma" }];
+test("interventions are calibrated on the checkpoint's held-out text, unless --text names another", async () => {
+  const location = { target: { token: " the" }, hook: "hook_embed" };
+  const interventions = [{ op: "add", ...location, strength: 2, unit: "sigma" }];
   const ask = async (args: string[]) => {
     const { url } = await serve(args);
     const request = { prompt: "the", max_tokens: 4, interventions };
@@ -133,14 +133,14 @@ test("the text beside the checkpoint is what interventions are measured on, unle
     return { status: response.status, body: await response.json() };
   };
   assert.equal((await ask([])).status, 200);
-  // One position has no deviation.
+  // The standard deviation over one position is zero.
   const one = join(temporaryFolder({ "one.txt": "a" }), "one.txt");
   const { status, body } = await ask(["--text", one]);
   assert.equal(status, 400);
   assert.match(body.error.message, /the same at every position of the reference/);
 });
 
-test("keys and origins are given one by one, or with commas", async () => {
+test("keys and origins can be repeated or comma-separated", async () => {
   const { server, url } = await serve(["--key", "one", "--cors", "https://a.example/", "--key", "two,three"]);
   assert.match(server.stderr, /^tiny on wasm/);
   for (const [key, expected] of [
@@ -156,7 +156,7 @@ test("keys and origins are given one by one, or with commas", async () => {
   }
 });
 
-test("keys from the environment guard it, its model too, and patches outlive it", async () => {
+test("keys from the environment protect the API and the model, and patches survive a restart", async () => {
   const patches = `${temporaryFolder()}/kept/patches.sqlite`;
   const run = () => serve(["--patches", patches], { REFLOW_KEYS: "one, two" }, ROOT);
   const headers = { authorization: "Bearer two" };
@@ -178,17 +178,17 @@ test("keys from the environment guard it, its model too, and patches outlive it"
   assert.equal((await response.json()).name, "kept");
 });
 
-test("what can't be is said in two lines, with status 2", async () => {
-  const said = async (args: string[]) => {
+test("invalid usage prints two lines and exits with status 2", async () => {
+  const outputOf = async (args: string[]) => {
     const server = start(args);
     await server.ends(2);
     return server.stderr;
   };
-  assert.match(await said(["nowhere"]), /^error: .*nowhere.*\nhelp: .*\n$/);
-  assert.match(await said(["--patches", "/"]), /^error: \/ can't be opened: .*\nhelp: .*\n$/);
-  assert.match(await said(["--cors", "example.org"]), /example.org is no origin/);
-  assert.match(await said(["--key", ""]), /A key was expected/);
-  assert.match(await said(["--key", "schl\u00fcssel"]), /no header can bring along/);
-  assert.match(await said(["--port", "-1"]), /A whole number from 0 on was expected/);
-  assert.match(await said(["--text", "nothing.txt"]), /^error: nothing.txt can't be read.*\nhelp: .*\n$/s);
+  assert.match(await outputOf(["nowhere"]), /^error: .*nowhere.*\nhelp: .*\n$/);
+  assert.match(await outputOf(["--patches", "/"]), /^error: cannot open \/: .*\nhelp: .*\n$/);
+  assert.match(await outputOf(["--cors", "example.org"]), /example.org is not an origin/);
+  assert.match(await outputOf(["--key", ""]), /Expected an API key/);
+  assert.match(await outputOf(["--key", "schl\u00fcssel"]), /an HTTP header cannot carry/);
+  assert.match(await outputOf(["--port", "-1"]), /Expected a whole number of at least 0/);
+  assert.match(await outputOf(["--text", "nothing.txt"]), /^error: cannot read nothing.txt.*\nhelp: .*\n$/s);
 });

@@ -1,29 +1,30 @@
 import { afterEach, expect, test } from "bun:test";
 import { Hono } from "hono";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { body } from "../../server/middleware/body.ts";
+import { Metrics } from "../../server/context/metrics.ts";
+import type { AppEnv, Services } from "../../server/context/services.ts";
+import { requireApiKey } from "../../server/middleware/api-keys.ts";
+import { bodyCodec } from "../../server/middleware/body.ts";
 import { cors } from "../../server/middleware/cors.ts";
-import { notFound, onError, Refusal } from "../../server/middleware/errors.ts";
-import { headers } from "../../server/middleware/headers.ts";
-import { keys } from "../../server/middleware/keys.ts";
-import { log, logLine } from "../../server/middleware/log.ts";
+import { ApiError, notFound, onError } from "../../server/middleware/errors.ts";
+import { securityHeaders } from "../../server/middleware/headers.ts";
+import { logLine, requestLog } from "../../server/middleware/log.ts";
 import { decodeMessagePack, encodeMessagePack } from "../../server/middleware/message-pack.ts";
-import { Metrics, metrics } from "../../server/middleware/metrics.ts";
-import { rateLimit } from "../../server/middleware/rate.ts";
-import type { AppEnv, Services } from "../../server/services.ts";
+import { recordMetrics } from "../../server/middleware/metrics.ts";
+import { rateLimit } from "../../server/middleware/rate-limit.ts";
 
 const entries: Record<string, unknown>[] = [];
 afterEach(() => void entries.splice(0));
 
-/** The order that the app has them in. */
-function appOf(services: Partial<Services> = {}, counted = new Metrics()) {
+/** Mounts the middleware in the same order as the app. */
+function appOf(services: Partial<Services> = {}, metrics = new Metrics()) {
   const all = { keys: [], origins: [], log: (entry: object) => void entries.push({ ...entry }), ...services };
   return new Hono<AppEnv>()
     .onError(onError)
     .notFound(notFound(() => []))
-    .use(log(all), metrics(counted), headers(), cors(all))
+    .use(requestLog(all), recordMetrics(metrics), securityHeaders(), cors(all))
     .get("/livez", (c) => c.text("ok"))
-    .use(keys(all), rateLimit(all), body(all))
+    .use(requireApiKey(all), rateLimit(all), bodyCodec(all))
     .post("/echo", (c) => c.json({ value: c.var.body ?? null }))
     .get("/numbers/:id", (c) =>
       c.json({ id: c.req.param("id"), values: Float32Array.of(0.5, 2), none: undefined }),
@@ -36,8 +37,8 @@ function appOf(services: Partial<Services> = {}, counted = new Metrics()) {
     })
     .get("/stream", (c) => {
       const { promise, resolve } = Promise.withResolvers<void>();
-      c.var.account.ended = promise;
-      c.var.account.tokens = 7;
+      c.var.record.ended = promise;
+      c.var.record.tokens = 7;
       setTimeout(resolve, 30);
       return c.text("begun");
     });
@@ -63,7 +64,7 @@ async function failure(response: Response | Promise<Response>, status: number): 
   return error;
 }
 
-test("a body is JSON or MessagePack, its value the same", async () => {
+test("JSON and MessagePack bodies decode to the same value", async () => {
   const app = appOf();
   const value = { text: "ü", list: [1, 2.5, null, true], vector: [0.5, 2] };
   const json = await app.request("/echo", post(JSON.stringify(value), "Application/JSON; charset=utf-8"));
@@ -77,7 +78,7 @@ test("a body is JSON or MessagePack, its value the same", async () => {
   expect(await (await app.request("/echo", { method: "POST" })).json()).toEqual({ value: null });
 });
 
-test("an answer is what Accept likes best", async () => {
+test("a response has the type that Accept prefers", async () => {
   const app = appOf();
   const type = async (accept?: string) =>
     (await app.request("/numbers/a", { headers: accept ? { accept } : {} })).headers.get("content-type");
@@ -117,7 +118,7 @@ test("an answer is what Accept likes best", async () => {
   expect(error.message).toBe("that is wrong");
 });
 
-test("other bodies are refused, with what to send", async () => {
+test("other bodies are refused with help on what to send", async () => {
   const app = appOf();
   const echo = (...args: Parameters<typeof post>) => app.request("/echo", post(...args));
   expect((await failure(echo("a=1", "application/x-www-form-urlencoded"), 415)).help).toContain(JSON_TYPE);
@@ -135,7 +136,7 @@ test("other bodies are refused, with what to send", async () => {
   expect((await failure(echo(Uint8Array.of(0x22, 0xff, 0x22), JSON_TYPE), 400)).code).toBe("malformed");
   for (const text of ["1", '"a"', "null", "[]", "[{}]"]) {
     expect((await failure(echo(text, JSON_TYPE), 400)).message).toBe(
-      `the request is ${text}: an object was expected`,
+      `the request is ${text}: expected an object`,
     );
   }
   for (const [open, close] of [
@@ -152,7 +153,7 @@ test("other bodies are refused, with what to send", async () => {
   );
 });
 
-test("a body's limit holds however it is sent, and no more is read", async () => {
+test("the body limit holds for every transfer encoding, and no more is read", async () => {
   const app = appOf({ bodyLimit: 1000 });
   const text = (length: number) => JSON.stringify({ a: "x".repeat(length - 8) });
   expect((await app.request("/echo", post(text(1000), JSON_TYPE))).status).toBe(200);
@@ -175,7 +176,7 @@ test("a body's limit holds however it is sent, and no more is read", async () =>
   expect(sent).toBeLessThan(3000);
 });
 
-test("keys: none but the known ones, in the form that OpenAI's clients send", async () => {
+test("keys: only valid ones are accepted, in the form that OpenAI clients send", async () => {
   const app = appOf({ keys: ["first-key", "sécond"] });
   const ask = (authorization?: string) =>
     app.request("/numbers/a", { headers: authorization ? { authorization } : {} });
@@ -198,14 +199,14 @@ test("keys: none but the known ones, in the form that OpenAI's clients send", as
     await failure(ask(wrong), 401);
   }
   expect((await app.request("/livez")).status).toBe(200);
-  // Nothing of what isn't known is logged, and of what is, not enough to guess it.
+  // Invalid keys are not logged, and valid ones only as a short prefix of their hash.
   const [ok, , no] = entries;
   expect(ok.key).toMatch(/^[0-9a-f]{8}$/);
   expect(no.key).toBeUndefined();
   expect(JSON.stringify(entries)).not.toContain("first");
 });
 
-test("a key, or an address where there are none, may ask so often", async () => {
+test("the rate limit applies to each key, or to each address without keys", async () => {
   const byKey = appOf({ keys: ["a", "b"], rate: 3 });
   const ask = (key: string) => byKey.request("/numbers/x", { headers: { authorization: `Bearer ${key}` } });
   for (let i = 0; i < 3; i++) expect((await ask("a")).status).toBe(200);
@@ -227,7 +228,7 @@ test("a key, or an address where there are none, may ask so often", async () => 
   expect((await byAddress.request("/numbers/x")).status).toBe(200);
 });
 
-test("a bucket fills again", async () => {
+test("a bucket refills", async () => {
   const app = appOf({ rate: 600 });
   const ask = async () => (await app.request("/numbers/x")).status;
   let asked = 0;
@@ -237,7 +238,7 @@ test("a bucket fills again", async () => {
   expect(await ask()).toBe(200);
 });
 
-test("pages of the allowed origins may ask, preflights need no key", async () => {
+test("allowed origins get CORS headers, and preflight requests need no key", async () => {
   const app = appOf({ origins: ["https://a.example"], keys: ["k"] });
   const preflight = (origin: string) =>
     app.request("/echo", {
@@ -259,7 +260,7 @@ test("pages of the allowed origins may ask, preflights need no key", async () =>
   expect(any.headers.get("access-control-allow-origin")).toBe("*");
 });
 
-test("browsers are told to run our scripts and WASM, and nothing else", async () => {
+test("security headers allow the server's own scripts and WASM only", async () => {
   const { headers } = await appOf().request("/livez");
   expect(headers.get("content-security-policy")).toContain("script-src 'self' 'wasm-unsafe-eval'");
   expect(headers.get("cross-origin-embedder-policy")).toBe("require-corp");
@@ -267,7 +268,7 @@ test("browsers are told to run our scripts and WASM, and nothing else", async ()
   expect(headers.get("x-content-type-options")).toBe("nosniff");
 });
 
-test("errors: the client's in words, the server's as an id whose story is in the log", async () => {
+test("client errors are explained, internal errors show an id and are detailed in the log", async () => {
   const app = appOf();
   const statuses = { usage: 400, data: 400, numerics: 422, busy: 429, memory: 503 };
   for (const [code, status] of Object.entries(statuses)) {
@@ -282,18 +283,18 @@ test("errors: the client's in words, the server's as an id whose story is in the
   expect(entries[0]).toMatchObject({ id: error.id, level: "error", status: 500 });
   expect(entries[0].error).toMatch(/TypeError: secret of \/etc[\s\S]*cause: Error: deeper/);
   for (const code of ["checkpoint", "device", "lost", "config"]) {
-    expect((await failure(app.request(`/refuse/${code}`), 500)).message).toBe("the server failed");
+    expect((await failure(app.request(`/refuse/${code}`), 500)).message).toBe("internal server error");
   }
   expect(await failure(app.request("/nowhere"), 404)).toMatchObject({ type: "not_found_error" });
   expect(entries.at(-1)).toMatchObject({ status: 404, path: "/nowhere" });
 });
 
-test("a refusal can name the field", () => {
-  const refusal = new Refusal(400, "usage", "n is 0", "use 1", { param: "n" });
-  expect(refusal.options.param).toBe("n");
+test("an error can name the field", () => {
+  const error = new ApiError(400, "usage", "n is 0", "use 1", { param: "n" });
+  expect(error.options.param).toBe("n");
 });
 
-test("the log has a line for each request, which nothing in it can break", async () => {
+test("the log has one line per request, which no client input can break", async () => {
   const app = appOf();
   const path = "/numbers/%0a%7b%22level%22:1%7d%1b[31m\u2028%E2%80%A8";
   await app.request(path);
@@ -312,15 +313,15 @@ test("the log has a line for each request, which nothing in it can break", async
   expect(JSON.parse(lines[3])).toEqual({ evil: '\n\r\t\u001b[2J\u009b\u2028"}' });
 });
 
-test("metrics: requests, time and tokens by route, in Prometheus' format", async () => {
-  const counted = new Metrics();
-  const app = appOf({}, counted);
+test("metrics: requests, latency and tokens by route, in the Prometheus format", async () => {
+  const metrics = new Metrics();
+  const app = appOf({}, metrics);
   for (const path of ["/numbers/1", "/numbers/2", "/no/where", "/nor/here", "/fail"]) await app.request(path);
   await app.request("/livez", { method: "PUT" });
   await app.request("/stream");
   await Bun.sleep(50);
   const stats = { slots: 4, active: 1, queued: 2, prefixTokensReused: 9, tokens: 0 };
-  const text = counted.text({
+  const text = metrics.text({
     pool: { stats: () => stats },
     model: { memory: { allocated: 5, peak: 6 } },
   } as Services);

@@ -1,10 +1,10 @@
-/** OpenAI's own client, against a server that listens. */
+/** The official OpenAI client against a listening server. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import OpenAI from "openai";
 import type { GenerationPool } from "../../runtime/generation/pool.ts";
 import type { Model } from "../../runtime/model/model.ts";
 import { createApp } from "../../server/app.ts";
-import { servicesOf, tinyModel } from "./services.ts";
+import { servicesOf, tinyModel } from "./services-support.ts";
 
 let model: Model;
 let pool: GenerationPool;
@@ -25,7 +25,7 @@ afterAll(async () => {
 
 const request = { model: "tiny", prompt: "the king", max_tokens: 12, seed: 5 } as const;
 
-test("completes, as the model itself does", async () => {
+test("completions equal the text that the model generates directly", async () => {
   let text = "";
   for await (const event of model.generate(request.prompt, { maxTokens: 12, seed: 5 })) text += event.text;
   const { choices, usage, object } = await client.completions.create({ ...request, logprobs: 2, echo: true });
@@ -35,8 +35,8 @@ test("completes, as the model itself does", async () => {
   expect(choices[0].logprobs!.tokens).toHaveLength(usage!.total_tokens);
 });
 
-test("streams", async () => {
-  const whole = await client.completions.create(request);
+test("streams completions", async () => {
+  const complete = await client.completions.create(request);
   const stream = await client.completions.create({
     ...request,
     stream: true,
@@ -48,8 +48,8 @@ test("streams", async () => {
     text += chunk.choices[0]?.text ?? "";
     usage = chunk.usage ?? usage;
   }
-  expect(text).toBe(whole.choices[0].text);
-  expect(usage).toEqual(whole.usage!);
+  expect(text).toBe(complete.choices[0].text);
+  expect(usage).toEqual(complete.usage!);
 });
 
 test("lists models", async () => {
@@ -59,13 +59,13 @@ test("lists models", async () => {
   expect((await client.models.retrieve("tiny")).object).toBe("model");
 });
 
-test("knows the errors for what they are", async () => {
-  const bad = await failureOf(client.completions.create({ ...request, max_tokens: 0 }));
+test("maps errors to the client's error classes", async () => {
+  const bad = await errorOf(client.completions.create({ ...request, max_tokens: 0 }));
   expect(bad).toBeInstanceOf(OpenAI.BadRequestError);
   expect(bad).toMatchObject({ param: "max_tokens", code: "usage" });
-  expect(await failureOf(client.models.retrieve("gpt-4"))).toBeInstanceOf(OpenAI.NotFoundError);
-  const stranger = new OpenAI({ baseURL: client.baseURL, apiKey: "guess", maxRetries: 0 });
-  expect(await failureOf(stranger.models.list())).toBeInstanceOf(OpenAI.AuthenticationError);
+  expect(await errorOf(client.models.retrieve("gpt-4"))).toBeInstanceOf(OpenAI.NotFoundError);
+  const unauthorized = new OpenAI({ baseURL: client.baseURL, apiKey: "guess", maxRetries: 0 });
+  expect(await errorOf(unauthorized.models.list())).toBeInstanceOf(OpenAI.AuthenticationError);
 });
 
 test("an aborted stream frees its slot, and so does an aborted request", async () => {
@@ -74,7 +74,7 @@ test("an aborted stream frees its slot, and so does an aborted request", async (
   for await (const _ of stream) break;
   await until(() => pool.stats().active === 0);
   const left = new AbortController();
-  const pending = failureOf(client.completions.create(long, { signal: left.signal }));
+  const pending = errorOf(client.completions.create(long, { signal: left.signal }));
   await until(() => pool.stats().active === 1);
   left.abort();
   expect(await pending).toBeInstanceOf(OpenAI.APIUserAbortError);
@@ -82,8 +82,8 @@ test("an aborted stream frees its slot, and so does an aborted request", async (
   expect((await client.completions.create(request)).choices).toHaveLength(1);
 });
 
-/** Its promises are none of the language's own. */
-const failureOf = (promise: PromiseLike<unknown>): PromiseLike<unknown> =>
+/** The client's promises are thenables and not native promises. */
+const errorOf = (promise: PromiseLike<unknown>): PromiseLike<unknown> =>
   promise.then(
     () => undefined,
     (error) => error,
@@ -94,5 +94,5 @@ async function until(condition: () => boolean): Promise<void> {
     if (condition()) return;
     await Bun.sleep(1);
   }
-  throw new Error("it never came");
+  throw new Error("the condition was not met in time");
 }

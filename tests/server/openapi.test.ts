@@ -1,11 +1,11 @@
-/** The document and the routes are one. */
+/** The OpenAPI document agrees with the routes. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createConfig, lintFromString } from "@redocly/openapi-core";
 import createClient from "openapi-fetch";
 import type { OpenAPIV3_1 } from "openapi-types";
 import type { Model } from "../../runtime/model/model.ts";
 import { type AppType, createApp } from "../../server/app.ts";
-import { servicesOf, tinyModel } from "./services.ts";
+import { servicesOf, tinyModel } from "./services-support.ts";
 
 let model: Model;
 let app: AppType;
@@ -37,13 +37,13 @@ test("every route is in the document, and nothing else is", () => {
   ).toEqual([...new Set(routes)].sort());
 });
 
-test("every operation says what it takes, what it gives, and how it fails", () => {
+test("every operation describes its request, response and errors", () => {
   for (const { route, operation } of operations()) {
     const { summary, tags, responses = {}, requestBody } = operation;
     expect([route, Boolean(summary), tags?.length]).toEqual([route, true, 1]);
     expect(Object.keys(responses)).toEqual(expect.arrayContaining(["200", "400", "401", "429", "500"]));
-    const ofBodies = ["404", "408", "413", "415", "422"].every((status) => status in responses);
-    expect([route, ofBodies]).toEqual([route, requestBody !== undefined]);
+    const hasBodyErrors = ["404", "408", "413", "415", "422"].every((status) => status in responses);
+    expect([route, hasBodyErrors]).toEqual([route, requestBody !== undefined]);
     expect([route, "503" in responses]).toEqual([route, route !== "GET /livez"]);
     const { content } = responses["200"] as OpenAPIV3_1.ResponseObject;
     for (const { schema } of Object.values(content!))
@@ -67,7 +67,7 @@ test("it is valid OpenAPI 3.1", async () => {
   expect(problems.map(({ message, location }) => `${location[0].pointer}: ${message}`)).toEqual([]);
 });
 
-test("a client that goes by it gets what it says", async () => {
+test("a client that follows the document gets the described responses", async () => {
   const client = createClient<Record<string, Record<string, never>>>({
     baseUrl: "http://reflow.test",
     fetch: async (request) => app.fetch(request),

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { patchStore, type Texts } from "../../server/patches/store.ts";
+import { patchStore, type TextStore } from "../../server/patches/store.ts";
 
 const MODEL = "ab".repeat(32);
 const patchOf = (delta: number, expression?: string) => ({
@@ -7,8 +7,8 @@ const patchOf = (delta: number, expression?: string) => ({
   patch: { model: MODEL, edits: [{ token: 1, signal: 2, delta }] },
 });
 
-/** What no store takes as a name: paths out of it, other names in disguise, and what breaks lines or logs. */
-const HOSTILE = [
+/** Names that every store rejects: path traversal, encoded variants of other names, and control characters. */
+const INVALID_NAMES = [
   ...["", ".", "..", "../x", "..\\x", "a/../b", "a..b", "/etc/passwd", ".hidden", "-rf", "~", "a b", "a\n"],
   ...[
     "a\0",
@@ -26,9 +26,9 @@ const HOSTILE = [
   ...["__proto__", "a".repeat(65), "x".repeat(1e6)],
 ];
 
-/** The same of every store. */
-export const patchSuite: Record<string, (texts: Texts) => Promise<void>> = {
-  async "patches are kept by name, replaced and forgotten"(texts) {
+/** Tests that run against every store. */
+export const patchSuite: Record<string, (texts: TextStore) => Promise<void>> = {
+  async "patches are saved by name, replaced and deleted"(texts) {
     const store = patchStore(texts);
     assert.deepEqual(await store.list(), []);
     assert.equal(await store.get("kinder"), undefined);
@@ -45,10 +45,10 @@ export const patchSuite: Record<string, (texts: Texts) => Promise<void>> = {
     assert.equal(await store.delete("Zoo-1.2_b"), true);
   },
 
-  async "hostile names are refused, whatever is asked"(texts) {
+  async "invalid names are refused by every method"(texts) {
     const store = patchStore(texts);
-    const refused = { code: "usage", message: /is no name for a patch$/ };
-    for (const name of HOSTILE) {
+    const refused = { code: "usage", message: /is not a valid patch name$/ };
+    for (const name of INVALID_NAMES) {
       await assert.rejects(store.get(name), refused, name);
       await assert.rejects(store.put(name, patchOf(1)), refused, name);
       await assert.rejects(store.delete(name), refused, name);
@@ -56,7 +56,7 @@ export const patchSuite: Record<string, (texts: Texts) => Promise<void>> = {
     assert.deepEqual(await store.list(), []);
   },
 
-  async "what was kept and is no patch any more is an error"(texts) {
+  async "a stored text that is not a patch is an error"(texts) {
     await texts.put("odd", '{"model":1}');
     await assert.rejects(patchStore(texts).get("odd"), /odd/);
     await texts.delete("odd");

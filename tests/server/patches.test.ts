@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import test from "node:test";
-import { kvTexts } from "../../server/patches/kv.ts";
-import { sqliteTexts } from "../../server/patches/sqlite.ts";
-import { memoryTexts, patchStore } from "../../server/patches/store.ts";
+import { kvStore } from "../../server/patches/kv.ts";
+import { sqliteStore } from "../../server/patches/sqlite.ts";
+import { memoryStore, patchStore } from "../../server/patches/store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { patchSuite } from "./patches-suite.ts";
 
@@ -12,28 +12,28 @@ const kept = {
   expression: undefined,
   patch: { model: "cd".repeat(32), edits: [{ token: 1, signal: 2, delta: 0.4 }] },
 };
-const stores = { memory: memoryTexts, sqlite: () => sqliteTexts(join(folder, "suite.sqlite")) };
+const stores = { memory: memoryStore, sqlite: () => sqliteStore(join(folder, "suite.sqlite")) };
 for (const [store, open] of Object.entries(stores)) {
   for (const [name, check] of Object.entries(patchSuite)) test(`${store}: ${name}`, () => check(open()));
 }
 
-test("there is an end to how many are kept; what is there can be replaced", async () => {
-  const store = patchStore(memoryTexts());
+test("the number of patches is limited, and existing ones can still be replaced", async () => {
+  const store = patchStore(memoryStore());
   for (let i = 0; i < 1000; i++) await store.put(`p${i}`, kept);
-  await assert.rejects(store.put("more", kept), /1000 patches are kept already/);
+  await assert.rejects(store.put("more", kept), /limit of 1000 saved patches is reached/);
   await store.put("p7", kept);
   await store.delete("p8");
   await store.put("more", kept);
 });
 
-test("sqlite: patches outlive a restart, and two servers share them", async () => {
+test("sqlite: patches survive a restart, and two servers can share them", async () => {
   const file = join(folder, "restart.sqlite");
   {
-    using texts = sqliteTexts(file);
+    using texts = sqliteStore(file);
     await patchStore(texts).put("kept", kept);
   }
-  using one = sqliteTexts(file);
-  using two = sqliteTexts(file);
+  using one = sqliteStore(file);
+  using two = sqliteStore(file);
   assert.deepEqual(await patchStore(one).get("kept"), kept);
   await patchStore(two).put("another", kept);
   assert.deepEqual(await patchStore(one).list(), ["another", "kept"]);
@@ -41,7 +41,7 @@ test("sqlite: patches outlive a restart, and two servers share them", async () =
 
 test("KV: all pages of the list are read", async () => {
   const names = Array.from({ length: 2500 }, (_, i) => `patch-${String(i).padStart(4, "0")}`);
-  const none = () => Promise.reject(new Error("not asked for"));
+  const none = () => Promise.reject(new Error("unexpected call"));
   const namespace = {
     async list({ cursor = "0" }: { cursor?: string }) {
       const next = Number(cursor) + 1000;
@@ -53,5 +53,5 @@ test("KV: all pages of the list are read", async () => {
     put: none,
     delete: none,
   };
-  assert.deepEqual(await patchStore(kvTexts(namespace)).list(), names);
+  assert.deepEqual(await patchStore(kvStore(namespace)).list(), names);
 });

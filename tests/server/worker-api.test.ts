@@ -4,7 +4,7 @@ import { temporaryFolder } from "../support/temporary.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { Api } from "./api.ts";
 import { apiTests } from "./api-suite.ts";
-import { startWorker } from "./worker.ts";
+import { startWorker } from "./worker-support.ts";
 
 let worker: Awaited<ReturnType<typeof startWorker>>;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => worker.mf.dispose());
 
-describe("every server, and workerd's", () => {
+describe("the common API suite on workerd", () => {
   const api = new Api(async (request) => {
     const { pathname, search } = new URL(request.url);
     const body = request.method === "POST" ? await request.text() : undefined;

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { type KvNamespace, kvTexts } from "../../server/patches/kv.ts";
+import { type KvNamespace, kvStore } from "../../server/patches/kv.ts";
 import { patchSuite } from "./patches-suite.ts";
-import { isolateBytes, startWorker } from "./worker.ts";
+import { isolateBytes, startWorker } from "./worker-support.ts";
 
 let worker: Awaited<ReturnType<typeof startWorker>>;
 beforeAll(async () => {
@@ -48,7 +48,7 @@ test("the bundle is small, and the model loads with the first request", async ()
     { prompt_tokens: 4, completion_tokens: 30, total_tokens: 34 },
   ]);
   console.log(
-    `worker: ${(bytes / 1024).toFixed(0)} KiB of bundle, first answer after ${(performance.now() - start).toFixed(0)} ms`,
+    `worker: ${(bytes / 1024).toFixed(0)} KiB bundle, first response after ${(performance.now() - start).toFixed(0)} ms`,
   );
   expect(bytes).toBeLessThan(3 * 2 ** 20);
   expect(await (await ask("/v1/completions", once)).json()).toMatchObject({
@@ -56,7 +56,7 @@ test("the bundle is small, and the model loads with the first request", async ()
   });
 });
 
-test("the playground is there, for whoever has no key", async () => {
+test("the playground is served without a key", async () => {
   for (const [path, type] of [
     ["/", "text/html"],
     ["/main.js", "text/javascript"],
@@ -71,7 +71,7 @@ test("the playground is there, for whoever has no key", async () => {
   }
 });
 
-test("it steers, reads and looks up as elsewhere", async () => {
+test("steering, inspection and token routes work", async () => {
   const asked: [path: string, body?: object][] = [
     ["/v1/steer", { prompt: "The food was", interventions: kinder, target: " great", max_tokens: 10 }],
     ["/v1/activations", { input: "The king", names: ["hook_signals"] }],
@@ -93,14 +93,14 @@ test("it steers, reads and looks up as elsewhere", async () => {
   }
 });
 
-test("it is guarded, and its answers are for browsers", async () => {
+test("routes require a key, and responses have security headers", async () => {
   expect((await fetch(new URL("/v1/models", worker.url))).status).toBe(401);
   const health = await fetch(new URL("/livez", worker.url));
   expect(health.status).toBe(200);
   expect(health.headers.get("content-security-policy")).toContain("wasm-unsafe-eval");
 });
 
-test("a stream's tokens come one by one, and others are served meanwhile", async () => {
+test("a stream sends tokens one by one, and other requests are served meanwhile", async () => {
   const long = { ...once, max_tokens: 200, stream: true };
   const streams = await Promise.all([
     ask("/v1/completions", long),
@@ -122,7 +122,7 @@ test("a stream's tokens come one by one, and others are served meanwhile", async
   for (const count of counts) expect(count).toBeGreaterThan(50);
 });
 
-test("who leaves frees the slot, for those that wait too", async () => {
+test("a disconnect frees the slot, for a waiting request too", async () => {
   const leaving = new AbortController();
   const long = { ...once, max_tokens: 240, stop: "~" };
   const left = [
@@ -130,15 +130,15 @@ test("who leaves frees the slot, for those that wait too", async () => {
     ask("/v1/completions", { ...long, n: 7 }, { signal: leaving.signal }),
   ].map((answer) => answer.catch((error: Error) => error.name));
   await Bun.sleep(60);
-  const waits = ask("/v1/completions", once);
+  const waiting = ask("/v1/completions", once);
   leaving.abort();
   expect(await Promise.all(left)).toEqual(["AbortError", "AbortError"]);
-  expect((await waits).status).toBe(200);
+  expect((await waiting).status).toBe(200);
   const start = performance.now();
   while ((await stats()).active > 0) expect(performance.now() - start).toBeLessThan(300);
 });
 
-test("patches are kept in the namespace", async () => {
+test("patches are saved in the KV namespace", async () => {
   const patch = { name: "kinder", patch: { expression: fix } };
   expect((await ask("/v1/patches", patch)).status).toBe(200);
   const namespace = (await worker.mf.getKVNamespace("PATCHES")) as unknown as KvNamespace;
@@ -152,11 +152,11 @@ test("patches are kept in the namespace", async () => {
 
 for (const [name, check] of Object.entries(patchSuite)) {
   test(`KV: ${name}`, async () => {
-    await check(kvTexts((await worker.mf.getKVNamespace("PATCHES")) as unknown as KvNamespace));
+    await check(kvStore((await worker.mf.getKVNamespace("PATCHES")) as unknown as KvNamespace));
   });
 }
 
-test("an isolate has room for it, after all this and with every slot taken", async () => {
+test("memory fits into an isolate after all these tests and with every slot in use", async () => {
   const long = (i: number) => ({ ...once, prompt: `${i} kings`, max_tokens: 100 });
   const full = await Promise.all(Array.from({ length: 8 }, (_, i) => ask("/v1/completions", long(i))));
   for (const response of full) {
@@ -165,6 +165,8 @@ test("an isolate has room for it, after all this and with every slot taken", asy
   }
   const { device_bytes_peak: wasm } = await stats();
   const mib = [await isolateBytes(worker.mf), wasm].map((bytes) => bytes / 2 ** 20);
-  console.log(`worker: ${mib[0].toFixed(0)} MiB of V8's, ${mib[1].toFixed(0)} MiB of WASM memory at most`);
+  console.log(
+    `worker: ${mib[0].toFixed(0)} MiB of V8 memory, at most ${mib[1].toFixed(0)} MiB of WASM memory`,
+  );
   expect(mib[0] + mib[1]).toBeLessThan(128);
 });

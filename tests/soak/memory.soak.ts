@@ -4,15 +4,16 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { PRESETS, resolveConfig } from "../../runtime/config/config.ts";
+import { resolveConfig } from "../../runtime/config/config.ts";
+import { PRESETS } from "../../runtime/config/presets.ts";
 import { writeCheckpoint } from "../../runtime/formats/checkpoint.ts";
 import { int8Entries } from "../../runtime/formats/checkpoint-tensors.ts";
 import { elementsOf } from "../../runtime/formats/safetensors.ts";
 import { trainBpe } from "../../runtime/text/train-bpe.ts";
 import { noAdapter } from "../support/webgpu.ts";
-import { COMMON, text, Workplace } from "../trainer/workspace.ts";
+import { COMMON, text, Workspace } from "../trainer/workspace.ts";
 
-const place = new Workplace();
+const workspace = new Workspace();
 const TIMEOUT = { timeout: 3_600_000 };
 const MB = 1e6;
 
@@ -37,7 +38,7 @@ async function peakOf(child: ChildProcess): Promise<number> {
 /** Tokens for a model of any vocabulary, without a tokenizer. */
 function writeTokens(name: string, length: number, vocabSize: number): void {
   const ids = Uint16Array.from({ length }, (_, i) => (Math.imul(i, 2654435761) >>> 16) % vocabSize);
-  writeFileSync(place.path(name), ids);
+  writeFileSync(workspace.path(name), ids);
 }
 
 function assertBelow(bytes: number, most: number, what: string): void {
@@ -50,7 +51,7 @@ test(
   TIMEOUT,
   async () => {
     const often = ["--log-every", "1", "--eval-every", "20", "--save-every", "50"];
-    const trainer = place.start([...COMMON, "--steps", "1100", ...often, "--out", "growth"]);
+    const trainer = workspace.start([...COMMON, "--steps", "1100", ...often, "--out", "growth"]);
     await trainer.says(/step 200\//);
     const early = memory(trainer.child, "VmRSS")!;
     await trainer.says(/step 1000\//);
@@ -76,10 +77,10 @@ test(noAdapter ? `2,000 steps on WebGPU: ${noAdapter}` : "2,000 steps on WebGPU 
     context: 8,
     vocab_size: 300,
   };
-  writeFileSync(place.path("least.json"), JSON.stringify(config));
+  writeFileSync(workspace.path("least.json"), JSON.stringify(config));
   const run = ["--config", "least.json", "--data", "text.txt", "--batch", "1", "--device", "webgpu"];
   const often = ["--steps", "2100", "--log-every", "50", "--eval-every", "5000", "--save-every", "5000"];
-  const trainer = place.start([...run, ...often, "--out", "webgpu"]);
+  const trainer = workspace.start([...run, ...often, "--out", "webgpu"]);
   await trainer.says(/step 50\//);
   const early = memory(trainer.child, "VmRSS")!;
   await trainer.says(/step 2050\//);
@@ -91,7 +92,7 @@ test(noAdapter ? `2,000 steps on WebGPU: ${noAdapter}` : "2,000 steps on WebGPU 
 test("training nano at B 8, T 256: under 700 MB", TIMEOUT, async () => {
   writeTokens("nano.bin", 200_000, 8192);
   const shape = ["--preset", "nano", "--batch", "8", "--data", "nano.bin"];
-  const trainer = place.start([
+  const trainer = workspace.start([
     ...shape,
     "--steps",
     "12",
@@ -107,9 +108,9 @@ test("training nano at B 8, T 256: under 700 MB", TIMEOUT, async () => {
 });
 
 test("the same on text, which is tokenized first", TIMEOUT, async () => {
-  writeFileSync(place.path("long.txt"), text(20_000_000));
+  writeFileSync(workspace.path("long.txt"), text(20_000_000));
   const shape = ["--preset", "nano", "--batch", "8", "--data", "long.txt", "--tokenizer", "bpe:300"];
-  const trainer = place.start([...shape, "--steps", "3", "--out", "nano-text"]);
+  const trainer = workspace.start([...shape, "--steps", "3", "--out", "nano-text"]);
   assertBelow(await peakOf(trainer.child), 700 * MB, "nano on text");
   await trainer.ends(0);
 });
@@ -117,7 +118,7 @@ test("the same on text, which is tokenized first", TIMEOUT, async () => {
 test("training small at B 1, T 1024: under 3 GB", TIMEOUT, async () => {
   writeTokens("small.bin", 50_000, 50304);
   const shape = ["--preset", "small", "--batch", "1", "--accumulate", "1", "--data", "small.bin"];
-  const trainer = place.start([...shape, "--steps", "2", "--out", "small"]);
+  const trainer = workspace.start([...shape, "--steps", "2", "--out", "small"]);
   assertBelow(await peakOf(trainer.child), 3000 * MB, "small");
   await trainer.ends(0);
 });
@@ -125,7 +126,7 @@ test("training small at B 1, T 1024: under 3 GB", TIMEOUT, async () => {
 test("reflow-1 in int8 samples: under 1.2 GB", TIMEOUT, async () => {
   const config = resolveConfig(PRESETS["reflow-1"]);
   const tokenizer = trainBpe([text(20_000)], 300);
-  await writeCheckpoint(place.path("reflow-1"), (files) => {
+  await writeCheckpoint(workspace.path("reflow-1"), (files) => {
     files.json("config.json", config);
     files.json("tokenizer.json", tokenizer.toJSON());
     const entries = int8Entries(config);
@@ -146,7 +147,15 @@ test("reflow-1 in int8 samples: under 1.2 GB", TIMEOUT, async () => {
   });
   const main = join(import.meta.dirname, "../../cli/main.ts");
   const runtime = [process.execPath, ...("Deno" in globalThis ? ["run", "-A"] : [])];
-  const args = ["sample", place.path("reflow-1"), "--prompt", "the people", "--max-tokens", "8", "--json"];
+  const args = [
+    "sample",
+    workspace.path("reflow-1"),
+    "--prompt",
+    "the people",
+    "--max-tokens",
+    "8",
+    "--json",
+  ];
   const [command, ...rest] = [...runtime, main, ...args];
   const child = spawn(command, rest, { stdio: ["ignore", "pipe", "inherit"] });
   let output = "";

@@ -1,18 +1,18 @@
-/** What the command says and leaves behind, for good input and bad. */
+/** The output and files of the command, for valid and invalid input. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
-import { COMMON, CPU, MODEL, Workplace } from "./workspace.ts";
+import { COMMON, CPU, MODEL, Workspace } from "./workspace.ts";
 
-const place = new Workplace();
+const workspace = new Workspace();
 const TIMEOUT = { timeout: 60_000 };
 const SHAPE = ["--config", "config.json", ...CPU];
 
-test("metrics.jsonl, and plain lines where there is no terminal", TIMEOUT, async () => {
+test("metrics.jsonl, and plain lines without a terminal", TIMEOUT, async () => {
   const args = ["--steps", "25", "--log-every", "10", "--eval-every", "10", "--out", "plain"];
-  const { stdout, stderr } = await place.run([...COMMON, ...args]);
-  const metrics = place.metrics("plain");
+  const { stdout, stderr } = await workspace.run([...COMMON, ...args]);
+  const metrics = workspace.metrics("plain");
   assert.deepEqual(
     metrics.map((line) => Object.keys(line).join()),
     [
@@ -34,16 +34,16 @@ test("metrics.jsonl, and plain lines where there is no terminal", TIMEOUT, async
   }
 
   const [beyondAscii] = stderr.match(/[^\n -~×→…–—]/) ?? [];
-  assert.equal(beyondAscii, undefined, "a control character, for example");
+  assert.equal(beyondAscii, undefined, "unexpected character");
   const steps = stderr.split("\n").filter((line) => line.startsWith("step "));
   assert.equal(steps.length, 3);
   const line = /^step \d+\/25 {2}loss \d\.\d{4} {2}val \d\.\d{3} {2}[\d,]+ tok\/s {2}\d+% of roof$/;
   for (const step of steps) assert.match(step, line);
   const { valLoss } = metrics.at(-1)!;
-  assert.ok(stdout.startsWith(`Validation loss ${valLoss.toFixed(4)} nats a token`), stdout);
+  assert.ok(stdout.startsWith(`Validation loss ${valLoss.toFixed(4)} nats per token`), stdout);
   for (const part of [
-    /counting unigrams reaches \d\.\d{4}: the model is \d\.\d{3} (above|below)/,
-    /A sample:\n/,
+    / {2}\d\.\d{3} (above|below) the baseline of unigrams, \d\.\d{4}/,
+    /Sample:\n/,
     /Nearest neighbours in recipe space/,
     /\nCheckpoint: plain\/step-00000025\nNext:\n {2}bun run cli sample plain\/step-00000025/,
   ]) {
@@ -51,17 +51,17 @@ test("metrics.jsonl, and plain lines where there is no terminal", TIMEOUT, async
   }
 });
 
-test("a context too short for the sample's prompt", TIMEOUT, async () => {
-  const { stdout } = await place.run([...COMMON, "--steps", "2", "--context", "4", "--out", "short"]);
-  assert.match(stdout, /A sample:\n/);
+test("a context that is too short for the sample's prompt", TIMEOUT, async () => {
+  const { stdout } = await workspace.run([...COMMON, "--steps", "2", "--context", "4", "--out", "short"]);
+  assert.match(stdout, /Sample:\n/);
 });
 
-test("a terminal has a bar, of its width at most", TIMEOUT, async () => {
+test("a terminal has a progress bar that fits its width", TIMEOUT, async () => {
   for (const columns of [80, 60]) {
     const out = `terminal-${columns}`;
-    // `script` has a terminal, and joins its command from words.
+    // `script` provides a terminal, and joins its command from words.
     const inTerminal = ["sh", "-c", `script -qec "stty cols ${columns}; exec $*" /dev/null`, "sh"];
-    const { stdout } = await place.run([...COMMON, "--steps", "150", "--out", out], 0, inTerminal);
+    const { stdout } = await workspace.run([...COMMON, "--steps", "150", "--out", out], 0, inTerminal);
     const visible = stdout.replaceAll("\x1b", "␛");
     const frames = visible.split(/␛\[1G|[\r\n]/).map((text) => text.replace(/␛\d|␛\[[?\d]*[a-zA-Z]/g, ""));
     const bars = frames.filter((text) => text.includes("ETA"));
@@ -81,43 +81,43 @@ test("without --out: runs/PRESET, then runs/PRESET-2", TIMEOUT, async () => {
   const args = [...COMMON, "--steps", "2"];
   const folders = [];
   for (let i = 0; i < 2; i++) {
-    const { stdout } = await place.run(args);
+    const { stdout } = await workspace.run(args);
     folders.push(/Checkpoint: (.*)\//.exec(stdout)![1]);
   }
   assert.deepEqual(folders, ["runs/tiny", "runs/tiny-2"]);
-  const { stdout } = await place.run([...COMMON, "--steps", "4", "--resume"]);
+  const { stdout } = await workspace.run([...COMMON, "--steps", "4", "--resume"]);
   assert.match(stdout, /Checkpoint: runs\/tiny-2\/step-00000004/);
 });
 
 test("--dry-run writes nothing", TIMEOUT, async () => {
-  const before = readdirSync(place.folder);
-  const { stderr, stdout } = await place.run([...COMMON, "--steps", "20", "--dry-run", "--out", "dry"]);
-  assert.match(stderr, /0\.03M parameters[\s\S]*20 steps of 128 tokens[\s\S]*tokens to train on/);
+  const before = readdirSync(workspace.folder);
+  const { stderr, stdout } = await workspace.run([...COMMON, "--steps", "20", "--dry-run", "--out", "dry"]);
+  assert.match(stderr, /0\.03M parameters[\s\S]*20 steps of 128 tokens[\s\S]*training tokens/);
   assert.equal(stdout, "");
-  assert.deepEqual(readdirSync(place.folder), before);
+  assert.deepEqual(readdirSync(workspace.folder), before);
 });
 
-test("--init takes the weights, and nothing else", TIMEOUT, async () => {
-  await place.run([...COMMON, "--variant", "gpt2-new", "--steps", "20", "--out", "first"]);
-  // Another text: the tokens are still those of the weights. The first step's rate is 0 after none.
-  writeFileSync(place.path("other.txt"), readFileSync(place.path("text.txt"), "utf8").toUpperCase());
+test("--init takes only the weights", TIMEOUT, async () => {
+  await workspace.run([...COMMON, "--variant", "gpt2-new", "--steps", "20", "--out", "first"]);
+  // With another text, the tokenizer is still that of the weights.
+  writeFileSync(workspace.path("other.txt"), readFileSync(workspace.path("text.txt"), "utf8").toUpperCase());
   const init = ["--init", "first", "--data", "other.txt", "--batch", "4", ...CPU];
   const frozen = ["--lr", "0", "--steps", "3", "--save-every", "1", "--keep", "9"];
-  await place.run([...init, ...frozen, "--out", "second"]);
-  assert.deepEqual(place.checkpoints("second"), ["step-00000001", "step-00000002", "step-00000003"]);
-  const [first, second] = [place.newest("first"), place.newest("second")];
+  await workspace.run([...init, ...frozen, "--out", "second"]);
+  assert.deepEqual(workspace.checkpoints("second"), ["step-00000001", "step-00000002", "step-00000003"]);
+  const [first, second] = [workspace.newest("first"), workspace.newest("second")];
   for (const name of ["config.json", "tokenizer.json", "model.safetensors"]) {
     assert.ok(second.get(name)!.equals(first.get(name)!), name);
   }
   assert.ok(!second.get("optimizer.safetensors")!.equals(first.get("optimizer.safetensors")!));
-  // The tokenizer is the run's own when it is resumed.
-  await place.run(["--out", "second", "--resume", "--steps", "4", ...CPU]);
-  assert.ok(place.newest("second").get("tokenizer.json")!.equals(first.get("tokenizer.json")!));
+  // A resumed run uses its own tokenizer.
+  await workspace.run(["--out", "second", "--resume", "--steps", "4", ...CPU]);
+  assert.ok(workspace.newest("second").get("tokenizer.json")!.equals(first.get("tokenizer.json")!));
 
   const other = [...init, "--config", "config.json", "--out", "third"];
-  const { stderr } = await place.run([...other, "--variant", "reflow"], 2);
-  assert.match(stderr, /error: the model's variant is reflow, that of --init gpt2-new/);
-  assert.equal(existsSync(place.path("third")), false);
+  const { stderr } = await workspace.run([...other, "--variant", "reflow"], 2);
+  assert.match(stderr, /error: the model's variant is reflow, but that of --init is gpt2-new/);
+  assert.equal(existsSync(workspace.path("third")), false);
 });
 
 test("tokens of nanoGPT and llm.c", TIMEOUT, async () => {
@@ -128,58 +128,59 @@ test("tokens of nanoGPT and llm.c", TIMEOUT, async () => {
     file.set(new Uint8Array(ids(length).buffer), 1024);
     return file;
   };
-  writeFileSync(place.path("train.bin"), ids(2000));
-  writeFileSync(place.path("val.bin"), ids(300));
-  writeFileSync(place.path("tiny_train.bin"), llmc(2000));
-  writeFileSync(place.path("tiny_val.bin"), llmc(300));
-  const run = (data: string) => place.run([...SHAPE, "--data", data, "--steps", "5", "--out", `of-${data}`]);
+  writeFileSync(workspace.path("train.bin"), ids(2000));
+  writeFileSync(workspace.path("val.bin"), ids(300));
+  writeFileSync(workspace.path("tiny_train.bin"), llmc(2000));
+  writeFileSync(workspace.path("tiny_val.bin"), llmc(300));
+  const run = (data: string) =>
+    workspace.run([...SHAPE, "--data", data, "--steps", "5", "--out", `of-${data}`]);
   const [{ stderr, stdout }] = await Promise.all([run("train.bin"), run("tiny_train.bin")]);
-  assert.match(stderr, /2,000 tokens to train on, 300 to validate on, no tokenizer/);
-  assert.doesNotMatch(stdout, /bits per byte|A sample/);
-  const [nanogpt, llm] = ["train.bin", "tiny_train.bin"].map((data) => place.newest(`of-${data}`));
+  assert.match(stderr, /2,000 training tokens, 300 validation tokens, no tokenizer/);
+  assert.doesNotMatch(stdout, /bits per byte|Sample:/);
+  const [nanogpt, llm] = ["train.bin", "tiny_train.bin"].map((data) => workspace.newest(`of-${data}`));
   assert.ok(nanogpt.get("model.safetensors")!.equals(llm.get("model.safetensors")!));
   assert.equal(nanogpt.has("tokenizer.json"), false);
-  openCheckpoint(place.path("of-train.bin")).close();
+  openCheckpoint(workspace.path("of-train.bin")).close();
 });
 
-test("bad input is refused with what to do, and leaves nothing behind", TIMEOUT, async () => {
-  writeFileSync(place.path("odd.bin"), new Uint8Array(1001));
+test("invalid input is an error with help, and leaves no files behind", TIMEOUT, async () => {
+  writeFileSync(workspace.path("odd.bin"), new Uint8Array(1001));
   writeFileSync(
-    place.path("far.bin"),
+    workspace.path("far.bin"),
     Uint16Array.from({ length: 999 }, (_, i) => i),
   );
-  writeFileSync(place.path("empty.txt"), " \n");
-  writeFileSync(place.path("typo.json"), '{"d_modle": 32}');
-  writeFileSync(place.path("odd.json"), JSON.stringify({ ...MODEL, n_heads: 5 }));
+  writeFileSync(workspace.path("empty.txt"), " \n");
+  writeFileSync(workspace.path("typo.json"), '{"d_modle": 32}');
+  writeFileSync(workspace.path("odd.json"), JSON.stringify({ ...MODEL, n_heads: 5 }));
   const wrong: [string[], RegExp][] = [
     [["--stpes", "3"], /unknown option '--stpes'\n\(Did you mean --steps\?\)/],
     [["more"], /too many arguments/],
-    [["--steps", "many"], /--steps.*'many' is invalid\. A number was expected/],
-    [["--preset", "nanoo"], /preset "nanoo" is unknown\nhelp: {2}did you mean nano\?/],
+    [["--steps", "many"], /--steps.*'many' is invalid\. Expected a number/],
+    [["--preset", "nanoo"], /--preset nanoo is not a known preset\nhelp: {2}did you mean nano\?/],
     [
       ["--preset", "reflow-1"],
-      /^error: training reflow-1 takes \d+\.\d GiB, and WebAssembly's memory ends at 4 GiB/,
+      /^error: training reflow-1 needs \d+\.\d GiB, but WebAssembly is limited to 4 GiB/,
     ],
-    [["--device", "gpu"], /--device is "gpu"\nhelp: {2}use auto, wasm, webgpu, or webgpu:N/],
-    [["--world", "many"], /--world.*'many' is invalid\. A number was expected/],
-    [["--wire", "bf16"], /--wire bf16 is for MPI\nhelp: {2}add --collective mpi/],
-    [["--config", "typo.json"], /d_modle is unknown\nhelp: {2}did you mean d_model\?/],
+    [["--device", "gpu"], /--device is "gpu"\nhelp: {2}expected auto, wasm, webgpu, or a webgpu:N/],
+    [["--world", "many"], /--world.*'many' is invalid\. Expected a number/],
+    [["--wire", "bf16"], /--wire bf16 requires MPI\nhelp: {2}pass --collective mpi/],
+    [["--config", "typo.json"], /d_modle is not a known option\nhelp: {2}did you mean d_model\?/],
     [["--config", "odd.json"], /n_heads 5 does not divide d_model 32/],
-    [["--context", "5000"], /one window of context 5000 needs 5001\nhelp: {2}pass more text, or a smaller/],
-    [["--data", "none.txt"], /none\.txt: there is no such file or folder/],
-    [["--data", "empty.txt"], /there is no text in empty\.txt/],
+    [["--context", "5000"], /a window of context 5000 requires 5001\nhelp: {2}pass more text, or a smaller/],
+    [["--data", "none.txt"], /none\.txt: no such file or folder/],
+    [["--data", "empty.txt"], /empty\.txt contains no text/],
     [["--data", "odd.bin"], /odd\.bin: 1001 bytes are not a whole number of uint16 ids/],
     [["--data", "far.bin"], /far\.bin: token 300 is 300, but the vocabulary has 300 tokens/],
     [["--tokenizer", "bpe:400", "--config", "config.json"], /the tokenizer has 400 tokens, .* only 300/],
     [["--init", "nowhere"], /nowhere does not exist/],
     [["--out", "text.txt"], /--out text\.txt is a file/],
-    [["--resume"], /refused holds no checkpoint to resume\nhelp: {2}leave --resume out/],
+    [["--resume"], /refused contains no checkpoint to resume from\nhelp: {2}omit --resume/],
   ];
-  const before = readdirSync(place.folder);
+  const before = readdirSync(workspace.folder);
   const refuse = async ([args, expected]: (typeof wrong)[number]) => {
     const isData = args.some((arg) => /^--(data|context)$/.test(arg));
     const common = isData || args[0] === "--preset" ? SHAPE.slice(isData ? 0 : 2) : [];
-    const { stdout, stderr } = await place.run(
+    const { stdout, stderr } = await workspace.run(
       ["--data", "text.txt", "--out", "refused", ...common, ...args],
       2,
     );
@@ -189,5 +190,5 @@ test("bad input is refused with what to do, and leaves nothing behind", TIMEOUT,
   };
   // Two at a time.
   for (let i = 0; i < wrong.length; i += 2) await Promise.all(wrong.slice(i, i + 2).map(refuse));
-  assert.deepEqual(readdirSync(place.folder), before);
+  assert.deepEqual(readdirSync(workspace.folder), before);
 });

@@ -1,10 +1,10 @@
-/** The trainer as its users have it: a process of its own, here on a model of 31,000 parameters and 12 KB of text. */
+/** Runs the trainer as users do, in a process of its own, on a model of 31,000 parameters and 12 KB of text. */
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
-import { HOST } from "../../trainer/distributed/launch.ts";
+import { SCRIPT_COMMAND } from "../../runtime/host/child-process.ts";
 import { Child } from "../support/child.ts";
 
 export const MODEL = {
@@ -22,7 +22,7 @@ const WORDS =
     " ",
   );
 
-/** Sentences of words, the first ones often. */
+/** Random sentences, in which the first words of the list are the most frequent. */
 export function text(length: number, seed = 1): string {
   let state = seed;
   const random = () => {
@@ -37,14 +37,14 @@ export function text(length: number, seed = 1): string {
   return words;
 }
 
-/** The same everywhere, with a GPU or without. */
+/** Flags that give the same result on every machine, with or without a GPU. */
 export const CPU = ["--device", "wasm", "--threads", "1"];
 
-/** What every run is told, unless a test says something else: it takes some milliseconds a step. */
+/** Flags of most runs. A step takes a few milliseconds. */
 export const COMMON = ["--config", "config.json", "--data", "text.txt", "--batch", "8", ...CPU];
 
-/** A folder with `text.txt`, `config.json` and a cache, where all runs of a test file are. Removed after it. */
-export class Workplace {
+/** A temporary folder with `text.txt`, `config.json` and a cache, for all runs of a test file; removed at the end of it. */
+export class Workspace {
   readonly folder = mkdtempSync(join(tmpdir(), "reflow-trainer-"));
   readonly #started: Child[] = [];
 
@@ -52,7 +52,7 @@ export class Workplace {
     writeFileSync(this.path("text.txt"), text(12_000));
     writeFileSync(this.path("config.json"), JSON.stringify(MODEL));
     after(() => {
-      // What a failed test left running.
+      // A failed test may leave processes running.
       for (const { child } of this.#started) child.kill("SIGKILL");
       rmSync(this.folder, { recursive: true, force: true });
     });
@@ -63,31 +63,33 @@ export class Workplace {
   }
 
   /**
+   * Starts the trainer.
+   *
    * @param wrap a command that runs the trainer
-   * @param faults for faulty.ts, in the place of the trainer itself
+   * @param faults environment of `fault-injection.ts`, which is run instead of the trainer
    */
   start(args: readonly string[], wrap: string[] = [], faults?: Record<string, string>): Child {
-    const command = [...wrap, ...HOST, faults ? FAULTY : MAIN, ...args];
+    const command = [...wrap, ...SCRIPT_COMMAND, faults ? FAULT_INJECTION : MAIN, ...args];
     const trainer = new Child(command, this.folder, { REFLOW_CACHE: this.path("cache"), ...faults });
     this.#started.push(trainer);
     return trainer;
   }
 
-  /** To its end, which must come with this status. */
+  /** Runs the trainer to its end, and asserts its exit status. */
   async run(args: readonly string[], status = 0, wrap: string[] = []): Promise<Child> {
     const trainer = this.start(args, wrap);
     await trainer.ends(status);
     return trainer;
   }
 
-  /** Names of a run's checkpoints. */
+  /** The names of a run's checkpoints. */
   checkpoints(run: string): string[] {
     return readdirSync(this.path(run))
       .filter((name) => name.startsWith("step-"))
       .sort();
   }
 
-  /** A run's newest checkpoint: its files. */
+  /** The files of a run's newest checkpoint, by name. */
   newest(run: string): Map<string, Buffer> {
     const folder = this.path(run, this.checkpoints(run).at(-1)!);
     const names = readdirSync(folder).sort();
@@ -101,17 +103,21 @@ export class Workplace {
 }
 
 const MAIN = join(import.meta.dirname, "../../trainer/main.ts");
-const FAULTY = join(import.meta.dirname, "faulty.ts");
+const FAULT_INJECTION = join(import.meta.dirname, "fault-injection.ts");
 
-/** Checkpoints equal to the last byte, file by file. */
-export function assertSame(found: Map<string, Buffer>, expected: Map<string, Buffer>, what: string): void {
+/** Asserts that two checkpoints have the same files, byte for byte. */
+export function assertSameFiles(
+  found: Map<string, Buffer>,
+  expected: Map<string, Buffer>,
+  what: string,
+): void {
   assert.deepEqual([...found.keys()], [...expected.keys()], what);
   for (const [name, bytes] of expected) {
     assert.ok(bytes.equals(found.get(name)!), `${what}: ${name} differs`);
   }
 }
 
-/** Without what depends on the clock. */
-export function timeless(metrics: Record<string, number>[]): Record<string, number>[] {
+/** Drops the keys that depend on the clock. */
+export function withoutTimings(metrics: Record<string, number>[]): Record<string, number>[] {
   return metrics.map(({ tokensPerSecond: _, roofShare: __, ...rest }) => rest);
 }

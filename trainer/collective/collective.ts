@@ -1,32 +1,33 @@
 /**
- * How the ranks of a job agree. Each rank is a process with a model of its own; after a step's micro-batches every rank
- * holds the sum of all ranks' gradients, so that all make the same update.
+ * Communication between the ranks of a job. Each rank is a process with its own copy of the model. After the micro-batches
+ * of a step an all-reduce gives every rank the sum of all ranks' gradients, so that all make the same update.
  */
 export interface Collective {
-  /** This process's number, from 0; rank 0 saves, evaluates and shows progress. */
+  /** This process's number, from 0. Rank 0 writes files and shows progress. */
   readonly rank: number;
-  /** How many ranks there are. */
+  /** Number of ranks. */
   readonly world: number;
-  /** One line for people: "4 ranks over shared memory". */
+  /** A description for the user: "4 ranks over shared memory". */
   readonly description: string;
   /**
-   * values = Σ values over the ranks, added in the order of ranks in f32: the same bits on every rank, every time.
-   * Every rank calls it with as many values. A wire of bf16 keeps 8 significant bits of them, and of the sums.
+   * Replaces the values by their sums over the ranks, added in rank order in f32: the result is the same on every rank, and
+   * reproducible bit for bit. All ranks must pass the same number of values. A bf16 wire keeps 8 significant bits of the
+   * values and of the sums.
    *
-   * @throws ReflowError `job` where a rank died, stalled past the deadline or ended the job, with its number and reason
+   * @throws ReflowError `job` naming the rank and the reason if a rank died, exceeded the deadline or aborted the job
    */
   allReduce(values: Float32Array): Promise<void>;
   /**
-   * Tells the other ranks that the job ends: their next or current {@link allReduce} throws.
+   * Ends the job: the current or next {@link allReduce} of the other ranks throws.
    *
-   * @param reason what happened; on a second line, what to do about it
+   * @param reason the error; an optional second line says what to do
    */
   abort(reason: string): void;
   dispose(): void;
 }
 
-/** A job of one process. */
-export const ALONE: Collective = {
+/** The collective of a job with a single process. */
+export const SINGLE_PROCESS: Collective = {
   rank: 0,
   world: 1,
   description: "1 process",

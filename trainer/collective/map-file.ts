@@ -1,21 +1,21 @@
 import { ReflowError } from "../../runtime/common/errors.ts";
 
 /**
- * A file as memory that all processes share which map it.
+ * Maps a file into memory, which is shared between all processes that map it.
  *
- * @throws ReflowError `device` on a host that can't map files
+ * @throws ReflowError `device` on a host that cannot map files
  */
 export function mapFile(path: string, bytes: number): ArrayBuffer {
   if ("Bun" in globalThis) return Bun.mmap(path, { shared: true }).buffer;
   if ("Deno" in globalThis) return mapInDeno((globalThis as unknown as { Deno: DenoFfi }).Deno, path, bytes);
   throw new ReflowError(
     "device",
-    "this host can't share memory between processes",
+    "this host cannot share memory between processes",
     "run the trainer with bun or deno",
   );
 }
 
-/** What is used of it. */
+/** The part of Deno's FFI that is used. */
 interface DenoFfi {
   dlopen(
     file: string,
@@ -24,7 +24,7 @@ interface DenoFfi {
   UnsafePointerView: { getArrayBuffer(pointer: unknown, bytes: number): ArrayBuffer };
 }
 
-/** Of Linux and macOS. */
+/** Constants of Linux and macOS. */
 const [O_RDWR, PROT_READ_WRITE, MAP_SHARED] = [2, 3, 1];
 
 function mapInDeno({ dlopen, UnsafePointerView }: DenoFfi, path: string, bytes: number): ArrayBuffer {

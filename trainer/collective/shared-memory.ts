@@ -1,45 +1,46 @@
 import { readFileSync } from "node:fs";
-import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Collective } from "./collective.ts";
-import { JobMemory, SLOT } from "./job-memory.ts";
+import { JobMemory, SLOT_LENGTH } from "./job-memory.ts";
 
 export interface SharedMemoryOptions {
   rank: number;
   world: number;
-  /** How long a rank may wait for another one. Longer than a step and a save take. */
+  /** Longest wait for another rank. It must exceed the duration of a step and a save. Default: 60. */
   deadlineSeconds?: number;
 }
 
-/** For the first meeting: rank 0 prepares the data before it. */
+/** Deadline of the first barrier, before which rank 0 prepares the data. */
 const FIRST_DEADLINE_SECONDS = 3600;
 
-/** So many milliseconds a wait looks; then it naps, which leaves the core to other ranks, but keeps the event loop from turning; */
-const SPIN = 0.05;
-/** from then on it sleeps, a tenth of what it has waited at a time. */
-const NAP = 2;
-const LONGEST_SLEEP = 20;
+/** A wait first polls for this long. */
+const SPIN_MS = 0.05;
+/** It then blocks the thread for short naps, which leaves the core to other ranks, up to this time. */
+const NAP_MS = 2;
+/** Afterwards it yields to the event loop, and sleeps for a tenth of the time waited so far, at most this long. */
+const MAX_SLEEP_MS = 20;
 
 /**
- * Joins a job on one machine, whose ranks share memory.
+ * Joins a job on one machine, whose ranks communicate through shared memory.
  *
- * Values go through it a slot at a time. Each rank puts its own in its slot; rank r sums the r-th part of all slots, in the
- * order of ranks, in f32; everybody takes the sums. A rank's copy in and out aside, that reads and writes each value once.
+ * Values are reduced one slot at a time. Each rank copies its values to its slot; rank r sums the r-th part of all slots, in
+ * rank order and in f32; then every rank copies the sums. Besides these copies, each value is read and written once.
  *
- * @param path of the {@link JobMemory} that the job's launcher made
+ * @param path of the {@link JobMemory} that the launcher created
  */
 export function joinSharedMemory(path: string, options: SharedMemoryOptions): Collective {
-  return new SharedMemory(JobMemory.join(path, options), options);
+  return new SharedMemoryCollective(JobMemory.join(path, options), options);
 }
 
-class SharedMemory implements Collective {
+class SharedMemoryCollective implements Collective {
   readonly rank: number;
   readonly world: number;
   readonly description: string;
   readonly #memory: JobMemory;
   readonly #deadlineSeconds: number;
-  readonly #nobody = new Int32Array(new SharedArrayBuffer(4));
-  #meeting = 0;
+  readonly #sleepCell = new Int32Array(new SharedArrayBuffer(4));
+  #barrierNumber = 0;
   #set = 0;
 
   constructor(memory: JobMemory, { rank, world, deadlineSeconds = 60 }: SharedMemoryOptions) {
@@ -51,43 +52,43 @@ class SharedMemory implements Collective {
   }
 
   async allReduce(values: Float32Array): Promise<void> {
-    for (let start = 0; start < values.length; start += SLOT) {
-      await this.#reduce(values.subarray(start, start + SLOT), values.length);
+    for (let start = 0; start < values.length; start += SLOT_LENGTH) {
+      await this.#reduce(values.subarray(start, start + SLOT_LENGTH), values.length);
     }
   }
 
   async #reduce(values: Float32Array, length: number): Promise<void> {
     const slots = this.#memory.slots[this.#set];
     slots[this.rank].set(values);
-    await this.#meet(length);
-    this.#mustSumAsMany(length);
+    await this.#barrier(length);
+    this.#requireEqualLengths(length);
 
-    // Parts end where cache lines do.
+    // Parts are aligned to cache lines.
     const part = 16 * Math.ceil(values.length / this.world / 16);
-    const mine = slots.map((slot) =>
+    const parts = slots.map((slot) =>
       slot
         .subarray(0, values.length)
         .subarray(part * this.rank)
         .subarray(0, part),
     );
-    const [sum, ...others] = mine;
+    const [sum, ...others] = parts;
     for (const other of others) for (let i = 0; i < sum.length; i++) sum[i] += other[i];
-    await this.#meet(length);
+    await this.#barrier(length);
 
     values.set(slots[0].subarray(0, values.length));
-    // Those who are quicker write the next values elsewhere, and wait there until everybody has read these.
+    // Faster ranks write the next values to the other set, and wait there until all ranks have read this one.
     this.#set = 1 - this.#set;
   }
 
-  async #meet(length: number): Promise<void> {
-    this.#meeting = (this.#meeting + 1) | 0;
-    this.#memory.arrive(this.rank, this.#meeting, length);
+  async #barrier(length: number): Promise<void> {
+    this.#barrierNumber = (this.#barrierNumber + 1) | 0;
+    this.#memory.arriveAtBarrier(this.rank, this.#barrierNumber, length);
     const started = performance.now();
     for (let rank = 0; rank < this.world; rank++) {
-      while (!this.#memory.hasReached(rank, this.#meeting)) {
+      while (!this.#memory.hasReachedBarrier(rank, this.#barrierNumber)) {
         this.#throwIfFailed();
         const waited = performance.now() - started;
-        if (waited > 1000 * this.#deadline) this.#blame(rank);
+        if (waited > 1000 * this.#deadline) this.#failStalled(rank);
         else await this.#pause(waited);
       }
     }
@@ -95,27 +96,27 @@ class SharedMemory implements Collective {
   }
 
   get #deadline(): number {
-    return this.#meeting === 1
+    return this.#barrierNumber === 1
       ? Math.max(FIRST_DEADLINE_SECONDS, this.#deadlineSeconds)
       : this.#deadlineSeconds;
   }
 
-  /** Bun has no `Atomics.wait` on memory that was mapped. */
+  /** Polls, since Bun does not support `Atomics.wait` on mapped memory. */
   async #pause(waited: number): Promise<void> {
-    if (waited < SPIN) return;
-    if (waited < NAP) {
-      Atomics.wait(this.#nobody, 0, 0, SPIN);
+    if (waited < SPIN_MS) return;
+    if (waited < NAP_MS) {
+      Atomics.wait(this.#sleepCell, 0, 0, SPIN_MS);
       return;
     }
-    await nextTurn();
-    await sleep(Math.min(waited / 10, LONGEST_SLEEP));
+    await yieldToEventLoop();
+    await sleep(Math.min(waited / 10, MAX_SLEEP_MS));
   }
 
-  #blame(rank: number): void {
+  #failStalled(rank: number): void {
     const pid = this.#memory.pidOf(rank);
     this.#memory.fail({
       rank,
-      reason: `the others waited ${this.#deadline} s for it in an all-reduce; its process ${stateOf(pid)}`,
+      reason: `the other ranks waited ${this.#deadline} s for it in an all-reduce; its process ${processState(pid)}`,
     });
   }
 
@@ -125,16 +126,16 @@ class SharedMemory implements Collective {
     throw new ReflowError(
       "job",
       `rank ${failure.rank} ended the job: ${failure.reason}`,
-      "--resume goes on from the last checkpoint",
+      "pass --resume to continue from the last checkpoint",
     );
   }
 
-  /** Ranks that don't do the same would add up what doesn't belong together. */
-  #mustSumAsMany(length: number): void {
+  /** Detects ranks that are not in the same all-reduce, whose values must not be summed. */
+  #requireEqualLengths(length: number): void {
     for (let rank = 0; rank < this.world; rank++) {
       const other = this.#memory.lengthOf(rank);
       if (other !== length)
-        throw new RangeError(`rank ${rank} sums ${other} values, rank ${this.rank} ${length}`);
+        throw new RangeError(`rank ${rank} sums ${other} values, but rank ${this.rank} sums ${length}`);
     }
   }
 
@@ -145,8 +146,8 @@ class SharedMemory implements Collective {
   dispose(): void {}
 }
 
-/** A process, as the end of a sentence. */
-function stateOf(pid: number): string {
+/** The state of a process, as a predicate: "is dead". */
+function processState(pid: number): string {
   if (pid === 0) return "has not joined";
   try {
     process.kill(pid, 0);
@@ -159,7 +160,7 @@ function stateOf(pid: number): string {
     if (state === "Z" || state === "X") return "is dead";
     if (state === "T") return "is stopped";
   } catch {
-    // A system without /proc.
+    // Systems without /proc do not report the state.
   }
   return "is running";
 }

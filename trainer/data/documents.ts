@@ -1,34 +1,34 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { asData, readChunks } from "../../runtime/host/files.ts";
+import { readChunks, wrapFileErrors } from "../../runtime/host/files.ts";
 
-/** A document, or one of the parts that a very long one comes in, in order. */
+/** A document, or one of the consecutive parts of a very long document. */
 export interface DocumentPart {
   /** The last part of a long document may be empty. */
   text: string;
-  /** The document ends with it. */
+  /** Whether this part is the end of its document. */
   ends: boolean;
 }
 
-/** The length of a very long document's parts, in UTF-16 units. */
-const PART = 1 << 19;
+/** Length of the parts of a very long document, in UTF-16 code units. */
+const PART_LENGTH = 1 << 19;
 
-/** A line with nothing but `<|endoftext|>`, to the end of the line. */
+/** A line that contains only `<|endoftext|>`, including the end of the line. */
 const SEPARATOR = /^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|$)/m;
 
 /**
- * The files that hold a path's documents: the file itself, or a folder's `.txt` files in the order of their names.
+ * The files with the documents of a path: the file itself, or the `.txt` files of a folder in the order of their names.
  *
- * @throws ReflowError `data` where there are none
+ * @throws ReflowError `data` if the path does not exist, or the folder has no `.txt` files
  */
 export function documentFiles(path: string): string[] {
-  if (!asData(path, () => statSync(path)).isDirectory()) return [path];
-  const names = asData(path, () => readdirSync(path)).sort();
+  if (!wrapFileErrors(path, () => statSync(path)).isDirectory()) return [path];
+  const names = wrapFileErrors(path, () => readdirSync(path)).sort();
   const files = names.filter((name) => name.endsWith(".txt")).map((name) => join(path, name));
   if (files.length === 0) {
     const found = names.length
-      ? `it has ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", …" : ""}`
+      ? `it contains ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", …" : ""}`
       : "it is empty";
     throw new ReflowError(
       "data",
@@ -40,15 +40,15 @@ export function documentFiles(path: string): string[] {
 }
 
 /**
- * Streams the documents of UTF-8 files. In `.jsonl` and `.ndjson` a document is a line's `text`; elsewhere documents are
- * separated by lines with nothing but `<|endoftext|>`, and by the ends of files. White space around a document isn't
- * part of it. Memory is bounded by a part's size, or by a line's in JSONL.
+ * Streams the documents of UTF-8 files. In `.jsonl` and `.ndjson` files each line is a JSON object whose `text` is a
+ * document. In other files, documents are separated by lines that contain only `<|endoftext|>`, and by the ends of files;
+ * white space around a document is dropped. Memory is bounded by the size of a part, or of a line in JSONL.
  *
- * A document of over a million characters may come in parts of up to two million. They are cut where no token crosses,
- * so that their tokens, one after another, are the document's.
+ * A document of over a million characters may be split into parts of up to two million. They are cut at token boundaries, so
+ * that the concatenated tokens of the parts are the tokens of the document.
  *
- * @throws ReflowError `data` naming file and place, for what isn't there, isn't text or isn't JSON, and where there is no
- *   text at all
+ * @throws ReflowError `data` naming the file and position, if a file is missing, is not text or not JSON, or if no file
+ *   contains any text
  *
  * @example
  * for (const { text, ends } of readDocuments(documentFiles("corpus/train"))) …
@@ -56,18 +56,18 @@ export function documentFiles(path: string): string[] {
 export function* readDocuments(files: readonly string[]): Generator<DocumentPart> {
   let empty = true;
   for (const file of files) {
-    for (const part of /\.(jsonl|ndjson)$/i.test(file) ? jsonLines(file) : separated(file)) {
+    for (const part of /\.(jsonl|ndjson)$/i.test(file) ? jsonLines(file) : separatedDocuments(file)) {
       empty = false;
       yield part;
     }
   }
   if (empty) {
     const where = files.length > 1 ? `${files[0]} and ${files.length - 1} more` : files[0];
-    throw new ReflowError("data", `there is no text in ${where}`, "pass a file with text in it");
+    throw new ReflowError("data", `${where} contains no text`, "pass a file that contains text");
   }
 }
 
-function* separated(file: string): Generator<DocumentPart> {
+function* separatedDocuments(file: string): Generator<DocumentPart> {
   let pending = "";
   let begun = false;
   const trim = (text: string) => (begun ? text : text.trimStart());
@@ -78,13 +78,13 @@ function* separated(file: string): Generator<DocumentPart> {
   };
   for (const chunk of decode(file)) {
     pending += chunk;
-    // A last line without its end may be the first half of a separator.
+    // An incomplete last line may be the start of a separator.
     const whole = pending.lastIndexOf("\n") + 1;
     const texts = pending.slice(0, whole).split(SEPARATOR);
     pending = texts.pop() + pending.slice(whole);
     for (const text of texts) yield* end(text);
-    while (pending.length > 2 * PART) {
-      const cut = cutBefore(pending, PART);
+    while (pending.length > 2 * PART_LENGTH) {
+      const cut = cutBefore(pending, PART_LENGTH);
       const text = trim(pending.slice(0, cut));
       pending = pending.slice(cut);
       if (text) {
@@ -96,12 +96,12 @@ function* separated(file: string): Generator<DocumentPart> {
   for (const text of pending.split(SEPARATOR)) yield* end(text);
 }
 
-/** A word's last character, then white space by any definition, and no separator after it. */
+/** The last character of a word, then white space by any definition, then anything but the start of a separator. */
 const CUT = /^[\p{L}\p{N}\p{P}\p{S}][ \n][^<]/u;
 
 /**
- * The last place up to `latest` where white space begins, which no token crosses. A text without any is cut at `latest`,
- * between characters.
+ * The last position up to `latest` at which white space begins, and which no token crosses. A text without such a position is
+ * cut at `latest`, between characters.
  */
 export function cutBefore(text: string, latest: number): number {
   for (let i = latest; i > 0; i--) if (CUT.test(text.slice(i - 1, i + 2))) return i;
@@ -136,17 +136,17 @@ function textOf(json: string, where: string): string {
     throw new ReflowError(
       "data",
       `${where}: ${(cause as Error).message}`,
-      "every line must be a JSON object",
+      "expected a JSON object on every line",
       { cause },
     );
   }
   const text = value && typeof value === "object" && "text" in value ? value.text : undefined;
   if (typeof text === "string") return text;
-  const help = 'every line must be an object with a string "text"';
-  throw new ReflowError("data", `${where}: there is no text in ${json.slice(0, 60)}`, help);
+  const help = 'expected every line to be an object with a string "text"';
+  throw new ReflowError("data", `${where}: no text in ${json.slice(0, 60)}`, help);
 }
 
-/** A file's text, about 1 MiB at a time, never a half character. */
+/** Yields the text of a file, about 1 MiB at a time, cut between characters. */
 function* decode(file: string): Generator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let offset = 0;
@@ -155,11 +155,11 @@ function* decode(file: string): Generator<string> {
     throw new ReflowError(
       "data",
       `${file}: ${what} ${place}`,
-      "pass UTF-8 text; iconv converts other encodings",
+      "pass UTF-8 text; convert other encodings with iconv",
     );
   };
   for (const chunk of readChunks(file)) {
-    if (chunk.includes(0)) refuse("a zero byte, which no text has,", chunk);
+    if (chunk.includes(0)) refuse("a zero byte", chunk);
     let text = "";
     try {
       text = decoder.decode(chunk, { stream: true });
@@ -172,6 +172,6 @@ function* decode(file: string): Generator<string> {
   try {
     decoder.decode();
   } catch {
-    refuse("half a character at the end,", new Uint8Array());
+    refuse("an incomplete character at the end,", new Uint8Array());
   }
 }

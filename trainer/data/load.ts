@@ -1,10 +1,10 @@
 import { readdirSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ReflowError } from "../../runtime/common/errors.ts";
+import { cacheDirectory, wrapFileErrors } from "../../runtime/host/files.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { defaultCorpus } from "./default-corpus.ts";
 import { documentFiles } from "./documents.ts";
-import { asData, cacheDirectory } from "../../runtime/host/files.ts";
 import {
   isPrepared,
   openPrepared,
@@ -15,16 +15,16 @@ import {
 } from "./prepare.ts";
 import { openTokens, sliceTokens, type TokenSource } from "./shards.ts";
 import { heldOutSize } from "./split.ts";
-import { mustFit, type Progress, resolveTokenizer } from "./tokenizer-flag.ts";
+import { type Progress, requireVocabularyFits, resolveTokenizer } from "./tokenizer-flag.ts";
 
 export interface LoadOptions {
-  /** Text file, JSONL, folder of .txt, folder of prepared tokens, `.bin` or a folder of them; the default corpus. */
+  /** A text or JSONL file, a folder of .txt, a folder of prepared tokens, a `.bin` file or a folder of them. Default: the default corpus. */
   data?: string;
-  /** The same. Without it: what lies beside `data`, or else about 1% at its end. */
+  /** The same kinds. Default: the validation files beside `data`, or else about 1% at its end. */
   val?: string;
-  /** `FILE|gpt2|bpe:N`. Without it, for text: `gpt2` where the vocabulary holds it, or else `bpe:` its size. */
+  /** `FILE|gpt2|bpe:N`. Default for text: `gpt2` if it fits the vocabulary, or else `bpe:` with the vocabulary's size. */
   tokenizer?: string;
-  /** The model's vocabulary. */
+  /** Vocabulary size of the model. */
   vocabSize: number;
   cacheDir?: string;
   onProgress?: Progress;
@@ -33,18 +33,18 @@ export interface LoadOptions {
 export interface Data {
   train: TokenSource;
   val: TokenSource;
-  /** Absent for `.bin` files without `--tokenizer`. */
+  /** Undefined for `.bin` files without `--tokenizer`. */
   tokenizer: Tokenizer | undefined;
-  /** UTF-8 bytes of the validation text per token, for bits per byte; absent where the tokenizer is. */
+  /** UTF-8 bytes per token of the validation text, for bits per byte; undefined without a tokenizer. */
   bytesPerToken: number | undefined;
-  /** One line for people. */
+  /** A line for the user. */
   description: string;
 }
 
 /**
- * Everything that `--data`, `--val` and `--tokenizer` say, as tokens. Text is tokenized once, into the cache.
+ * Loads the data of `--data`, `--val` and `--tokenizer` as tokens. Text is tokenized once, and the tokens are cached.
  *
- * @throws ReflowError saying which of the three is wrong, where, and what to pass instead
+ * @throws ReflowError naming the flag in error, the position, and the expected value
  *
  * @example
  * const { train, val, tokenizer } = await loadData({ data: "corpus/train", vocabSize: 8192 });
@@ -55,8 +55,8 @@ export async function loadData(options: LoadOptions): Promise<Data> {
   if (val !== undefined && isTokens(val)) {
     throw new ReflowError(
       "usage",
-      `--val ${val} is tokens, but --data is text`,
-      "pass text in both, or tokens",
+      `--val ${val} contains tokens, but --data contains text`,
+      "pass text in both, or tokens in both",
     );
   }
   const corpus = data === undefined ? await fetchCorpus(options) : { train: documentFiles(data) };
@@ -66,7 +66,7 @@ export async function loadData(options: LoadOptions): Promise<Data> {
     tokenizer: options.tokenizer ?? (vocabSize >= GPT2_TOKENS ? "gpt2" : `bpe:${vocabSize}`),
   };
   const { meta, ...prepared } = await prepareCached(input, options);
-  mustFit(meta.vocabSize, vocabSize);
+  requireVocabularyFits(meta.vocabSize, vocabSize);
   return describe(data ?? "State of the Union addresses", prepared);
 }
 
@@ -81,7 +81,7 @@ async function prepareCached(input: TextInput, options: LoadOptions): Promise<Pr
   try {
     return openPrepared(folder);
   } catch (error) {
-    // Not there yet, or broken: either way, it is made again.
+    // A missing or broken cache entry is written again.
     if (!(error instanceof ReflowError)) throw error;
   }
   await writePrepared(input, folder, options);
@@ -103,17 +103,17 @@ async function loadTokens(path: string, options: LoadOptions): Promise<Data> {
     throw new ReflowError(
       "usage",
       `${path} was not made with the tokenizer of ${given ? `--tokenizer ${flag}` : `--val ${valPath}`}`,
-      "leave the flag out, or prepare the data again",
+      "omit the flag, or prepare the data again",
     );
   }
   const tokenizer = tokenizers.at(0);
-  if (tokenizer) mustFit(tokenizer.vocabSize, vocabSize);
+  if (tokenizer) requireVocabularyFits(tokenizer.vocabSize, vocabSize);
   const val = other && (other.val ?? other.train);
   return describe(path, { ...holdOut(opened.train, val ?? opened.val), tokenizer });
 }
 
 function isTokens(path: string): boolean {
-  if (!asData(path, () => statSync(path)).isDirectory()) return path.endsWith(".bin");
+  if (!wrapFileErrors(path, () => statSync(path)).isDirectory()) return path.endsWith(".bin");
   return isPrepared(path) || readdirSync(path).some((name) => name.endsWith(".bin"));
 }
 
@@ -121,8 +121,8 @@ function openTokenPath(path: string, vocabSize: number): Opened {
   if (!isTokens(path)) {
     throw new ReflowError(
       "usage",
-      `--val ${path} is text, but --data is tokens`,
-      "pass text in both, or tokens",
+      `--val ${path} contains text, but --data contains tokens`,
+      "pass text in both, or tokens in both",
     );
   }
   if (isPrepared(path)) return openPrepared(path);
@@ -132,9 +132,9 @@ function openTokenPath(path: string, vocabSize: number): Opened {
 }
 
 /**
- * By the names that nanoGPT and llm.c give: `train.bin`, `tiny_shakespeare_val.bin`, `fineweb_train_000001.bin`. A file's
- * validation data is what lies beside it under the same name, but for `val`. Files of a folder that say neither are all
- * training data.
+ * Assigns `.bin` files to the splits by the naming of nanoGPT and llm.c: `train.bin`, `tiny_shakespeare_val.bin`,
+ * `fineweb_train_000001.bin`. The validation data of a single file are the files beside it with the same name, except for
+ * `val` in place of `train`. If no file in a folder is named after the training split, all are training data.
  */
 function binFiles(path: string): { train: string[]; val: string[] } {
   const named = (names: string[], split: string) =>
@@ -162,18 +162,18 @@ function binFiles(path: string): { train: string[]; val: string[] } {
   };
 }
 
-/** Where nothing else is validation data, the training data's last tokens are. */
+/** Without other validation data, holds out the last tokens of the training data. */
 function holdOut(train: TokenSource, val: TokenSource | undefined): Pick<Data, "train" | "val"> {
   if (val) return { train, val };
-  const rest = train.length - heldOutSize(train.length, LEAST_TOKENS);
+  const rest = train.length - heldOutSize(train.length, MIN_HELD_OUT_TOKENS);
   return { train: sliceTokens(train, 0, rest), val: sliceTokens(train, rest, train.length - rest) };
 }
 
-const LEAST_TOKENS = 1 << 14;
+const MIN_HELD_OUT_TOKENS = 1 << 14;
 
 function describe(name: string, { train, val, tokenizer }: Pick<Data, "train" | "val" | "tokenizer">): Data {
   const number = (n: number) => n.toLocaleString("en");
-  const sizes = `${number(train.length)} tokens to train on, ${number(val.length)} to validate on`;
+  const sizes = `${number(train.length)} training tokens, ${number(val.length)} validation tokens`;
   const vocabulary = tokenizer ? `vocabulary of ${number(tokenizer.vocabSize)}` : "no tokenizer";
   return {
     train,
@@ -184,16 +184,16 @@ function describe(name: string, { train, val, tokenizer }: Pick<Data, "train" | 
   };
 }
 
-/** Tokens measured at most. */
-const MEASURED = 1 << 22;
+/** The largest number of tokens measured. */
+const MAX_MEASURED_TOKENS = 1 << 22;
 const BLOCK = 1 << 16;
 
-/** What stands between documents is a token, but no byte of text. */
+/** UTF-8 bytes per token. The separator between documents counts as a token, but not as text. */
 function bytesPerToken(val: TokenSource, tokenizer: Tokenizer): number {
   const lengths = Int32Array.from({ length: tokenizer.vocabSize }, (_, id) =>
     id === tokenizer.endOfText ? 0 : tokenizer.tokenBytes(id).length,
   );
-  const tokens = Math.min(val.length, MEASURED);
+  const tokens = Math.min(val.length, MAX_MEASURED_TOKENS);
   const block = new Int32Array(BLOCK);
   let bytes = 0;
   for (let start = 0; start < tokens; start += BLOCK) {

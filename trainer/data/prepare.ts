@@ -12,18 +12,18 @@ import {
 import { join } from "node:path";
 import * as v from "valibot";
 import { ReflowError } from "../../runtime/common/errors.ts";
+import { hashFile, sha256, wrapFileErrors, writeFolder } from "../../runtime/host/files.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { type DocumentPart, readDocuments } from "./documents.ts";
-import { asData, hashFile, sha256, writeFolder } from "../../runtime/host/files.ts";
 import { openTokens, type TokenSource, type TokenType, tokenBytes } from "./shards.ts";
 import { heldOutCut, sliceDocuments } from "./split.ts";
 import { type ResolveOptions, readTokenizer, resolveTokenizer, tokenizerKey } from "./tokenizer-flag.ts";
 
 /** Text to tokenize. */
 export interface TextInput {
-  /** From `documentFiles`. */
+  /** Files, as returned by `documentFiles`. */
   train: readonly string[];
-  /** Without it, documents at the end of `train` are held out; see `heldOutCut`. */
+  /** Default: documents held out at the end of `train`; see `heldOutCut`. */
   val?: readonly string[];
   /** `FILE|gpt2|bpe:N` */
   tokenizer: string;
@@ -33,7 +33,7 @@ const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const splitSchema = v.object({
   tokens: count,
   documents: count,
-  /** Of the text in UTF-8, without what stands between documents. */
+  /** UTF-8 bytes of the text, without the separators between documents. */
   bytes: count,
 });
 const META = "meta.json";
@@ -54,11 +54,11 @@ export type TokensMeta = v.InferOutput<typeof metaSchema>;
 type Split = v.InferOutput<typeof splitSchema>;
 
 /**
- * Tokenizes text into a folder: `train-000.bin`, … and `val-000.bin`, …, bare little-endian ids as in nanoGPT's, with
- * `<|endoftext|>` after each document; the `tokenizer.json`; and `meta.json`. Text is streamed. A folder of prepared tokens
- * that is there is replaced, once all is written; any other is refused.
+ * Tokenizes text into a folder. It contains `train-000.bin`, … and `val-000.bin`, … with bare little-endian ids, as in
+ * nanoGPT, and `<|endoftext|>` after each document; `tokenizer.json`; and `meta.json`. Text is streamed. An existing folder
+ * of prepared tokens is replaced once everything is written; any other existing folder is an error.
  *
- * @throws ReflowError `data` for what can't be read or written, and as {@link resolveTokenizer} does
+ * @throws ReflowError `data` if a file cannot be read or written, and as {@link resolveTokenizer} does
  */
 export async function prepareData(
   input: TextInput,
@@ -67,13 +67,13 @@ export async function prepareData(
 ): Promise<void> {
   const isEmpty = existsSync(folder) && statSync(folder).isDirectory() && readdirSync(folder).length === 0;
   if (existsSync(folder) && !isEmpty && !isPrepared(folder)) {
-    const help = "name a new folder, or remove it";
-    throw new ReflowError("data", `${folder} is there, and is no prepared data`, help);
+    const help = "choose a new folder, or remove this one";
+    throw new ReflowError("data", `${folder} already exists and does not contain prepared tokens`, help);
   }
   await writePrepared(input, folder, options);
 }
 
-/** {@link prepareData}, whatever it replaces. */
+/** As {@link prepareData}, but replaces any existing folder. */
 export async function writePrepared(
   input: TextInput,
   folder: string,
@@ -99,7 +99,7 @@ export async function writePrepared(
       );
     const trainSplit = await write("train", train(), 0);
     const valSplit = await write("val", val(), trainSplit.bytes);
-    // What stands between documents has not been counted.
+    // Separators between documents were not counted.
     options.onProgress?.("tokenize", of, of);
     const meta: TokensMeta = {
       format: FORMAT,
@@ -114,8 +114,8 @@ export async function writePrepared(
   });
 }
 
-/** Text between two reports, in UTF-16 units: some tenths of a second. */
-const REPORT = 1 << 19;
+/** Length of the text between two progress reports, in UTF-16 code units: a few tenths of a second. */
+const REPORT_LENGTH = 1 << 19;
 
 async function tokenize(
   parts: Iterable<DocumentPart>,
@@ -136,10 +136,10 @@ async function tokenize(
       }
       bytes += Buffer.byteLength(text);
       unreported += text.length;
-      if (unreported >= REPORT) {
+      if (unreported >= REPORT_LENGTH) {
         unreported = 0;
         onBytes(bytes);
-        // Signals and timers have their turn.
+        // Lets the event loop run signal handlers and timers.
         await new Promise((resolve) => setTimeout(resolve));
       }
     }
@@ -150,13 +150,13 @@ async function tokenize(
   return { tokens: writer.tokens, documents, bytes };
 }
 
-/** Tokens in a shard at most, as is usual: 200 MB. */
-const SHARD = 100_000_000;
+/** The largest number of tokens in a shard, a common choice: 200 MB. */
+const SHARD_TOKENS = 100_000_000;
 const BUFFER = 1 << 18;
 
 /** Writes ids to `name-000.bin`, `name-001.bin`, … */
 export class ShardWriter {
-  /** Written so far. */
+  /** Number of tokens written so far. */
   tokens = 0;
   readonly #buffer: Uint16Array | Uint32Array;
   #filled = 0;
@@ -166,7 +166,7 @@ export class ShardWriter {
     private readonly folder: string,
     private readonly name: string,
     type: TokenType,
-    private readonly shardTokens = SHARD,
+    private readonly shardTokens = SHARD_TOKENS,
   ) {
     this.#buffer = new (type === "uint16" ? Uint16Array : Uint32Array)(Math.min(BUFFER, shardTokens));
   }
@@ -179,7 +179,7 @@ export class ShardWriter {
     }
   }
 
-  /** Everything is on the disk after it. */
+  /** Flushes all tokens to the disk. */
   close(): void {
     this.#flush();
     this.#closeShard();
@@ -203,7 +203,7 @@ export class ShardWriter {
   }
 }
 
-/** Is it a folder that {@link prepareData} has written, whole or not? */
+/** Whether {@link prepareData} has written the folder, which may be incomplete. */
 export function isPrepared(path: string): boolean {
   const meta = join(path, META);
   return existsSync(meta) && readFileSync(meta, "utf8").includes(FORMAT);
@@ -220,14 +220,14 @@ export interface Prepared {
 /**
  * Opens a folder that {@link prepareData} has written.
  *
- * @throws ReflowError `data` or `format` where something is missing, cut off or changed
+ * @throws ReflowError `data` or `format` if a file is missing, truncated or modified
  */
 export function openPrepared(folder: string): Prepared {
   const metaFile = join(folder, META);
   const refuse = (what: string, cause?: unknown): never => {
     throw new ReflowError("data", what, "prepare the data again", { cause });
   };
-  const text = asData(metaFile, () => readFileSync(metaFile, "utf8"));
+  const text = wrapFileErrors(metaFile, () => readFileSync(metaFile, "utf8"));
   let meta: TokensMeta;
   try {
     meta = v.parse(metaSchema, JSON.parse(text));
@@ -235,25 +235,25 @@ export function openPrepared(folder: string): Prepared {
     return refuse(`${metaFile}: ${(error as Error).message}`, error);
   }
   const tokenizerFile = join(folder, "tokenizer.json");
-  if (hashFile(tokenizerFile) !== meta.tokenizer) refuse(`${tokenizerFile} is not the one in meta.json`);
+  if (hashFile(tokenizerFile) !== meta.tokenizer) refuse(`${tokenizerFile} does not match meta.json`);
   const open = (name: "train" | "val") => {
     const files = readdirSync(folder).filter((file) => file.startsWith(`${name}-`) && file.endsWith(".bin"));
     const paths = files.sort().map((file) => join(folder, file));
     const found = paths.reduce((sum, path) => sum + statSync(path).size, 0) / tokenBytes(meta.type);
     if (found !== meta[name].tokens) {
-      refuse(`${folder}: ${name}-*.bin have ${found} tokens, meta.json says ${meta[name].tokens}`);
+      refuse(`${folder}: ${name}-*.bin contain ${found} tokens, but meta.json says ${meta[name].tokens}`);
     }
     return openTokens(paths, { vocabSize: meta.vocabSize, type: meta.type });
   };
   return { meta, tokenizer: readTokenizer(tokenizerFile), train: open("train"), val: open("val") };
 }
 
-/** Raised when the same input comes out as other tokens. */
+/** Must be incremented when the same input results in different tokens. */
 const VERSION = 1;
 
-/** A name for what {@link prepareData} makes of an input: a hash of the files' contents and of the tokenizer. */
+/** The cache key of an input of {@link prepareData}: a hash of the files' contents and of the tokenizer. */
 export function preparedKey({ train, val, tokenizer }: TextInput): string {
-  // How a file is read depends on the end of its name.
+  // The file extension determines how a file is read.
   const hashes = (files: readonly string[]) =>
     files.map((file) => `${file.slice(file.lastIndexOf("."))} ${hashFile(file)}`);
   return sha256(JSON.stringify([VERSION, hashes(train), val && hashes(val), tokenizerKey(tokenizer)]));

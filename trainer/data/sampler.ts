@@ -5,16 +5,16 @@ export const ORDERS = ["shuffled", "sequential"] as const;
 export type Order = (typeof ORDERS)[number];
 
 /**
- * How many windows of T inputs a source has: window i is tokens [i·T, i·T+T], the last of which is only a target.
+ * The number of windows of T inputs in a source. Window i is tokens [i·T, i·T+T], the last of which is only a target.
  *
- * @throws ReflowError `data` where there is none
+ * @throws ReflowError `data` if the source is shorter than one window
  */
 export function countWindows(source: TokenSource, length: number): number {
   const windows = Math.floor((source.length - 1) / length);
   if (windows >= 1) return windows;
   throw new ReflowError(
     "data",
-    `${source.name} has ${source.length} tokens; one window of context ${length} needs ${length + 1}`,
+    `${source.name} has ${source.length} tokens, but a window of context ${length} requires ${length + 1}`,
     "pass more text, or a smaller --context",
   );
 }
@@ -23,17 +23,18 @@ export interface SamplerOptions {
   /** Windows in an epoch, at least 1; see {@link countWindows}. */
   windows: number;
   order: Order;
-  /** A whole number. */
+  /** An integer. */
   seed: number;
 }
 
 /**
- * Which window the n-th sequence of a whole run is: a function of (seed, n) and nothing else. So a run resumes from one
- * number, and the batches don't depend on how they are shared out.
+ * Selects the window for the n-th sequence of a run, as a function of (seed, n) only. A run can therefore be resumed from a
+ * single integer, and the batches do not depend on how they are distributed over ranks.
  *
- * Every epoch has every window once: `sequential` in their order; `shuffled` in the order of a permutation keyed by
- * (seed, epoch), a Feistel network (Luby & Rackoff 1988) on the smallest power of 4 that holds the windows. What falls
- * outside of them goes through again (cycle walking; Black & Rogaway 2002), fewer than 4 times on average.
+ * Every epoch contains every window once: in sequence with `sequential`; with `shuffled`, in the order of a permutation
+ * keyed by (seed, epoch), a Feistel network (Luby & Rackoff 1988) on the smallest power of 4 that is not less than the
+ * number of windows. Indexes out of range are permuted again (cycle walking; Black & Rogaway 2002), fewer than 4 times on
+ * average.
  *
  * @example
  * const sampler = new Sampler({ windows: countWindows(train, T), order: "shuffled", seed: 1 });
@@ -43,7 +44,7 @@ export class Sampler {
   readonly windows: number;
   readonly #order: Order;
   readonly #seed: number;
-  /** Bits of half an index. */
+  /** Number of bits of half an index. */
   readonly #bits: number;
   #epoch = -1;
   readonly #keys = new Int32Array(ROUNDS);
@@ -90,7 +91,7 @@ export class Sampler {
 
 const ROUNDS = 8;
 
-/** A 32-bit hash of two; the finish is MurmurHash3's. */
+/** A 32-bit hash of two integers, with the finalizer of MurmurHash3. */
 function mix(key: number, value: number): number {
   let x = Math.imul(key ^ value, 0x9e3779b1) + key;
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
@@ -99,7 +100,7 @@ function mix(key: number, value: number): number {
 }
 
 /**
- * Reads sequences `first`, `first` + 1, … of a run, as many as `ids` holds.
+ * Reads the sequences `first`, `first` + 1, … of a run, B in all.
  *
  * @param ids (B,T), overwritten
  * @param targets (B,T), overwritten: the token after each

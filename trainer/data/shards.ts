@@ -1,22 +1,22 @@
 import { closeSync, fstatSync, readSync } from "node:fs";
 import { basename } from "node:path";
 import { ReflowError } from "../../runtime/common/errors.ts";
-import { asData, openFile } from "../../runtime/host/files.ts";
+import { openFile, wrapFileErrors } from "../../runtime/host/files.ts";
 
 export type TokenType = "uint16" | "uint32";
 
 export const tokenBytes = (type: TokenType): number => (type === "uint16" ? 2 : 4);
 
-/** A long sequence of token ids, which stays on the disk. */
+/** A long sequence of token ids on the disk. */
 export interface TokenSource {
-  /** Tokens. */
+  /** Number of tokens. */
   readonly length: number;
-  /** What errors call it. */
+  /** The name used in errors. */
   readonly name: string;
   /**
    * Fills `into` with the tokens from `position` on.
    *
-   * @throws RangeError beyond the end
+   * @throws RangeError if the range exceeds the source
    * @throws ReflowError `data` for an id outside the vocabulary, with its file, position and value
    */
   read(position: number, into: Int32Array): void;
@@ -24,18 +24,18 @@ export interface TokenSource {
 }
 
 export interface OpenTokensOptions {
-  /** V: ids are 0 to V − 1, which is checked as they are read. */
+  /** V: ids must be from 0 to V − 1, which is checked on reading. */
   vocabSize: number;
-  /** Of files without a header. */
+  /** The type of files without a header. Default: `uint16`. */
   type?: TokenType;
 }
 
 /**
- * Opens shards as one sequence, in the order given. A file that begins with llm.c's magic number has its header of 256
- * int32 [magic, version, count]: 20240520 and 1 for uint16, 20240801 and 7 for uint32. Any other is taken for bare
- * little-endian ids, as nanoGPT and {@link prepareData} write them.
+ * Opens shards as one sequence, in the given order. A file that starts with a magic number of llm.c has its header of 256
+ * int32 [magic, version, count]: 20240520 and 1 for uint16, 20240801 and 7 for uint32. Any other file is read as bare
+ * little-endian ids, as written by nanoGPT and {@link prepareData}.
  *
- * @throws ReflowError `data` for files that are empty, odd-sized, or of another size than their header says
+ * @throws ReflowError `data` if a file is empty, is not a whole number of ids, or does not match its header
  */
 export function openTokens(paths: string | readonly string[], options: OpenTokensOptions): TokenSource {
   const shards: Shard[] = [];
@@ -69,7 +69,7 @@ export function openTokens(paths: string | readonly string[], options: OpenToken
   };
 }
 
-/** Some of a source's tokens. It is closed by closing the source. */
+/** A range of a source's tokens. Closing the source closes the slice as well; closing the slice has no effect. */
 export function sliceTokens(source: TokenSource, start: number, length: number): TokenSource {
   if (start < 0 || length < 0 || start + length > source.length) {
     throw new RangeError(`tokens ${start} to ${start + length} of ${source.length}`);
@@ -93,7 +93,7 @@ interface Shard {
   type: TokenType;
   /** Bytes before the first token. */
   header: number;
-  /** Tokens. */
+  /** Number of tokens. */
   length: number;
 }
 
@@ -112,30 +112,36 @@ function openShard(path: string, bareType: TokenType): Shard {
   const { size } = fstatSync(handle);
   if (size === 0) refuse("the file is empty", "pass a file of token ids");
   const header = new Int32Array(3);
-  asData(path, () => readSync(handle, header, 0, 12, 0));
+  wrapFileErrors(path, () => readSync(handle, header, 0, 12, 0));
   const [magic, version, count] = header;
   const format = LLMC.find((known) => known.magic === magic);
   if (!format) {
     const width = tokenBytes(bareType);
     if (size % width) {
-      refuse(`${size} bytes are not a whole number of ${bareType} ids`, "it may be cut off; make it again");
+      refuse(
+        `${size} bytes are not a whole number of ${bareType} ids`,
+        "the file may be truncated; create it again",
+      );
     }
     return { path, handle, type: bareType, header: 0, length: size / width };
   }
   if (version !== format.version) {
-    refuse(`llm.c's format ${magic}, but version ${version}`, `version ${format.version} is supported`);
+    refuse(
+      `version ${version} of llm.c's format ${magic} is not supported`,
+      `expected version ${format.version}`,
+    );
   }
   const expected = HEADER_BYTES + count * tokenBytes(format.type);
   if (count <= 0 || size !== expected) {
     refuse(
-      `its header says ${count} tokens, ${expected} bytes; it has ${size}`,
-      "it may be cut off; make it again",
+      `the header says ${count} tokens (${expected} bytes), but the file has ${size} bytes`,
+      "the file may be truncated; create it again",
     );
   }
   return { path, handle, type: format.type, header: HEADER_BYTES, length: count };
 }
 
-/** Bytes of the buffer that tokens are read through. */
+/** Size in bytes of the buffer through which tokens are read. */
 const SCRATCH = 1 << 16;
 const bytes = new Uint8Array(SCRATCH);
 const asUint16 = new Uint16Array(bytes.buffer);
@@ -148,12 +154,12 @@ function readShard(shard: Shard, from: number, into: Int32Array, vocabSize: numb
   for (let done = 0; done < into.length; ) {
     const count = Math.min(into.length - done, SCRATCH / width);
     const at = header + (from + done) * width;
-    const found = asData(path, () => readSync(handle, bytes, 0, count * width, at));
+    const found = wrapFileErrors(path, () => readSync(handle, bytes, 0, count * width, at));
     if (found !== count * width) {
       throw new ReflowError(
         "data",
         `${path} ends before byte ${at + count * width}`,
-        "it was cut off while it was in use",
+        "the file was truncated while in use; create it again",
       );
     }
     for (let i = 0; i < count; i++) {
@@ -162,7 +168,7 @@ function readShard(shard: Shard, from: number, into: Int32Array, vocabSize: numb
         throw new ReflowError(
           "data",
           `${path}: token ${from + done + i} is ${id}, but the vocabulary has ${vocabSize} tokens`,
-          "use the tokenizer and the vocabulary size that the file was made with",
+          "use the tokenizer and vocabulary size with which the file was created",
         );
       }
       into[done + i] = id;

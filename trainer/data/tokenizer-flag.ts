@@ -1,18 +1,18 @@
 import { existsSync, readFileSync } from "node:fs";
 import { ReflowError } from "../../runtime/common/errors.ts";
+import { hashFile, wrapFileErrors } from "../../runtime/host/files.ts";
 import { gpt2Tokenizer } from "../../runtime/text/gpt2.ts";
 import { Tokenizer } from "../../runtime/text/tokenizer.ts";
 import { trainBpe } from "../../runtime/text/train-bpe.ts";
 import { GPT2, gpt2Files } from "./default-corpus.ts";
 import type { DocumentPart } from "./documents.ts";
-import { asData, hashFile } from "../../runtime/host/files.ts";
 
-/** What takes long, as it goes on: bytes, except for `tokenizer`, which counts tokens. */
+/** Progress of a long-running stage, in bytes; in tokens for the stage `tokenizer`. */
 export type Progress = (stage: "download" | "tokenizer" | "tokenize", done: number, of: number) => void;
 
 type Source = { kind: "gpt2" } | { kind: "bpe"; size: number } | { kind: "file"; path: string };
 
-/** @throws ReflowError `usage` for what is none of `FILE|gpt2|bpe:N` */
+/** @throws ReflowError `usage` if the flag is none of `FILE|gpt2|bpe:N` */
 function parseFlag(flag: string): Source {
   if (flag === "gpt2") return { kind: "gpt2" };
   const bpe = flag.match(/^bpe:(\d+)$/);
@@ -20,12 +20,12 @@ function parseFlag(flag: string): Source {
   if (existsSync(flag)) return { kind: "file", path: flag };
   throw new ReflowError(
     "usage",
-    `--tokenizer ${flag}: there is no such file`,
-    "pass a tokenizer.json, gpt2, or bpe:N to train one of N tokens",
+    `--tokenizer ${flag}: no such file`,
+    "pass a tokenizer.json, gpt2, or bpe:N to train one with N tokens",
   );
 }
 
-/** A text that is the same for the same flag only if the tokenizer is, given the same documents. */
+/** A cache key: given the same documents, equal keys imply equal tokenizers. */
 export function tokenizerKey(flag: string): string {
   const source = parseFlag(flag);
   if (source.kind === "file") return hashFile(source.path);
@@ -33,17 +33,17 @@ export function tokenizerKey(flag: string): string {
 }
 
 export interface ResolveOptions {
-  /** The vocabulary that the tokenizer must fit into. */
+  /** The largest permitted number of tokens. */
   vocabSize?: number;
   cacheDir?: string;
   onProgress?: Progress;
 }
 
 /**
- * The tokenizer that `--tokenizer` asks for.
+ * Loads, fetches or trains the tokenizer of `--tokenizer`.
  *
- * @param read the training documents, for `bpe:N`; without them it is refused
- * @throws ReflowError `usage`, `data`, `format` or `network`, as it may be
+ * @param read reads the training documents, which `bpe:N` requires
+ * @throws ReflowError `usage` for an invalid flag; `data`, `format` or `network` if the tokenizer cannot be obtained
  */
 export async function resolveTokenizer(
   flag: string,
@@ -51,10 +51,10 @@ export async function resolveTokenizer(
   { vocabSize = Number.POSITIVE_INFINITY, cacheDir, onProgress }: ResolveOptions = {},
 ): Promise<Tokenizer> {
   const source = parseFlag(flag);
-  // Before it is trained, where its size is known.
-  if (source.kind === "bpe") mustFit(source.size, vocabSize);
+  // Checked before training, since the size is known.
+  if (source.kind === "bpe") requireVocabularyFits(source.size, vocabSize);
   const tokenizer = await make();
-  mustFit(tokenizer.vocabSize, vocabSize);
+  requireVocabularyFits(tokenizer.vocabSize, vocabSize);
   return tokenizer;
 
   async function make(): Promise<Tokenizer> {
@@ -72,8 +72,8 @@ export async function resolveTokenizer(
         if (!read) {
           throw new ReflowError(
             "usage",
-            `--tokenizer ${flag} trains on text, but the data are tokens already`,
-            "pass the tokenizer that they were made with",
+            `--tokenizer ${flag} trains on text, but the data is already tokenized`,
+            "pass the tokenizer with which it was created",
           );
         }
         return trainBpe(sample(read), source.size, {
@@ -83,9 +83,9 @@ export async function resolveTokenizer(
   }
 }
 
-/** @throws ReflowError `data` where it can't be read, `format` where it is not a tokenizer that can be used */
+/** @throws ReflowError `data` if the file cannot be read, `format` if it is not a supported tokenizer */
 export function readTokenizer(path: string): Tokenizer {
-  const text = asData(path, () => readFileSync(path, "utf8"));
+  const text = wrapFileErrors(path, () => readFileSync(path, "utf8"));
   try {
     return Tokenizer.fromJSON(JSON.parse(text), path);
   } catch (cause) {
@@ -96,24 +96,24 @@ export function readTokenizer(path: string): Tokenizer {
   }
 }
 
-/** @throws ReflowError `usage` where the tokenizer has more tokens than the model */
-export function mustFit(tokens: number, vocabSize: number): void {
+/** @throws ReflowError `usage` if the tokenizer has more tokens than the model */
+export function requireVocabularyFits(tokens: number, vocabSize: number): void {
   if (tokens <= vocabSize) return;
   throw new ReflowError(
     "usage",
-    `the tokenizer has ${tokens} tokens, the model's vocabulary only ${vocabSize}`,
+    `the tokenizer has ${tokens} tokens, but the model's vocabulary only ${vocabSize}`,
     `use --tokenizer bpe:${vocabSize}, or a preset or a config with a larger vocab_size`,
   );
 }
 
-/** UTF-16 units that a tokenizer is trained on, about: more changes little but the time it takes. */
-const SAMPLE = 32 << 20;
+/** Approximate length of the text on which a tokenizer is trained, in UTF-16 code units. More text changes the result little. */
+const SAMPLE_LENGTH = 32 << 20;
 
-/** Every n-th document, or part of a long one, with the least n that keeps within SAMPLE. */
+/** Every n-th document, or part of a long one, with the smallest n for which the text is within SAMPLE_LENGTH. */
 function* sample(read: () => Iterable<DocumentPart>): Generator<string> {
   let total = 0;
   for (const { text } of read()) total += text.length;
-  const every = Math.ceil(total / SAMPLE);
+  const every = Math.ceil(total / SAMPLE_LENGTH);
   let i = 0;
   for (const { text } of read()) if (i++ % every === 0) yield text;
 }

@@ -1,14 +1,15 @@
 /**
- * Local steps: each rank updates weights of its own, and only every H steps do they meet, for one outer step. H times
- * less is sent. DiLoCo, Douillard et al. 2023 (arXiv 2311.08105), algorithm 1.
+ * Local steps: each rank updates its own weights, and ranks synchronize only every H steps, with one outer step. This
+ * sends 1/H of the data. DiLoCo, Douillard et al. 2023 (arXiv 2311.08105), algorithm 1.
  */
 import type { Backend } from "../../runtime/backend/contract/backend.ts";
 import type { Parameters } from "../../runtime/transformer/parameters.ts";
 import type { Collective } from "../collective/collective.ts";
-import { agreedStop, type Coupling, Exchange, Flat, type Report, stopNumber } from "./synchronization.ts";
-import type { Stop } from "./stop-reason.ts";
+import { Exchange } from "./exchange.ts";
+import { agreedStopReason, encodeStopReason, type StopReason } from "./stop-reason.ts";
+import { FlatTensors, type StepReport, type Synchronization } from "./synchronization.ts";
 
-/** The paper's: section 3.1. */
+/** The outer optimizer's settings of the paper, section 3.1. */
 export const OUTER = { lr: 0.7, momentum: 0.9 } as const;
 
 /**
@@ -34,21 +35,21 @@ export function outerStep(
 }
 
 export interface LocalStepsOptions {
-  /** H. */
+  /** H, the number of local steps per outer step. */
   localSteps: number;
-  /** The run's last step, which an outer one follows in any case. */
+  /** The run's last step, which is always followed by an outer step. */
   steps: number;
 }
 
-/** Ranks that train on their own and meet after every H steps, which a signal has to wait for. */
-export class LocalSteps implements Coupling {
+/** Synchronizes the ranks after every H local steps. A signal takes effect at the next outer step. */
+export class LocalSteps implements Synchronization {
   readonly everyStep = false;
-  /** u (P). With the weights after an outer step, which are θ, it is all that outer steps go on from. */
+  /** u (P): together with the weights after an outer step, θ, it is the whole state of the outer optimizer. */
   readonly velocity: Float32Array;
-  /** θ (P), unless the weights were written since. */
+  /** θ (P), unless the parameters have been written since. */
   readonly #weights: Float32Array;
   #knowsWeights = false;
-  readonly #flat: Flat;
+  readonly #flat: FlatTensors;
   readonly #exchange: Exchange;
 
   constructor(
@@ -57,32 +58,32 @@ export class LocalSteps implements Coupling {
     parameters: Parameters,
     readonly options: LocalStepsOptions,
   ) {
-    this.#flat = new Flat(backend, parameters);
+    this.#flat = new FlatTensors(backend, parameters);
     this.#exchange = new Exchange(collective, { values: this.#flat.size, numbers: 1 });
     this.velocity = new Float32Array(this.#flat.size);
     this.#weights = new Float32Array(this.#flat.size);
   }
 
-  /** To be called where weights have been started or restored, on all ranks the same. */
+  /** Must be called after the parameters have been initialized or restored, to the same values on all ranks. */
   forgetWeights(): void {
     this.#knowsWeights = false;
   }
 
-  async beforeUpdate(own: Report): Promise<Report> {
+  async beforeUpdate(own: StepReport): Promise<StepReport> {
     if (!this.#knowsWeights) await this.#flat.read(this.#weights);
     this.#knowsWeights = true;
     return own;
   }
 
-  async afterUpdate(step: number, { stop }: Report): Promise<Stop | undefined> {
+  async afterUpdate(step: number, { stopReason }: StepReport): Promise<StopReason | undefined> {
     const { localSteps, steps } = this.options;
     if (step % localSteps !== 0 && step !== steps) return undefined;
     const { values, collective } = this.#exchange;
     await this.#flat.read(values);
     for (let i = 0; i < values.length; i++) values[i] = this.#weights[i] - values[i];
-    const stops = await this.#exchange.run(stopNumber(stop));
+    const reasons = await this.#exchange.sumAndGather(encodeStopReason(stopReason));
     outerStep(this.#weights, this.velocity, values, { world: collective.world, ...OUTER });
     this.#flat.write(this.#weights);
-    return agreedStop(stops.map(([stop]) => stop));
+    return agreedStopReason(reasons.map(([reason]) => reason));
   }
 }

@@ -5,12 +5,12 @@ import { joinSharedMemory } from "../collective/shared-memory.ts";
 /** Whether `launch` started this process. */
 export const isLaunched = (): boolean => process.env.REFLOW_MEMORY !== undefined;
 
-/** Joins the job that `launch` started this process for. From now on, it ends when its launcher is gone. */
+/** Joins the job for which `launch` started this process. From now on, this process exits when its launcher does. */
 export function joinLaunched(deadlineSeconds?: number): Collective {
   const { REFLOW_RANK, REFLOW_WORLD, REFLOW_MEMORY } = process.env;
   const path = REFLOW_MEMORY!;
   const leave = () => {
-    // Its name is there until all have joined.
+    // The file keeps its name until all ranks have joined.
     rmSync(path, { force: true });
     process.exit(1);
   };

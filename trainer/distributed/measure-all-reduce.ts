@@ -1,25 +1,26 @@
-/** How long sums over the ranks of one machine take. */
+/** Measures all-reduce between the ranks of one machine. */
 import { fileURLToPath } from "node:url";
-import { HOST, launch } from "./launch.ts";
+import { SCRIPT_COMMAND } from "../../runtime/host/child-process.ts";
 import { joinLaunched } from "./join-launched.ts";
+import { launch } from "./launch.ts";
 
 export interface AllReduceTime {
-  /** Values, f32. */
+  /** Number of f32 values. */
   length: number;
-  /** The best of several runs, of the slowest rank. */
+  /** Time of the slowest rank, the best of several runs. */
   seconds: number;
 }
 
 const script = fileURLToPath(import.meta.url);
 
 /**
- * Starts `world` processes, sums so many values over them, and takes the time.
+ * Starts `world` processes and measures how long they take to sum arrays of the given lengths.
  *
  * @example
  * const [one, nano] = await measureAllReduce(2, [1, 7_277_824]);
  */
 export async function measureAllReduce(world: number, lengths: readonly number[]): Promise<AllReduceTime[]> {
-  const command = [...HOST, script, ...lengths.map(String)];
+  const command = [...SCRIPT_COMMAND, script, ...lengths.map(String)];
   let output = "";
   await launch({
     commands: Array(world).fill(command),
@@ -31,10 +32,10 @@ export async function measureAllReduce(world: number, lengths: readonly number[]
   return JSON.parse(output);
 }
 
-/** Runs of each length: at least, and for so many seconds. */
-const [RUNS, SECONDS] = [5, 0.5];
+/** Each length is measured at least this often, and for at least this long. */
+const [MIN_RUNS, MIN_SECONDS] = [5, 0.5];
 
-/** One of the processes. */
+/** The work of one of the processes. */
 async function measure(lengths: number[]): Promise<void> {
   const collective = joinLaunched();
   const times: AllReduceTime[] = [];
@@ -43,7 +44,7 @@ async function measure(lengths: number[]): Promise<void> {
     const slowest = new Float32Array(collective.world);
     let best = Number.POSITIVE_INFINITY;
     let [run, spent] = [0, 0];
-    while (run < RUNS || spent < SECONDS) {
+    while (run < MIN_RUNS || spent < MIN_SECONDS) {
       const start = performance.now();
       await collective.allReduce(values);
       slowest.fill(0)[collective.rank] = (performance.now() - start) / 1000;

@@ -1,18 +1,28 @@
 import type { Signal } from "../../runtime/host/signals.ts";
 
-/** Why a run ends before its last step. */
-export type Stop = Signal | "minutes";
+/** The reason why a run ends before its last step: a signal, or the limit of `--minutes`. */
+export type StopReason = Signal | "minutes";
 
-/** A signal leaves the step that is under way undone; the time ends the run after it. */
+/** A signal abandons the step under way; the time limit ends the run after the step. */
 export const isSignal = (reason: string | undefined): reason is Signal =>
   reason === "SIGINT" || reason === "SIGTERM";
 
-/** Thrown where a signal cut a step or an evaluation short: weights, optimizer and position are those before it. */
+/** Thrown when a signal cut a step or an evaluation short. Weights, optimizer and position are those before it. */
 export class Interrupted extends Error {
-  constructor(readonly stop: Signal) {
-    super(stop);
+  constructor(readonly signal: Signal) {
+    super(signal);
   }
 }
 
-/** Whether and why this process wants to stop, after a turn of the event loop. */
-export type Pause = () => Promise<Stop | undefined>;
+/** Yields to the event loop, then resolves to the reason why this process has to stop, if there is one. */
+export type PollStop = () => Promise<StopReason | undefined>;
+
+const STOP_REASONS = ["SIGINT", "SIGTERM", "minutes"] as const;
+
+/** Encodes a stop reason as a number, which ranks exchange; {@link agreedStopReason} decodes it. */
+export const encodeStopReason = (reason: StopReason | undefined): number =>
+  reason === undefined ? STOP_REASONS.length : STOP_REASONS.indexOf(reason);
+
+/** The job's stop reason, given every rank's: one rank that stops ends the job, and signals take precedence. */
+export const agreedStopReason = (encoded: number[]): StopReason | undefined =>
+  STOP_REASONS[Math.min(...encoded)];

@@ -1,112 +1,36 @@
-/** What ranks tell each other, over the one operation that a {@link Collective} has. */
-import { createHash } from "node:crypto";
 import type { Backend, Tensor } from "../../runtime/backend/contract/backend.ts";
-import { ReflowError } from "../../runtime/common/errors.ts";
 import type { Collective } from "../collective/collective.ts";
-import type { Stop } from "./stop-reason.ts";
+import { Exchange } from "./exchange.ts";
+import { agreedStopReason, encodeStopReason, type StopReason } from "./stop-reason.ts";
 
-/** What one rank, or the whole job, has to say of a step. */
-export interface Report {
-  /** Mean over its sequences, in nats. */
+/** The outcome of a step, of one rank or of the whole job. */
+export interface StepReport {
+  /** Mean over the sequences, in nats. */
   loss: number;
-  stop?: Stop;
-  /** Why the step can't stand. */
+  stopReason?: StopReason;
+  /** The reason why the step has to be discarded. */
   failure?: string;
 }
 
-/** How ranks that train side by side remain one run. */
-export interface Coupling {
-  /** Whether they meet in each step, so that a step that one of them doesn't finish is given up by all. */
+/** How ranks keep their weights and decisions in agreement. */
+export interface Synchronization {
+  /** Whether ranks synchronize in every step: a step that one rank does not finish is then abandoned by all. */
   readonly everyStep: boolean;
-  /** Between a step's backward and its update: what holds for the job. */
-  beforeUpdate(own: Report): Promise<Report>;
-  /** After the update that completes so many steps: whether the job stops there. */
-  afterUpdate(step: number, report: Report): Promise<Stop | undefined>;
+  /** Called between a step's backward pass and its update. Resolves to the report of the whole job. */
+  beforeUpdate(own: StepReport): Promise<StepReport>;
+  /** Called after the update that completes `step` steps. Resolves to the reason why the job stops here, if any. */
+  afterUpdate(step: number, report: StepReport): Promise<StopReason | undefined>;
 }
 
-/** Of a process that is alone. */
-export const UNCOUPLED: Coupling = {
+/** For a single process. */
+export const NO_SYNCHRONIZATION: Synchronization = {
   everyStep: true,
   beforeUpdate: async (own) => own,
-  afterUpdate: async (_, { stop }) => stop,
+  afterUpdate: async (_, { stopReason }) => stopReason,
 };
 
-/**
- * A sum over the ranks, and a message of some numbers from each rank to all of them.
- *
- * Messages travel as bytes, each a value of its own to which the other ranks add zeros: so they arrive to the last bit
- * on any wire, one of 8 significant bits as well.
- */
-export class Exchange {
-  /** What is summed. */
-  readonly values: Float32Array;
-  readonly #all: Float32Array;
-  readonly #messages: Float32Array;
-
-  constructor(
-    readonly collective: Collective,
-    { values, numbers }: { values: number; numbers: number },
-  ) {
-    this.#all = new Float32Array(values + collective.world * numbers * 8);
-    this.values = this.#all.subarray(0, values);
-    this.#messages = this.#all.subarray(values);
-  }
-
-  /** Replaces `values` by their sums. Resolves to every rank's numbers. */
-  async run(...numbers: number[]): Promise<number[][]> {
-    const { rank, world } = this.collective;
-    const bytes = 8 * numbers.length;
-    this.#messages.fill(0).set(new Uint8Array(Float64Array.from(numbers).buffer), rank * bytes);
-    await this.collective.allReduce(this.#all);
-    return Array.from({ length: world }, (_, from) => {
-      const message = Uint8Array.from(this.#messages.subarray(from * bytes, (from + 1) * bytes));
-      return [...new Float64Array(message.buffer)];
-    });
-  }
-}
-
-const STOPS = ["SIGINT", "SIGTERM", "minutes"] as const;
-
-/** A stop as a number for {@link agreedStop}. */
-export const stopNumber = (stop: Stop | undefined): number =>
-  stop === undefined ? STOPS.length : STOPS.indexOf(stop);
-
-/** One rank that wants to stop stops all. */
-export const agreedStop = (numbers: number[]): Stop | undefined => STOPS[Math.min(...numbers)];
-
-/** `values` of one rank on all, to the last bit. */
-export async function broadcast(collective: Collective, values: Float32Array, from: number): Promise<void> {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const wire = new Float32Array(bytes.length);
-  if (collective.rank === from) wire.set(bytes);
-  await collective.allReduce(wire);
-  bytes.set(wire);
-}
-
-/** Waits until all ranks are here. */
-export async function meet(collective: Collective): Promise<void> {
-  await collective.allReduce(new Float32Array(1));
-}
-
-/**
- * Compares what every rank has found for itself, as JSON.
- *
- * @throws ReflowError `usage` where it is not the same, after all ranks said it
- */
-export async function mustAgree(collective: Collective, found: unknown, what: string): Promise<void> {
-  const digest = createHash("sha256").update(JSON.stringify(found)).digest().readUInt32LE();
-  const all = await new Exchange(collective, { values: 0, numbers: 1 }).run(digest);
-  const other = all.findIndex(([theirs]) => theirs !== all[0][0]);
-  if (other < 0) return;
-  throw new ReflowError(
-    "usage",
-    `rank ${other} does not have the ${what} that rank 0 has`,
-    "give all ranks the same flags, and folders that all of them share",
-  );
-}
-
-/** Tensors of a device as one array on the host. */
-export class Flat {
+/** Device tensors, read and written as one flat array on the host. */
+export class FlatTensors {
   readonly size: number;
   readonly #tensors: Tensor[];
 
@@ -119,57 +43,57 @@ export class Flat {
   }
 
   async read(into: Float32Array): Promise<void> {
-    let at = 0;
+    let offset = 0;
     for (const tensor of this.#tensors) {
-      into.set(await this.backend.read(tensor), at);
-      at += tensor.size;
+      into.set(await this.backend.read(tensor), offset);
+      offset += tensor.size;
     }
   }
 
   write(from: Float32Array): void {
-    let at = 0;
+    let offset = 0;
     for (const tensor of this.#tensors) {
-      this.backend.write(tensor, from.subarray(at, at + tensor.size));
-      at += tensor.size;
+      this.backend.write(tensor, from.subarray(offset, offset + tensor.size));
+      offset += tensor.size;
     }
   }
 }
 
-/** Every step's gradients are summed over the ranks, each of which then makes the same update. */
-export class GradientSum implements Coupling {
+/** Sums the gradients over the ranks in every step; each rank then makes the same update. */
+export class GradientSum implements Synchronization {
   readonly everyStep = true;
   readonly #gradients: Tensor[];
-  readonly #flat: Flat;
+  readonly #flat: FlatTensors;
   readonly #norm: Tensor;
   readonly #exchange: Exchange;
 
-  /** @param gradients of a rank's part of the loss: the sum over the ranks is that of the whole */
+  /** @param gradients of this rank's share of the loss: their sum over the ranks is the gradient of the whole loss */
   constructor(
     readonly backend: Backend,
     collective: Collective,
     gradients: Record<string, Tensor>,
   ) {
     this.#gradients = Object.values(gradients);
-    this.#flat = new Flat(backend, gradients);
+    this.#flat = new FlatTensors(backend, gradients);
     this.#norm = backend.alloc([1]);
     this.#exchange = new Exchange(collective, { values: this.#flat.size, numbers: 2 });
   }
 
-  async beforeUpdate({ loss, stop }: Report): Promise<Report> {
-    // Looked at before they are summed: afterwards nobody could tell whose are at fault.
+  async beforeUpdate({ loss, stopReason }: StepReport): Promise<StepReport> {
+    // Checked before the sum, which would hide the rank that a non-finite gradient comes from.
     this.backend.globalNorm(this.#norm, this.#gradients);
     const [norm] = await this.backend.read(this.#norm);
     if (!Number.isFinite(norm)) return { loss, failure: `the gradients' norm is ${norm}` };
     await this.#flat.read(this.#exchange.values);
-    const reports = await this.#exchange.run(loss, stopNumber(stop));
+    const reports = await this.#exchange.sumAndGather(loss, encodeStopReason(stopReason));
     this.#flat.write(this.#exchange.values);
     return {
       loss: reports.reduce((sum, [loss]) => sum + loss, 0) / reports.length,
-      stop: agreedStop(reports.map(([, stop]) => stop)),
+      stopReason: agreedStopReason(reports.map(([, reason]) => reason)),
     };
   }
 
-  async afterUpdate(_: number, { stop }: Report): Promise<Stop | undefined> {
-    return stop;
+  async afterUpdate(_: number, { stopReason }: StepReport): Promise<StopReason | undefined> {
+    return stopReason;
   }
 }

@@ -3,17 +3,16 @@ import { ReflowError } from "../../runtime/common/errors.ts";
 
 export interface RestartOptions {
   create: () => Promise<Backend>;
-  /** How often a lost device is replaced. */
+  /** The largest number of restarts. */
   restarts: number;
   /** Called before each restart. */
   onLoss: (error: ReflowError) => void;
 }
 
 /**
- * Runs `work` on a backend. Where the device is lost meanwhile, runs it again, from its beginning, on a new one; a few times
- * at most.
+ * Runs `work` on a backend. If the device is lost, runs `work` again from its start, on a new backend.
  *
- * @throws whatever `work` and `create` do; `lost` only after all restarts
+ * @throws the errors of `work` and `create`; an error with code `lost` only after all restarts
  */
 export async function withBackend<T>(
   { create, restarts, onLoss }: RestartOptions,

@@ -1,16 +1,16 @@
 import { Presets, SingleBar } from "cli-progress";
 import { note } from "../../runtime/host/command.ts";
 
-/** What the bar shows beside its own figures. */
-export interface Shown {
+/** Figures shown beside the step number. */
+export interface DisplayedFigures {
   loss: number;
   valLoss?: number;
   tokensPerSecond: number;
-  /** Of the machine's roof, 0 to 1; absent where it isn't known. */
+  /** Fraction of the machine's peak rate, from 0 to 1; absent if the peak was not measured. */
   roofShare?: number;
 }
 
-/** Progress on a terminal as a bar, elsewhere as a line at each log step. */
+/** Shows progress as a bar on a terminal, and as a line per log step elsewhere. */
 export class Display {
   readonly #bar: SingleBar | undefined;
   readonly #steps: number;
@@ -26,15 +26,15 @@ export class Display {
         format: `${bar}{value}/{total}  loss {loss}  val {val}  {rate} tok/s  ${roof}ETA {eta_formatted}`,
         barsize,
         etaBuffer: 50,
-        linewrap: true, // off, it would stay off after a kill
+        linewrap: true, // if disabled, it would remain so after a kill
       },
       Presets.shades_grey,
     );
     this.#bar.start(steps, step, { loss: "–", val: "–", rate: "–", roof: "" });
   }
 
-  /** @param log whether a line is due where there is no terminal */
-  step(step: number, shown: Shown, log: boolean): void {
+  /** @param log whether to write a line if there is no terminal */
+  step(step: number, shown: DisplayedFigures, log: boolean): void {
     const { loss, valLoss, tokensPerSecond, roofShare } = shown;
     const val = valLoss?.toFixed(3) ?? "–";
     const rate = Math.round(tokensPerSecond).toLocaleString("en");
@@ -47,13 +47,13 @@ export class Display {
     }
   }
 
-  /** A line of its own, above the bar. */
+  /** Writes a line above the bar. */
   note(line: string): void {
     if (!this.#bar) {
       note(line);
       return;
     }
-    // Stopping, the bar goes back to where the cursor was saved: from now on, that is a line lower.
+    // On stopping, the bar restores the saved cursor position, which is now one line lower.
     process.stderr.write(`\r\x1b[K${line}\n\x1b7`);
   }
 
@@ -62,7 +62,7 @@ export class Display {
   }
 }
 
-/** Runs `work` with a bar for each stage of it that takes a while; 39 columns wide. */
+/** Runs `work` with a progress bar for each stage that it reports; 39 columns wide. */
 export async function withBar<T>(
   work: (onProgress: (stage: string, done: number, of: number) => void) => Promise<T>,
 ): Promise<T> {

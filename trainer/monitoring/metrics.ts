@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } f
 import { join } from "node:path";
 import { diskError } from "../../runtime/formats/disk.ts";
 
-/** A file of a run with an object a line, by step. */
+/** A JSONL file in a run's folder, with one object per line, each with its step. */
 export class StepLog<Entry extends { step: number }> {
   readonly #path: string;
 
@@ -11,24 +11,24 @@ export class StepLog<Entry extends { step: number }> {
   }
 
   /**
-   * Adds a line.
+   * Appends a line.
    *
-   * @param replaces lines of the same step that it takes the place of
-   * @throws ReflowError `checkpoint` where the disk is full, for example
+   * @param replaces selects the lines of the same step that the new line replaces
+   * @throws ReflowError `checkpoint` if writing fails, for example on a full disk
    */
   append(entry: Entry, replaces?: (line: Entry) => boolean): void {
-    if (replaces) this.#keep((line) => line.step !== entry.step || !replaces(line));
+    if (replaces) this.#filter((line) => line.step !== entry.step || !replaces(line));
     this.#toDisk(() => appendFileSync(this.#path, `${JSON.stringify(entry)}\n`));
   }
 
-  /** Drops the lines beyond a step: what they tell of will be done again. */
-  cut(step: number): void {
-    this.#keep((line) => line.step <= step);
+  /** Removes the lines after a step, since those steps will be repeated. */
+  truncateAfter(step: number): void {
+    this.#filter((line) => line.step <= step);
   }
 
-  #keep(holds: (line: Entry) => boolean): void {
+  #filter(keep: (line: Entry) => boolean): void {
     if (!existsSync(this.#path)) return;
-    const kept = readLines<Entry>(this.#path).filter(holds);
+    const kept = readLines<Entry>(this.#path).filter(keep);
     this.#toDisk(() => {
       writeFileSync(`${this.#path}.tmp`, kept.map((entry) => `${JSON.stringify(entry)}\n`).join(""));
       renameSync(`${this.#path}.tmp`, this.#path);
@@ -44,19 +44,23 @@ export class StepLog<Entry extends { step: number }> {
   }
 }
 
-/** `metrics.jsonl` of a run. */
+/** The `metrics.jsonl` of a run. */
 export class Metrics extends StepLog<{ step: number } & Record<string, number>> {
   constructor(run: string) {
     super(run, "metrics.jsonl");
   }
 
-  /** Adds a line. An evaluation takes the place of an earlier one of the same step. @throws ReflowError as `append` */
+  /**
+   * Appends a line. An evaluation replaces an earlier one of the same step.
+   *
+   * @throws ReflowError as {@link append} does
+   */
   write(entry: { step: number } & Record<string, number>): void {
     this.append(entry, "valLoss" in entry ? (line) => "valLoss" in line : undefined);
   }
 }
 
-/** The objects of a file, but for a line that a kill cut short. */
+/** The objects of a JSONL file. Lines cut short by a kill are skipped. */
 export function readLines<Entry>(path: string): Entry[] {
   return readFileSync(path, "utf8")
     .split("\n")

@@ -1,14 +1,15 @@
-import { isFactored, parameterCount } from "../../runtime/config/config.ts";
+import { isFactored } from "../../runtime/config/config.ts";
+import { parameterCount } from "../../runtime/config/parameter-specs.ts";
 import { openCheckpoint } from "../../runtime/formats/checkpoint.ts";
 import { neighbours } from "../../runtime/math/neighbours.ts";
 import { loadModel } from "../../runtime/model/load.ts";
-import type { Baselines } from "./baselines.ts";
 import type { Data } from "../data/load.ts";
 import type { Settings } from "../settings/settings.ts";
+import type { Baselines } from "./baselines.ts";
 
 const millions = (n: number) => `${(n / 1e6).toFixed(2)}M`;
 
-/** What is about to be trained, before anything else happens. */
+/** Describes the model and the training that is about to start. */
 export function describeSettings({ preset, model, trajectory }: Settings): string {
   const {
     batch,
@@ -29,16 +30,16 @@ export function describeSettings({ preset, model, trajectory }: Settings): strin
   const k = model.top_k ? `, top ${model.top_k}` : "";
   const tokens = batch * accumulate * world * model.context;
   const ranks = world > 1 ? ` × ${world} ranks` : "";
-  const rounds = localSteps ? `, in rounds of ${localSteps} (DiLoCo)` : "";
+  const outer = localSteps ? `, synchronized every ${localSteps} steps (DiLoCo)` : "";
   return [
     `${preset}: ${model.variant}, ${millions(parameterCount(model))} parameters: ${model.n_layers} layers, width ${model.d_model}${signals}${k}, ` +
       `${model.n_heads} heads, d_ff ${model.d_ff}, context ${model.context}, vocabulary ${model.vocab_size}`,
-    `${steps} steps of ${tokens.toLocaleString("en")} tokens (batch ${batch} × accumulate ${accumulate}${ranks} × context ${model.context})${rounds}, ${order}, seed ${seed}`,
+    `${steps} steps of ${tokens.toLocaleString("en")} tokens (batch ${batch} × accumulate ${accumulate}${ranks} × context ${model.context})${outer}, ${order}, seed ${seed}`,
     `AdamW, ${schedule} ${lr} → ${minLr} after ${warmup} steps of warm-up, decay ${weightDecay}, clip ${gradClip}`,
   ].join("\n");
 }
 
-/** What came of it: the loss beside what counting alone reaches, a sample, neighbours, and where to go on. */
+/** Summarizes a finished run: its loss beside the counting baselines, a sample, nearest neighbours, and next commands. */
 export async function summarize(
   checkpoint: string,
   { valLoss, data, baselines }: { valLoss: number | undefined; data: Data; baselines: Baselines },
@@ -48,7 +49,7 @@ export async function summarize(
     const perByte =
       data.bytesPerToken && `, ${(valLoss / Math.LN2 / data.bytesPerToken).toFixed(3)} bits per byte`;
     lines.push(
-      `Validation loss ${valLoss.toFixed(4)} nats a token${perByte ?? ""}`,
+      `Validation loss ${valLoss.toFixed(4)} nats per token${perByte ?? ""}`,
       compare("unigrams", baselines.unigram, valLoss),
       compare("bigrams", baselines.bigram, valLoss),
     );
@@ -67,7 +68,7 @@ export async function summarize(
 
 function compare(name: string, baseline: number, loss: number): string {
   const by = Math.abs(baseline - loss).toFixed(3);
-  return `  counting ${name} reaches ${baseline.toFixed(4)}: the model is ${by} ${loss < baseline ? "below" : "above"}`;
+  return `  ${by} ${loss < baseline ? "below" : "above"} the baseline of ${name}, ${baseline.toFixed(4)}`;
 }
 
 async function sample(checkpoint: string): Promise<string[]> {
@@ -78,10 +79,10 @@ async function sample(checkpoint: string): Promise<string[]> {
   for await (const event of model.generate(prompt, { maxTokens: 60, temperature: 0.8, topK: 50, seed: 1 })) {
     text += event.text;
   }
-  return ["A sample:", text.replace(/^/gm, "  ")];
+  return ["Sample:", text.replace(/^/gm, "  ")];
 }
 
-/** Words that a corpus of English has, of different kinds; those that are one token are shown. */
+/** Common English words of different kinds. The summary shows those that are single tokens. */
 const WORDS = [
   " three",
   " war",
@@ -109,7 +110,7 @@ function nearest(path: string, { tokenizer }: Data): string[] {
       const near = neighbours(table, columns, { id, rows: tokenizer!.vocabSize, count: 60 });
       const shown = near
         .map(({ id, cosine }) => ({ text: tokenizer!.tokenText(id), cosine }))
-        .filter(({ text }) => /^ \p{L}+$/u.test(text)) // whole words: pieces of words say little to a reader
+        .filter(({ text }) => /^ \p{L}+$/u.test(text)) // whole words only: pieces of words are hard to interpret
         .slice(0, 6)
         .map(({ text, cosine }) => `${text.trim()} ${cosine.toFixed(2)}`);
       return [`  ${word.trim().padEnd(8)} ${shown.join("  ")}`];

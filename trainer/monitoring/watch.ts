@@ -1,26 +1,38 @@
-/** `--watch king,queen`: how some tokens come by their recipes and neighbours, in a run's `watch.jsonl`. */
-import type { Tensor } from "../../runtime/backend/contract/backend.ts";
+/** `--watch king,queen`: logs how the recipes and neighbours of some tokens evolve, in a run's `watch.jsonl`. */
+import type { Backend, Tensor } from "../../runtime/backend/contract/backend.ts";
 import { ReflowError } from "../../runtime/common/errors.ts";
 import { neighbours } from "../../runtime/math/neighbours.ts";
 import type { Tokenizer } from "../../runtime/text/tokenizer.ts";
+import type { Parameters } from "../../runtime/transformer/parameters.ts";
+import type { Data } from "../data/load.ts";
+import type { Settings } from "../settings/settings.ts";
 import { StepLog } from "./metrics.ts";
-import type { Training } from "../loop/training.ts";
 
-/** A word, and its token with a leading space. */
-export interface Watched {
+/** The part of a training run that is read for the log. */
+export interface WatchedRun {
+  readonly backend: Backend;
+  readonly parameters: Parameters;
+  readonly settings: Settings;
+  readonly data: Data;
+  /** Completed steps. */
+  readonly step: number;
+}
+
+/** A word, and the id of its token with a leading space. */
+export interface WatchedToken {
   word: string;
   id: number;
 }
 
-/** A line of `watch.jsonl`, an evaluation or the beginning. */
+/** A line of `watch.jsonl`, written at the start of the run and at each evaluation. */
 export interface WatchLine {
   step: number;
   valLoss?: number;
-  watched: {
+  tokens: {
     word: string;
-    /** Its row of R as the model uses it; of E where it isn't factored. */
+    /** The token's row of R as the model uses it, (S); in a model that is not factored, its row of E, (d). */
     recipe: number[];
-    /** Nearest whole words by cosine, nearest first: in recipe space, and by embedding. */
+    /** Nearest whole words in recipe space and in embedding space, by descending cosine. */
     recipes?: [word: string, cosine: number][];
     embeddings: [word: string, cosine: number][];
   }[];
@@ -28,47 +40,55 @@ export interface WatchLine {
 
 export const WATCH_FILE = "watch.jsonl";
 
-/** @throws ReflowError `usage` for words that are no single tokens, or where there is no tokenizer */
-export function findWatched(words: string, tokenizer: Tokenizer | undefined): Watched[] {
+/**
+ * Finds the tokens of the words given to `--watch`, which are separated by commas.
+ *
+ * @throws ReflowError `usage` if a word is not a single token, or if the data has no tokenizer
+ */
+export function resolveWatched(words: string, tokenizer: Tokenizer | undefined): WatchedToken[] {
   const wrong = (what: string, help: string) => new ReflowError("usage", `--watch ${words}: ${what}`, help);
-  if (!tokenizer) throw wrong("the data has no tokenizer", "pass --tokenizer too");
+  if (!tokenizer) throw wrong("the data has no tokenizer", "pass --tokenizer as well");
   const names = [...new Set(words.split(",").map((word) => word.trim()))].filter((word) => word !== "");
-  if (names.length === 0) throw wrong("there is no word in it", "give words with commas between: king,queen");
+  if (names.length === 0) throw wrong("expected at least one word", "separate words by commas: king,queen");
   return names.map((word) => {
     const id = tokenizer.tokenId(` ${word}`);
     if (id !== undefined) return { word, id };
     const pieces = Array.from(tokenizer.encode(` ${word}`), (id) => JSON.stringify(tokenizer.tokenText(id)));
-    throw wrong(`${word} is ${pieces.length} tokens, ${pieces.join(" ")}`, "give words of one token");
+    throw wrong(
+      `${word} is ${pieces.length} tokens, ${pieces.join(" ")}`,
+      "choose words that are a single token",
+    );
   });
 }
 
+/** Neighbours logged per token. */
 const NEAREST = 8;
-/** More than {@link NEAREST}, since pieces of words are left out. */
-const LOOKED_AT = 80;
-/** Rows that are made at a time. */
-const ROWS = 4096;
+/** Neighbours examined; more than {@link NEAREST}, since pieces of words are filtered out. */
+const CANDIDATES = 80;
+/** Rows of E computed at a time. */
+const ROWS_PER_PASS = 4096;
 
-/** Writes a line for each evaluation; one process of a run does. */
-export class Watch {
+/** Writes a line at each evaluation. Only one process of a run uses it. */
+export class WatchLog {
   readonly #log: StepLog<WatchLine>;
 
   constructor(
     run: string,
-    readonly training: Training,
-    readonly watched: readonly Watched[],
+    readonly training: WatchedRun,
+    readonly watched: readonly WatchedToken[],
   ) {
     this.#log = new StepLog(run, WATCH_FILE);
   }
 
-  /** Drops the lines beyond a step: what they tell of will be done again. */
-  cut(step: number): void {
-    this.#log.cut(step);
+  /** Removes the lines after a step, since those steps will be repeated. */
+  truncateAfter(step: number): void {
+    this.#log.truncateAfter(step);
   }
 
-  /** @throws ReflowError `checkpoint` where the disk is full, for example */
+  /** @throws ReflowError `checkpoint` if writing fails, for example on a full disk */
   async write(valLoss?: number): Promise<void> {
     const { model } = this.training.settings;
-    const { recipes, embeddings } = await this.#tables();
+    const { recipes, embeddings } = await this.#recipesAndEmbeddings();
     const S = model.n_signals ?? model.d_model;
     const tokens = this.watched.map(({ word, id }) => ({
       word,
@@ -82,15 +102,15 @@ export class Watch {
 
   #nearest(table: Float32Array, columns: number, id: number): [string, number][] {
     const tokenizer = this.training.data.tokenizer!;
-    return neighbours(table, columns, { id, rows: table.length / columns, count: LOOKED_AT })
+    return neighbours(table, columns, { id, rows: table.length / columns, count: CANDIDATES })
       .map(({ id, cosine }): [string, number] => [tokenizer.tokenText(id), round(cosine)])
       .filter(([text]) => /^ \p{L}+$/u.test(text))
       .slice(0, NEAREST)
       .map(([text, cosine]) => [text.slice(1), cosine]);
   }
 
-  /** Of the tokenizer's tokens: R (n,S) as the model uses it, where it is factored, and E (n,d). */
-  async #tables(): Promise<{ recipes?: Float32Array; embeddings: Float32Array }> {
+  /** For the n tokens of the tokenizer: R (n,S) as the model uses it, if it is factored, and E (n,d). */
+  async #recipesAndEmbeddings(): Promise<{ recipes?: Float32Array; embeddings: Float32Array }> {
     const { backend, parameters, settings, data } = this.training;
     const { n_signals: S, d_model: d, top_k, vocab_size } = settings.model;
     const n = Math.min(vocab_size, data.tokenizer!.vocabSize);
@@ -100,7 +120,7 @@ export class Watch {
 
     const recipes = new Float32Array(n * S);
     const embeddings = new Float32Array(n * d);
-    const rows = Math.min(ROWS, n);
+    const rows = Math.min(ROWS_PER_PASS, n);
     const kept = top_k === undefined ? undefined : backend.alloc([rows, S]);
     const made = backend.alloc([rows, d]);
     try {
@@ -124,5 +144,5 @@ export class Watch {
   }
 }
 
-/** To four digits. */
+/** Rounds to four significant digits. */
 const round = (x: number): number => Number(x.toPrecision(4));

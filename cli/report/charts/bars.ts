@@ -17,10 +17,10 @@ import {
 
 type Bar = Bars["bars"][number];
 
-/** Names up to this wide stand beside their bars, longer ones above them. */
+/** Names up to this width are placed beside their bars, longer ones above. */
 const BESIDE = 110;
 
-/** @param shared figures whose axis it shares, itself among them */
+/** Draws a bar chart. @param shared figures that share the axis, including `figure` */
 export function drawBars(figure: Bars, shared: readonly Bars[] = [figure]): Chart {
   const { bars } = figure;
   const all = shared.flatMap(({ bars }) => bars);
@@ -83,7 +83,7 @@ export function drawBars(figure: Bars, shared: readonly Bars[] = [figure]): Char
   };
 }
 
-/** Labels at the paper's edges end there. */
+/** Text anchor that keeps a label inside the drawing. */
 function anchor(x: number, label: string): "start" | "middle" | "end" {
   const half = textWidth(label) / 2;
   if (x < half) return "start";

@@ -1,13 +1,13 @@
-/** What charts have in common: paper, axes, and text that has to fit. */
+/** Shared parts of charts: the SVG frame, axes, legends, and text fitting. */
 import type { Axis } from "../../../runtime/experiments/framework/figure.ts";
 import { type Markup, markup } from "../markup/html.ts";
 import type { Scale } from "../markup/scale.ts";
 
-/** Units of an SVG are those of a page about as wide as this; text is of {@link TEXT} of them. */
+/** Width of a chart in one column, and font size, in SVG units (about one CSS pixel). */
 export const WIDTH = 400;
 export const TEXT = 11.5;
 
-/** Where a chart's data are drawn. */
+/** The area in which data are drawn. */
 export interface Box {
   left: number;
   right: number;
@@ -15,7 +15,7 @@ export interface Box {
   bottom: number;
 }
 
-/** A place or a length, to a tenth of a unit: "12.3". */
+/** Formats a coordinate or length, rounded to a tenth of a unit: "12.3". */
 export const round = (x: number): string => String(Math.round(10 * x) / 10);
 
 export function svg(
@@ -26,7 +26,7 @@ export function svg(
   return markup`<svg viewBox="0 0 ${round(width)} ${round(height)}" role="img" aria-label="${title}">${body}</svg>`;
 }
 
-/** About how wide a text is, in a font like Helvetica: what it is in fact depends on the reader's fonts. */
+/** Approximate width of text in a font like Helvetica. The actual width depends on the reader's fonts. */
 export function textWidth(text: string, size = TEXT): number {
   let ems = 0;
   for (const character of text) {
@@ -38,7 +38,7 @@ export function textWidth(text: string, size = TEXT): number {
   return ems * size;
 }
 
-/** A text as far as there is room for it. */
+/** Truncates text to a maximum width, with an ellipsis. */
 export function fitted(text: string, room: number, size = TEXT): string {
   if (textWidth(text, size) <= room) return text;
   const characters = [...text];
@@ -46,14 +46,14 @@ export function fitted(text: string, room: number, size = TEXT): string {
   return `${characters.join("").trimEnd()}…`;
 }
 
-/** "cross-entropy (nats a token)" */
+/** Title of an axis with its unit: "cross-entropy (nats per token)". */
 export const axisTitle = ({ label, unit }: Axis): string => (unit ? `${label} (${unit})` : label);
 
-/** The room that the labels of a vertical axis need. */
+/** Width required by the labels of the vertical axis. */
 export const labelRoom = (labels: readonly string[]): number =>
   Math.max(0, ...labels.map((label) => textWidth(label))) + 8;
 
-/** Both axes with their ticks: rules across for the vertical one, whose title stands above it. */
+/** Draws both axes with ticks and titles. The vertical axis has horizontal rules, and its title above it. */
 export function axes(box: Box, { x, y }: { x: Scale; y: Scale }, titles: { x?: Axis; y?: Axis }): Markup {
   return markup`<g class="rules">${y.ticks.map(
     ({ value }) => markup`<path d="M${round(box.left)} ${round(y.at(value))}H${round(box.right)}"/>`,
@@ -63,7 +63,7 @@ export function axes(box: Box, { x, y }: { x: Scale; y: Scale }, titles: { x?: A
   )}${acrossLabels(box, x)}</g>${axisTitles(box, titles)}`;
 }
 
-/** Labels of the horizontal axis, fewer where they'd touch. */
+/** Labels of the horizontal axis, omitting those that would overlap. */
 function acrossLabels({ bottom }: Box, { at: place, ticks }: Scale): Markup[] {
   let end = -Infinity;
   const labels: Markup[] = [];
@@ -87,7 +87,7 @@ function axisTitles({ left, right, bottom }: Box, { x, y }: { x?: Axis; y?: Axis
   }</g>`;
 }
 
-/** Symbols that differ in shape where they'd differ in colour only; the sixth group has the first one's shape. */
+/** Point symbols that differ in shape as well as in colour; the sixth group repeats the first shape. */
 export function symbol(index: number, x: number, y: number, r = 4): Markup {
   const [a, b] = [r * 1.15, r * 0.9];
   const paths = [
@@ -101,12 +101,12 @@ export function symbol(index: number, x: number, y: number, r = 4): Markup {
 }
 
 const COLOURS = 6;
-/** A class that says a group's colour. */
+/** CSS class of a group's colour. */
 export const colour = (index: number): string => `c${index % COLOURS}`;
 
 export interface LegendEntry {
   name: string;
-  /** 20 by 12 units. */
+  /** Drawing of 20 by 12 units. */
   sample: Markup;
 }
 
@@ -118,11 +118,11 @@ export function legend(entries: readonly LegendEntry[]): Markup | undefined {
   )}</ul>`;
 }
 
-/** A figure as it is drawn. */
+/** A drawn figure. */
 export interface Chart {
   legend?: Markup;
-  /** For a column of the page. */
+  /** Version for one column of the page. */
   drawing: Markup;
-  /** For the page's width, where that shows more. */
+  /** Version for the full page width, if it shows more. */
   wide?: Markup;
 }

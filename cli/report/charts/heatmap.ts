@@ -4,15 +4,15 @@ import { decimalsOf, grouped, short } from "../markup/numbers.ts";
 import { extent } from "../markup/scale.ts";
 import { axisTitle, type Chart, fitted, round, svg, TEXT, textWidth, WIDTH } from "./frame.ts";
 
-/** Of the page, in the same units. */
+/** Full page width in SVG units, and the maximum height of a cell and width of a name. */
 const PAGE = 900;
 const HIGHEST = 26;
 const NAMES = 110;
 
 /**
- * Cells the darker the larger their values; where values have both signs, of two colours.
+ * Draws a heatmap: cells are darker for larger values, with two colours if values have both signs.
  *
- * @param shared figures whose colours it shares, itself among them
+ * @param shared figures that share the colour scale, including `figure`
  */
 export function drawHeatmap(figure: Heatmap, shared: readonly Heatmap[] = [figure]): Chart {
   const range = extent(shared.flatMap(({ values }) => values.flat()).map((value) => value ?? undefined));
@@ -39,7 +39,7 @@ function shades([low, high]: readonly [number, number]): (value: number) => Shad
       : { isNegative: false, strength: (value - low) / (high - low) };
 }
 
-/** Paper shows through the weaker ones, whatever its colour. */
+/** Weak cells are translucent, so that they work on light and dark backgrounds. */
 const fill = ({ isNegative, strength }: Shade): Markup =>
   markup`class="${isNegative ? "cold" : "warm"}" fill-opacity="${Math.round(100 * (0.04 + 0.96 * strength)) / 100}"`;
 
@@ -50,7 +50,7 @@ function heatmap(figure: Heatmap, shade: (value: number) => Shade, width: number
   const cell = (width - left - 2) / Math.max(1, columns.length);
   const height = Math.min(HIGHEST, Math.max(14, cell));
   const bottom = top + height * rows.length;
-  const places = columns.map((_, i) => left + cell * (i + 0.5));
+  const centres = columns.map((_, i) => left + cell * (i + 0.5));
   const decimals = decimalsOf(values.flat().filter((value) => value !== null));
   const write = (value: number) =>
     decimals === undefined ? short(value, 2) : grouped(value, Math.min(2, decimals));
@@ -65,11 +65,11 @@ function heatmap(figure: Heatmap, shade: (value: number) => Shade, width: number
       const name = `${rows[i]}, ${columns[j]}: ${short(value)}`;
       return markup`<g><path ${fill(shown)} d="M${round(left + cell * j)} ${round(y)}h${round(cell - 1)}v${round(height - 1)}h${round(1 - cell)}z"/>${
         showsValues &&
-        markup`<text${shown.strength > 0.55 ? markup` class="on"` : undefined} x="${round(places[j])}" y="${round(y + height / 2 + 3.5)}" text-anchor="middle">${texts[i][j]}</text>`
+        markup`<text${shown.strength > 0.55 ? markup` class="on"` : undefined} x="${round(centres[j])}" y="${round(y + height / 2 + 3.5)}" text-anchor="middle">${texts[i][j]}</text>`
       }<title>${name}</title></g>`;
     }),
   );
-  const names = columnNames(columns, places, { top: bottom, cell });
+  const names = columnNames(columns, centres, { top: bottom, cell });
   return svg(
     figure.title,
     { width, height: bottom + names.height + 24 },
@@ -80,10 +80,10 @@ function heatmap(figure: Heatmap, shade: (value: number) => Shade, width: number
   );
 }
 
-/** Below the cells; upright where they'd touch, or of numbers every few. */
+/** Column names below the cells: rotated if they would overlap; for numbers, only every few are shown. */
 function columnNames(
   columns: readonly string[],
-  places: readonly number[],
+  centres: readonly number[],
   { top, cell }: { top: number; cell: number },
 ): { text: Markup[]; height: number } {
   const widest = Math.max(0, ...columns.map((column) => textWidth(column)));
@@ -91,7 +91,7 @@ function columnNames(
   if (widest > cell - 3 && !areNumbers) {
     return {
       text: columns.map((column, i) => {
-        const [x, y] = [round(places[i] + 4), round(top + 5)];
+        const [x, y] = [round(centres[i] + 4), round(top + 5)];
         return markup`<text x="${x}" y="${y}" text-anchor="end" transform="rotate(-90 ${x} ${y})">${fitted(column, NAMES)}</text>`;
       }),
       height: Math.min(NAMES, widest) + 8,
@@ -101,7 +101,9 @@ function columnNames(
   return {
     text: columns.flatMap((column, i) =>
       i % every === 0
-        ? [markup`<text x="${round(places[i])}" y="${round(top + 15)}" text-anchor="middle">${column}</text>`]
+        ? [
+            markup`<text x="${round(centres[i])}" y="${round(top + 15)}" text-anchor="middle">${column}</text>`,
+          ]
         : [],
     ),
     height: 16,
@@ -110,7 +112,7 @@ function columnNames(
 
 const STEPS = 9;
 
-/** What the colours stand for. */
+/** The colour scale's legend. */
 function key(
   { value }: Heatmap,
   [low, high]: readonly [number, number],

@@ -6,7 +6,7 @@ import { axes, type Box, type Chart, labelRoom, legend, round, svg, textWidth, W
 
 const HEIGHT = 190;
 
-/** @param shared figures whose axes it shares, itself among them */
+/** Draws a histogram. @param shared figures that share the axes, including `figure` */
 export function drawHistogram(figure: Histogram, shared: readonly Histogram[] = [figure]): Chart {
   const { edges, counts, observed } = figure;
   const box: Box = { left: 0, right: WIDTH - 8, top: 26, bottom: HEIGHT - 40 };

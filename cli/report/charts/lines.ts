@@ -4,10 +4,10 @@ import { extent, linear, logarithmic, type Scale } from "../markup/scale.ts";
 import { axes, type Box, type Chart, colour, labelRoom, legend, round, svg, symbol, WIDTH } from "./frame.ts";
 
 const HEIGHT = 250;
-/** Lines of so few points show each of them. */
+/** Lines with at most this many points show a symbol at each point. */
 const FEW = 24;
 
-/** @param shared figures whose axes it shares, itself among them */
+/** Draws a line chart. @param shared figures that share the axes, including `figure` */
 export function drawLines(figure: Lines, shared: readonly Lines[] = [figure]): Chart {
   const all = shared.flatMap(({ series }) => series);
   const box: Box = { left: 0, right: WIDTH - 8, top: 24, bottom: HEIGHT - 40 };
@@ -25,7 +25,7 @@ export function drawLines(figure: Lines, shared: readonly Lines[] = [figure]): C
     series,
     style: series.isNull ? undefined : coloured++,
   }));
-  // Chance lies under what was observed.
+  // Null series are drawn first, below observations.
   const order = [...drawn].sort(
     (a, b) => Number(b.series.isNull ?? false) - Number(a.series.isNull ?? false),
   );
@@ -65,7 +65,7 @@ function line(series: Series, style: number | undefined, { x, y }: { x: Scale; y
 
 type Points = readonly (readonly [number, number])[];
 
-/** Through the points, with gaps where one can't be shown. */
+/** Path through the points, with gaps at points that cannot be shown. */
 function path(points: Points): string {
   let text = "";
   let pen = "M";

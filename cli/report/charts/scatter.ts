@@ -16,15 +16,15 @@ import {
   WIDTH,
 } from "./frame.ts";
 
-/** Of labels. */
+/** Font size of labels. */
 const SIZE = 10.5;
 const RADIUS = 3.6;
-/** What there is room for of a label. */
+/** Maximum width of a label. */
 const LONGEST = 140;
-/** Of the page, in the same units. */
+/** Full page width in SVG units. */
 const PAGE = 900;
 
-/** In a column's width, and in the page's, where more labels have room. */
+/** Draws a scatter plot in column width and in page width, where more labels fit. */
 export function drawScatter(figure: Scatter): Chart {
   const groups = [...new Set(figure.points.map(({ group }) => group))];
   const styleOf = (group: string | undefined) => groups.indexOf(group);
@@ -46,37 +46,38 @@ function scatter(
   const y = linear(extent(points.map(({ y }) => y)), [box.bottom, box.top], { round: true });
   box.left = labelRoom(y.ticks.map(({ label }) => label));
   const x = linear(extent(points.map(({ x }) => x)), [box.left + 8, box.right - 8], { ticks: width / 90 });
-  const places = points.map((point) => ({ ...point, px: x.at(point.x), py: y.at(point.y) }));
+  const placed = points.map((point) => ({ ...point, px: x.at(point.x), py: y.at(point.y) }));
   return svg(
     figure.title,
     { width, height },
-    markup`${axes(box, { x, y }, figure)}<g class="points">${places.map(
+    markup`${axes(box, { x, y }, figure)}<g class="points">${placed.map(
       ({ px, py, label, group }) =>
         markup`<g>${symbol(styleOf(group), px, py, RADIUS)}${
           (label ?? group) && markup`<title>${[label, group].filter(Boolean).join(" · ")}</title>`
         }</g>`,
-    )}</g><g class="labels">${labels(places, box, styleOf)}</g>`,
+    )}</g><g class="labels">${labels(placed, box, styleOf)}</g>`,
   );
 }
 
-interface Place {
+/** A point in drawing coordinates. */
+interface PlacedPoint {
   px: number;
   py: number;
   label?: string;
   group?: string;
 }
 
-/** Rectangles, by their edges. */
+/** A rectangle by its edges. */
 type Rectangle = readonly [left: number, top: number, right: number, bottom: number];
 
-/** Beside their points as far as none covers another, or a point. */
+/** Labels beside their points, omitting those that would overlap another label or a point. */
 function labels(
-  places: readonly Place[],
+  points: readonly PlacedPoint[],
   box: Box,
   styleOf: (group: string | undefined) => number,
 ): (Markup | undefined)[] {
-  const taken: Rectangle[] = places.map(({ px, py }) => [px - RADIUS, py - RADIUS, px + RADIUS, py + RADIUS]);
-  return places.map(({ px, py, label, group }) => {
+  const taken: Rectangle[] = points.map(({ px, py }) => [px - RADIUS, py - RADIUS, px + RADIUS, py + RADIUS]);
+  return points.map(({ px, py, label, group }) => {
     if (!label) return undefined;
     const text = fitted(label, LONGEST, SIZE);
     const width = textWidth(text, SIZE);

@@ -1,6 +1,6 @@
-/** HTML and SVG as strings in which only what was meant as markup is markup. */
+/** HTML and SVG templates with automatic escaping. */
 
-/** Markup that is safe to put into a page. */
+/** Markup that is inserted into a page without escaping. */
 export class Markup {
   constructor(readonly text: string) {}
 }
@@ -8,7 +8,7 @@ export class Markup {
 type Content = Markup | string | number | undefined | false | readonly Content[];
 
 /**
- * A template whose values are escaped, unless they are markup themselves. Lists are joined; `undefined` and `false` are nothing.
+ * A template tag that escapes all values except {@link Markup}. Lists are joined; `undefined` and `false` render as nothing.
  *
  * @example
  * markup`<td title="${token}">${token}</td>`
@@ -27,8 +27,8 @@ function render(value: Content): string {
 }
 
 /**
- * Also turns what no document may hold, or what would turn the text around it, into the replacement character: control
- * characters, bidirectional ones and half surrogate pairs.
+ * Escapes HTML, and replaces characters that are invalid in a document or would reorder the surrounding text with U+FFFD: control
+ * characters, bidirectional overrides and lone surrogates.
  */
 function escaped(text: string): string {
   return text
@@ -37,7 +37,7 @@ function escaped(text: string): string {
     .replace(/[&<>"']/g, (character) => ENTITIES[character]);
 }
 
-/** Sentences with the apostrophes that belong into them. */
+/** Replaces straight apostrophes with typographic ones. */
 export const typeset = (text: string): string => text.replace(/(?<=[\p{L}\p{N}])'/gu, "’");
 
 const ENTITIES: Record<string, string> = {

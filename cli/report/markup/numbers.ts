@@ -1,6 +1,6 @@
-/** Numbers as people read them: with a true minus sign, and no more digits than say something. */
+/** Number formatting, with a true minus sign and significant digits only. */
 
-/** Three digits: "0.228", "−12.4", "11,300". What is whole stays so. */
+/** Formats with three significant digits: "0.228", "−12.4", "11,300". Integers are kept exact. */
 export function short(x: number, digits = 3): string {
   if (x === 0 || Number.isInteger(x)) return grouped(x, 0);
   const size = Math.floor(Math.log10(Math.abs(x)));
@@ -8,7 +8,7 @@ export function short(x: number, digits = 3): string {
   return grouped(x, Math.max(0, digits - 1 - Math.min(size, digits - 1)));
 }
 
-/** So many digits after the point, and commas between thousands. */
+/** Formats with `decimals` digits after the point and commas between thousands. */
 export function grouped(x: number, decimals: number): string {
   if (Math.abs(x) >= LONGEST) return scientific(x, 2);
   const text = Math.abs(x).toFixed(decimals);
@@ -18,7 +18,7 @@ export function grouped(x: number, decimals: number): string {
   return (isNegative ? "−" : "") + commas + (fraction ? `.${fraction}` : "");
 }
 
-/** What has more digits than numbers have is written with a power of ten, as what is very small. */
+/** Numbers from `LONGEST` on, and those whose exponent is below `SMALLEST`, use scientific notation. */
 const LONGEST = 1e15;
 const SMALLEST = -5;
 
@@ -27,7 +27,7 @@ function scientific(x: number, decimals: number): string {
   return `${mantissa.replace("-", "−")} × ${power(Number(exponent))}`;
 }
 
-/** "10⁻⁶" */
+/** Formats a power of ten: "10⁻⁶". */
 export const power = (exponent: number): string =>
   `10${String(exponent).replace(/./g, (digit) => SUPERSCRIPTS[digit])}`;
 
@@ -36,16 +36,16 @@ const SUPERSCRIPTS: Record<string, string> = {
   ...Object.fromEntries([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((digit, i) => [i, digit])),
 };
 
-/** "0.001", "0.22", "1": a p-value. */
+/** Formats a p-value: "0.001", "0.22", "1". */
 export const pText = (p: number): string => (p > 0.995 ? "1" : p.toFixed(p < 0.0995 ? 3 : 2));
 
-/** Columns of a table read best with as many digits after the point in every row: how many. */
+/** The common number of decimals for a column, or undefined if its values differ too much in magnitude to share one. */
 export function decimalsOf(column: readonly number[]): number | undefined {
   if (column.every(Number.isInteger)) return 0;
   const sizes = column.filter((x) => x !== 0).map((x) => Math.floor(Math.log10(Math.abs(x))));
   const largest = Math.max(...sizes);
   if (largest < SMALLEST) return undefined;
   const decimals = largest < 0 ? 2 - largest : Math.max(0, 3 - largest);
-  // Where they differ too much, each row has its own.
+  // If magnitudes differ too much, each row is formatted on its own.
   return Math.min(...sizes) < -decimals ? undefined : Math.max(decimals, 1);
 }

@@ -3,14 +3,14 @@ import { STYLE } from "./style.ts";
 
 export interface Page {
   title: string;
-  /** What stands beside the text, or above it where there is no room: places in it. */
+  /** Table of contents, shown beside the text, or above it on narrow screens. */
   contents: readonly { id: string; name: string; remark?: string }[];
   head: Markup;
   sections: readonly Markup[];
   foot: Markup;
 }
 
-/** A file of its own: no scripts, and nothing that isn't in it. */
+/** Renders a self-contained HTML document without scripts or external resources. */
 export function renderPage({ title, contents, head, sections, foot }: Page): string {
   const { text } = markup`<html lang="en">
 <head>

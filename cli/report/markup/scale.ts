@@ -1,16 +1,16 @@
-/** From numbers to places on paper. */
+/** Axis scales: map data values to drawing coordinates. */
 import { grouped, power, short } from "./numbers.ts";
 
 export interface Scale {
-  /** Where a number lies; not finite where it can't be shown, as zero on a logarithmic axis. */
+  /** Coordinate of a value; not finite if it cannot be shown, such as zero on a logarithmic axis. */
   at(x: number): number;
   readonly ticks: readonly { value: number; label: string }[];
 }
 
-/** Steps between smaller numbers could not be told from zero. */
+/** Smaller values are treated as zero: steps between them would underflow. */
 const TINIEST = 1e-200;
 
-/** Least and largest of the numbers that can be shown, some way apart. */
+/** Minimum and maximum of the values that can be shown, widened if they coincide. */
 export function extent(values: Iterable<number | undefined>, { log = false } = {}): [number, number] {
   let [low, high] = [Infinity, -Infinity];
   for (const x of values) {
@@ -20,16 +20,16 @@ export function extent(values: Iterable<number | undefined>, { log = false } = {
   }
   if (low > high) return log ? [1, 10] : [0, 1];
   const size = Math.max(Math.abs(low), Math.abs(high));
-  // Closer together than numbers can tell apart, they are the same.
+  // Values within rounding error of each other are treated as equal.
   if (high - low > Math.max(1e-9 * size, TINIEST)) return [low, high];
   const half = size > TINIEST ? size / 2 : 0.5;
   return log ? [low / 2, high * 2] : [low - half, high + half];
 }
 
-/** Of a step. */
+/** Fraction of a step by which values may exceed a tick without adding another. */
 const SLACK = 0.02;
 
-/** 1, 2 or 5 times a power of ten: what about `count` steps from `low` to `high` are apart. */
+/** A step of 1, 2 or 5 times a power of ten that divides the range into about `count` steps. */
 function niceStep(low: number, high: number, count: number): number {
   const rough = (high - low) / count;
   const base = 10 ** Math.floor(Math.log10(rough));
@@ -38,9 +38,9 @@ function niceStep(low: number, high: number, count: number): number {
 }
 
 /**
- * Even steps.
+ * A linear scale.
  *
- * @param options `round`: begins and ends at a tick
+ * @param options `round`: extend the range to ticks at both ends
  */
 export function linear(
   [low, high]: readonly [number, number],
@@ -48,7 +48,7 @@ export function linear(
   { ticks: count = 5, round = false } = {},
 ): Scale {
   const step = niceStep(low, high, count);
-  // What is a hair over a tick needs no step of its own.
+  // A value barely beyond a tick does not need another tick.
   const [first, last] = [Math.floor(low / step + SLACK), Math.ceil(high / step - SLACK)];
   const [start, end] = round ? [first * step, last * step] : [low, high];
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
@@ -62,9 +62,9 @@ export function linear(
 }
 
 /**
- * Equal ratios.
+ * A logarithmic scale.
  *
- * @param values that are shown: where there are few, they are the ticks
+ * @param values values to show; if at most `few` are distinct, they become the ticks
  */
 export function logarithmic(
   values: readonly number[],
@@ -81,7 +81,7 @@ export function logarithmic(
   };
 }
 
-/** Powers of ten; where these are too few, twice and five times them too. */
+/** Ticks at powers of ten; if there are fewer than three, also at 2 and 5 times powers of ten. */
 function decades(low: number, high: number): number[] {
   const exponents: number[] = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) exponents.push(e);

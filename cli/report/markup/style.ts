@@ -1,4 +1,4 @@
-/** How the report looks: on wide and narrow screens, light and dark, and on paper. */
+/** Style sheet of the pages, for wide and narrow screens, light and dark mode, and print. */
 export const STYLE = `
 :root {
   color-scheme: light dark;
@@ -28,7 +28,7 @@ p, dl, ul { margin: 0 0 1em; }
 header, main, footer { grid-column: 2; min-width: 0; }
 .prose, .summary, .question p, .notes { max-width: 42rem; }
 
-/* the beginning */
+/* header */
 h1 { font-size: 2.3rem; line-height: 1.15; letter-spacing: -.015em; font-weight: 600; margin: 0 0 .6rem; text-wrap: balance; }
 h2 { font-size: 1.65rem; line-height: 1.2; letter-spacing: -.01em; font-weight: 600; margin: .15rem 0 .9rem; text-wrap: balance; }
 h3 { font: 600 .95rem/1.35 var(--sans); margin: 0 0 .25rem; }
@@ -39,7 +39,7 @@ h3 { font: 600 .95rem/1.35 var(--sans); margin: 0 0 .25rem; }
 .about code { font-size: .76rem; }
 .summary { font-size: 1.3rem; line-height: 1.4; margin: 0 0 1.8rem; }
 
-/* where one is */
+/* table of contents */
 nav { font: .82rem/1.3 var(--sans); position: sticky; top: 2rem; align-self: start; grid-row: 1 / span 3; padding-top: .7rem; }
 nav ol { list-style: none; margin: 0; padding: 0; border-left: 1px solid var(--rule); }
 nav a { color: var(--ink); text-decoration: none; display: flex; justify-content: space-between; gap: .6rem; padding: .26rem 0 .26rem .8rem; }

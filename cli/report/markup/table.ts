@@ -4,10 +4,10 @@ import { decimalsOf, grouped, short } from "./numbers.ts";
 type Cell = string | number | undefined;
 
 /**
- * Rows under names. Numbers stand flush right, with as many digits after the point all the way down.
+ * Renders a table. Numbers are right-aligned, with the same number of decimals in all rows of a column.
  *
- * @param options `stacks`: on a narrow screen each row becomes a block of lines, its first cell their heading;
- *   `alike`: all numbers are of one kind, whatever their column
+ * @param options `stacks`: on narrow screens each row becomes a block of lines with the first cell as its heading;
+ *   `alike`: all columns use the same number of decimals
  */
 export function table(
   columns: readonly string[],

@@ -4,12 +4,12 @@
  * - Ops run in the order they are called and return nothing. A backend may run an op at once (WASM) or record it
  *   and submit later (WebGPU); only {@link Backend.read} waits.
  * - Ops allocate nothing. Callers allocate tensors once, up front, and pass outputs first.
- * - Shapes are explicit. A kernel reads sizes from its tensors; what it can't see there is in its options.
+ * - Shapes are explicit. A kernel takes sizes from its tensors, and from its options those that tensors do not determine.
  *   Tensors are dense and row-major. Mismatched shapes throw `RangeError`: they are bugs, not user errors.
- * - Outputs must not overlap inputs unless the op says that it may.
- * - `dX` names the gradient of the loss with respect to X. Backward ops *add* into gradients of parameters (marked
- *   `+=`), so that micro-batches accumulate, and *overwrite* gradients of activations, unless said otherwise.
- * - Every op is deterministic: the same inputs give the same bits, whatever the number of threads.
+ * - Outputs must not overlap inputs unless the op allows it.
+ * - `dX` is the gradient of the loss with respect to X. Backward ops *add* into gradients of parameters (marked
+ *   `+=`), so that micro-batches accumulate, and *overwrite* gradients of activations, unless stated otherwise.
+ * - Every op is deterministic: the same inputs give the same bits for any number of threads.
  *
  * Letters in shapes: B sequences, T positions, M = B·T rows, C any width, V vocabulary, S signals, d model width,
  * H query heads, K key/value heads, D head width.
@@ -80,28 +80,28 @@ export interface AdamWOptions {
 
 export interface Backend {
   readonly name: "wasm" | "webgpu";
-  /** One line for people: engine, threads or adapter, and the build or tier chosen. */
+  /** One line for display: engine, threads or adapter, and the build or tier chosen. */
   readonly description: string;
   /**
-   * Rows of logits that the loss works on at a time, at the least: each chunk goes over the whole table's gradient, and a
-   * GPU is not filled by as few rows as a CPU.
+   * Minimum number of rows of logits in a chunk of the loss. Each chunk passes over the gradient of the whole table, and a
+   * GPU needs more rows than a CPU to be busy.
    */
   readonly lossRows: number;
 
   // ---- memory ----------------------------------------------------------------------------------------------
-  /** A zero-filled tensor. For `i8` its `scale` is allocated with it (shape must be two-dimensional). */
+  /** Allocates a zero-filled tensor. For `i8`, which must be two-dimensional, its `scale` is allocated with it. */
   alloc(shape: readonly number[], dtype?: DType): Tensor;
-  /** Gives the memory back. Views share it and are freed with their tensor. */
+  /** Frees the memory. Views share it and are freed with their tensor. */
   free(tensor: Tensor): void;
-  /** The same memory seen with another shape, from element `offset` on. Not for `i8`. */
+  /** The same memory with another shape, from element `offset` on. Not for `i8`. */
   view(tensor: Tensor, shape: readonly number[], offset?: number): Tensor;
-  /** Copies host values in, from element `offset` on. f16 takes bit patterns as Uint16Array. */
+  /** Copies host values to the tensor, from element `offset` on. f16 values are bit patterns in a Uint16Array. */
   write(tensor: Tensor, values: HostArray, offset?: number): void;
-  /** Waits for all ops before it, and copies values out. */
+  /** Waits for all earlier ops and copies values to the host. */
   read(tensor: Tensor, offset?: number, length?: number): Promise<HostArray>;
-  /** Bytes held by tensors now, and the most there ever were. */
+  /** Bytes of all tensors now, and at the peak. */
   memory(): { allocated: number; peak: number };
-  /** Stops the workers, or gives the device back. No op may follow. */
+  /** Stops the workers or releases the device. No op may follow. */
   dispose(): void;
 
   // ---- whole tensors ---------------------------------------------------------------------------------------
@@ -119,21 +119,21 @@ export interface Backend {
   // ---- matrices --------------------------------------------------------------------------------------------
   /**
    * out (R,C) = a·b, all two-dimensional. With `transB` alone, `b` may be `f16` or `i8`; with `i8`
-   * each row of `a` is rounded to int8 by groups of 32 as well (absolute maximum / 127), whatever the number of rows.
+   * each row of `a` is rounded to int8 by groups of 32 as well (absolute maximum / 127), for any number of rows.
    */
   matmul(out: Tensor, a: Tensor, b: Tensor, options?: MatmulOptions): void;
   /**
    * outs[i] (M,Ni) = x (M,K)·weights[i]ᵀ for up to three weights (Ni,K) of one dtype: {@link Backend.matmul} with
-   * `transB`, in one op where there are few rows, since decoding waits for threads as long as it multiplies.
+   * `transB`. For few rows this is a single op, since decoding spends as long on waiting for threads as on multiplying.
    */
   linears(outs: readonly Tensor[], x: Tensor, weights: readonly Tensor[]): void;
 
   // ---- tables ----------------------------------------------------------------------------------------------
   /** out (M,C) = table[ids]; table (V,C) is f32, f16 or i8, ids i32 (M), each in [0, V). */
   gather(out: Tensor, table: Tensor, ids: Tensor): void;
-  /** dTable[ids] += dOut; repeated ids add up in the order they stand. */
+  /** dTable[ids] += dOut; repeated ids are added in order of position. */
   scatterAdd(dTable: Tensor, ids: Tensor, dOut: Tensor): void;
-  /** Per row of x (V,S): out = the k largest of relu(x), zero elsewhere; of equals, the lowest index is kept. */
+  /** For each row of x (V,S): out = the k largest of relu(x), zero elsewhere. Among equals, the lowest index is kept. */
   topk(out: Tensor, x: Tensor, k: number): void;
   /** dx = dOut where out > 0, else 0. `dx` may be `dOut`. */
   topkBackward(dx: Tensor, dOut: Tensor, out: Tensor): void;
@@ -141,9 +141,9 @@ export interface Backend {
   // ---- norms, eps = 1e-5 -----------------------------------------------------------------------------------
   /** out (M,C) = x · rstd · weight with rstd (M) = 1/sqrt(mean(x²) + eps), kept for the backward. */
   rmsnorm(out: Tensor, rstd: Tensor, x: Tensor, weight: Tensor): void;
-  /** dx += …; dWeight += … (dx is *added to*: the residual's gradient is there already) */
+  /** dx += …; dWeight += …. dx is *added to*: it already holds the residual's gradient. */
   rmsnormBackward(dx: Tensor, dWeight: Tensor, dOut: Tensor, x: Tensor, weight: Tensor, rstd: Tensor): void;
-  /** out (M,C) = (x − mean)·rstd·weight + bias; `stats` (M,2) keeps mean and rstd. */
+  /** out (M,C) = (x − mean)·rstd·weight + bias; `stats` (M,2) keeps mean and rstd for the backward. */
   layernorm(out: Tensor, stats: Tensor, x: Tensor, weight: Tensor, bias: Tensor): void;
   /** dx += …; dWeight += …; dBias += … */
   layernormBackward(
@@ -159,7 +159,7 @@ export interface Backend {
   // ---- attention -------------------------------------------------------------------------------------------
   /**
    * Rotates x (B·T, heads·D) in place, rotate-half: pairs are (i, i + D/2). `table` (positions, D) holds for each
-   * position D/2 cosines, then D/2 sines (see `ropeTable` in `model/rope.ts`).
+   * position D/2 cosines, then D/2 sines (see `ropeTable` in `transformer/rope.ts`).
    */
   rope(x: Tensor, table: Tensor, options: RopeOptions): void;
   /**
@@ -205,15 +205,15 @@ export interface Backend {
 
   // ---- loss and optimizer ----------------------------------------------------------------------------------
   /**
-   * losses (M) = −log softmax(logits)[target] in nats; then logits (M,V) become their own gradient,
-   * (softmax − onehot)·scale, unless scale is 0: then they are left as they are.
+   * losses (M) = −log softmax(logits)[target] in nats. The logits (M,V) are then overwritten with their own gradient,
+   * (softmax − onehot)·scale, unless scale is 0, which leaves them unchanged.
    */
   crossEntropy(losses: Tensor, logits: Tensor, targets: Tensor, scale: number): void;
   /** norm (1) = sqrt(Σ over all tensors of Σ x²) */
   globalNorm(norm: Tensor, tensors: readonly Tensor[]): void;
   /**
    * One AdamW update of `param`, `m` and `v`, decoupled decay first (Loshchilov & Hutter 2019, algorithm 2).
-   * `norm` (1) is the global gradient norm, for clipping; where it is not finite nothing is changed.
+   * `norm` (1) is the global gradient norm, for clipping; if it is not finite, nothing is changed.
    */
   adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, norm: Tensor, options: AdamWOptions): void;
 }

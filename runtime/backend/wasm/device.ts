@@ -1,21 +1,21 @@
+import {
+  ACTIVE_THREADS,
+  ARGUMENTS,
+  CONTROL_BYTES,
+  MAY_SLEEP,
+  PANEL_SCRATCH,
+  SCRATCH,
+  SCRATCH_STRIDE,
+  SHARED_SCRATCH,
+  SHARED_SCRATCH_BYTES,
+} from "../../../kernels-as/assembly/layout.ts";
 import type { DType, HostArray, Tensor } from "../contract/backend.ts";
 import { ARRAYS, BYTES, check, disposedError, elements } from "../contract/tensors.ts";
 import { Heap } from "./heap.ts";
 import type { Build, KernelExports } from "./kernels.ts";
+import type { Thread } from "./threads.ts";
 
-// The control block's fields, as 4-byte indices; kernels-as/assembly/parallel.ts has their meaning.
-const ACTIVE = 1348 >> 2;
-const SCRATCH = 1352 >> 2;
-const SCRATCH_STRIDE = 1356 >> 2;
-const SHARED = 1360 >> 2;
-const MAY_SLEEP = 1364 >> 2;
-const ARGUMENTS = 1408 >> 2;
-
-/** Packed operands of a product: PACK_VALUES of gemm.ts, plus what rounding up to whole panels adds. */
-const SHARED_BYTES = (2 ** 21 + 8 * 8192) * 4;
-/** PANEL_SCRATCH of gemm.ts, rounded up. */
-export const PANEL_BYTES = 20480;
-/** Nanoseconds of work below which starting the workers, some 200 ns where they spin, costs more than it saves. */
+/** Nanoseconds of work below which starting the workers (some 200 ns while they spin) costs more than it saves. */
 const PARALLEL_WORK = 1000;
 
 export interface WasmTensor extends Tensor {
@@ -23,7 +23,7 @@ export interface WasmTensor extends Tensor {
   readonly scale?: WasmTensor;
 }
 
-/** Bun, Deno, Node and workers let their thread wait on memory; a page's main thread throws. */
+/** True in Bun, Deno, Node and workers; on a page's main thread `Atomics.wait` throws. */
 function mainThreadMaySleep(): boolean {
   try {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1);
@@ -33,7 +33,7 @@ function mainThreadMaySleep(): boolean {
   }
 }
 
-/** The part of the WASM backend that holds memory and threads; `mod.ts` adds the ops. */
+/** Memory and threads of the WASM backend; `mod.ts` adds the ops. */
 export class WasmDevice {
   readonly name = "wasm";
   readonly lossRows = 128;
@@ -48,62 +48,72 @@ export class WasmDevice {
   constructor(
     readonly exports: KernelExports,
     private readonly wasmMemory: WebAssembly.Memory,
-    readonly workers: Worker[],
+    readonly workers: Thread[],
     readonly build: Build,
   ) {
     this.threads = workers.length + 1;
     this.description = `wasm (${build}, ${this.threads} thread${this.threads > 1 ? "s" : ""})`;
     this.#refresh();
     this.#heap = new Heap(wasmMemory, exports.heapBase(), () => this.#refresh());
-    const shared = this.#heap.alloc(SHARED_BYTES);
-    this.#integers[SHARED] = shared;
-    this.#integers[MAY_SLEEP] = +mainThreadMaySleep();
-    this.reserveScratch(PANEL_BYTES);
+    const shared = this.#heap.alloc(SHARED_SCRATCH_BYTES);
+    this.#integers[SHARED_SCRATCH >> 2] = shared;
+    this.#integers[MAY_SLEEP >> 2] = +mainThreadMaySleep();
+    this.reserveScratch(PANEL_SCRATCH);
   }
 
-  /** An op would wait for workers that are gone, for ever. */
-  #refuseIfDisposed(): void {
+  /** After disposal an op would wait forever for workers that were terminated. */
+  #throwIfDisposed(): void {
     if (this.#disposed) throw disposedError();
   }
 
   #refresh(): void {
-    this.#integers = new Int32Array(this.wasmMemory.buffer, 0, 1024);
-    this.floats = new Float32Array(this.wasmMemory.buffer, 0, 1024);
+    this.#integers = new Int32Array(this.wasmMemory.buffer, 0, CONTROL_BYTES >> 2);
+    this.floats = new Float32Array(this.wasmMemory.buffer, 0, CONTROL_BYTES >> 2);
   }
 
-  /** Makes each thread's scratch memory at least this large. */
+  /**
+   * Makes each thread's scratch memory at least this large.
+   *
+   * @param bytes as a kernel export returns it: a u32, which JavaScript sees as an i32
+   */
   protected reserveScratch(bytes: number): void {
-    if (bytes <= this.#scratchBytes) return;
-    if (this.#scratchBytes) this.#heap.free(this.#integers[SCRATCH] >>> 0);
-    const stride = Math.ceil(bytes / 4096) * 4096;
+    const needed = bytes >>> 0;
+    if (needed <= this.#scratchBytes) return;
+    if (this.#scratchBytes) this.#heap.free(this.#integers[SCRATCH >> 2] >>> 0);
+    const stride = Math.ceil(needed / 4096) * 4096;
     const at = this.#heap.alloc(stride * this.threads);
-    this.#integers[SCRATCH] = at;
-    this.#integers[SCRATCH_STRIDE] = stride;
+    this.#integers[SCRATCH >> 2] = at;
+    this.#integers[SCRATCH_STRIDE >> 2] = stride;
     this.#scratchBytes = stride;
   }
 
   /**
-   * Runs an op, on all threads if `work`, about the nanoseconds it takes on one, is worth it. Tensors stand for their
-   * addresses, numbers are integers; floats come after them, put there with {@link float} beforehand.
+   * Runs an op, on all threads if it is long enough.
+   *
+   * @param work estimated nanoseconds on one thread
+   * @param args tensors, passed as their addresses, and integers. Arguments that are floats follow them: set those with
+   *   {@link float} beforehand
    */
   run(op: number, work: number, ...args: (Tensor | number)[]): void {
-    this.#refuseIfDisposed();
+    this.#throwIfDisposed();
     for (let i = 0; i < args.length; i++) {
       const value = args[i];
-      this.#integers[ARGUMENTS + i] = typeof value === "number" ? value : (value as WasmTensor).pointer;
+      this.#integers[(ARGUMENTS >> 2) + i] =
+        typeof value === "number" ? value : (value as WasmTensor).pointer;
     }
-    this.#integers[ACTIVE] = work > PARALLEL_WORK ? this.threads : 1;
+    this.#integers[ACTIVE_THREADS >> 2] = work > PARALLEL_WORK ? this.threads : 1;
     this.exports.run(op);
   }
 
+  /** Sets the argument at `index` of the next op to a float. */
   float(index: number, value: number): void {
-    this.floats[ARGUMENTS + index] = value;
+    this.floats[(ARGUMENTS >> 2) + index] = value;
   }
 
   // ---- memory ----------------------------------------------------------------------------------------------
 
   alloc(shape: readonly number[], dtype: DType = "f32"): Tensor {
-    this.#refuseIfDisposed();
+    this.#throwIfDisposed();
     const size = elements(shape);
     const pointer = this.#heap.alloc(size * BYTES[dtype]);
     if (dtype !== "i8") return { dtype, shape, size, pointer } as WasmTensor;

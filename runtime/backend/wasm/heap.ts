@@ -1,20 +1,20 @@
 import { ReflowError } from "../../common/errors.ts";
 
 const PAGE = 65536;
-/** wasm32's end: 65,536 pages of 64 KiB. */
+/** Address space of wasm32: 65,536 pages of 64 KiB. */
 export const MAX_BYTES = 65536 * PAGE;
-/** What tensors can have of it: the rest is for the kernels' own scratch memory. */
+/** Bytes of it available to tensors: the rest is reserved for the kernels' scratch memory. */
 export const TENSOR_BYTES = MAX_BYTES - 2 ** 26;
 const ALIGN = 64;
-/** Bytes behind every block that vector loads may touch: the rest of a group of 32 int8 weights, for one. */
+/** Bytes after every block that vector loads may read, for example the rest of a group of 32 int8 weights. */
 const PADDING = 64;
 
 /**
- * Hands out blocks of a WebAssembly memory: first fit among freed blocks, else from the top, growing the memory. Pages
- * that were never written cost no resident memory, so growing is cheap and fresh blocks need no clearing.
+ * Allocates blocks of a WebAssembly memory: first fit among freed blocks, otherwise from the top, growing the memory.
+ * Pages that were never written use no resident memory, so growing is cheap and new blocks need no clearing.
  */
 export class Heap {
-  /** Freed blocks by address, neighbours merged. */
+  /** Freed blocks in order of address, with neighbours merged. */
   #free: { at: number; bytes: number }[] = [];
   #sizes = new Map<number, number>();
   #top: number;
@@ -24,15 +24,16 @@ export class Heap {
   constructor(
     readonly memory: WebAssembly.Memory,
     base: number,
-    /** Called after the memory grew: a plain memory's old views are detached by then. */
+    /** Called after the memory has grown: views of a plain (not shared) memory are detached by then. */
     readonly onGrow: () => void,
   ) {
     this.#top = Math.ceil(base / ALIGN) * ALIGN;
   }
 
   /**
-   * The address of `size` zero bytes.
-   * @throws ReflowError `memory` when the block would not fit into wasm32's 4 GiB, or into the machine
+   * Allocates `size` zero bytes and returns their address.
+   *
+   * @throws ReflowError `memory` if the block does not fit into wasm32's 4 GiB, or into the machine's memory
    */
   alloc(size: number): number {
     const bytes = Math.ceil((size + PADDING) / ALIGN) * ALIGN;
@@ -46,7 +47,7 @@ export class Heap {
       new Uint8Array(this.memory.buffer, at, bytes).fill(0);
     } else {
       at = this.#top;
-      this.#reach(at + bytes, size);
+      this.#growTo(at + bytes, size);
       this.#top = at + bytes;
     }
     this.#sizes.set(at, bytes);
@@ -57,7 +58,7 @@ export class Heap {
 
   free(at: number): void {
     const bytes = this.#sizes.get(at);
-    if (bytes === undefined) throw new RangeError("freed a block that is not allocated");
+    if (bytes === undefined) throw new RangeError("free: there is no allocated block at this address");
     this.#sizes.delete(at);
     this.allocated -= bytes;
     const next = this.#free.findIndex((block) => block.at > at);
@@ -73,17 +74,18 @@ export class Heap {
     }
   }
 
-  #reach(end: number, size: number): void {
+  /** Grows the memory to `end` bytes, if it is smaller. */
+  #growTo(end: number, size: number): void {
     const missing = end - this.memory.buffer.byteLength;
     if (missing <= 0) return;
     try {
-      if (end > MAX_BYTES) throw new RangeError("wasm32 ends at 4 GiB");
+      if (end > MAX_BYTES) throw new RangeError("wasm32 is limited to 4 GiB");
       this.memory.grow(Math.ceil(missing / PAGE));
     } catch (cause) {
       const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
       throw new ReflowError(
         "memory",
-        `no room for ${mib(size)} more beside ${mib(this.allocated)} (${(cause as Error).message})`,
+        `cannot allocate ${mib(size)} in addition to ${mib(this.allocated)} in use: ${(cause as Error).message}`,
         "use a smaller model, batch or context, or int8 weights",
         { cause },
       );

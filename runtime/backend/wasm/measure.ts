@@ -1,28 +1,28 @@
+import { READ_BLOCK, ROOF_ROUND_OPERATIONS } from "../../../kernels-as/assembly/layout.ts";
 import * as ops from "../../../kernels-as/assembly/ops.ts";
 import type { Tensor } from "../contract/backend.ts";
 import type { WasmBackend } from "./mod.ts";
 
-/** On all of the backend's threads, whatever it takes. */
+/** Work that {@link WasmBackend.run} always spreads over all threads. */
 const ALWAYS = Number.POSITIVE_INFINITY;
 
 /**
- * A run of the roof: multiply-adds in registers on all of the backend's threads, in this engine, nothing loaded or
- * stored. No kernel does more operations a second. It takes about a millisecond, short enough to find a moment in which
- * nothing else runs.
+ * One run of the compute roof: multiply-adds in registers on all of the backend's threads, without loads or stores. No
+ * kernel can do more operations per second in this engine. A run takes about a millisecond, short enough to find a
+ * moment in which nothing else runs.
  */
 function roofRun(backend: WasmBackend): { operations: number; run(): void; free(): void } {
-  const thousands = 600;
+  const rounds = 600;
   const out = backend.alloc([1]);
   const run = () => {
     backend.float(2, 0.5);
     backend.float(3, 0.75);
-    backend.run(ops.ROOF, ALWAYS, thousands, out);
+    backend.run(ops.ROOF, ALWAYS, rounds, out);
   };
-  // Thirteen chains of four lanes, two operations each: see kernels-as/assembly/measure.ts.
-  return { operations: thousands * 1000 * 104 * backend.threads, run, free: () => backend.free(out) };
+  return { operations: rounds * ROOF_ROUND_OPERATIONS * backend.threads, run, free: () => backend.free(out) };
 }
 
-/** The roof in operations a second: the best of some runs, since whatever else the machine does only slows it. */
+/** The compute roof in operations per second: the fastest of several runs, since other processes can only slow it. */
 export function measureRoof(backend: WasmBackend, runs = 8): number {
   const { operations, run, free } = roofRun(backend);
   let least = Number.POSITIVE_INFINITY;
@@ -35,7 +35,7 @@ export function measureRoof(backend: WasmBackend, runs = 8): number {
   return operations / least;
 }
 
-/** Dot products of `bytes` of int8 weights, in rows of 256, and nothing else that decoding does. */
+/** Dot products of `bytes` of int8 weights in rows of 256: decoding without scales or anything else. */
 export function bareDotRun(backend: WasmBackend, bytes: number): { run(): void; free(): void } {
   const K = 256;
   const N = Math.floor(bytes / K);
@@ -51,7 +51,7 @@ export function bareDotRun(backend: WasmBackend, bytes: number): { run(): void; 
   };
 }
 
-/** Writes every value: pages that were never written all share one of zeros, and would be read from the cache. */
+/** Writes every value: pages that were never written all map to one page of zeros, which would be read from the cache. */
 function fillInt8(backend: WasmBackend, tensor: Tensor): void {
   const chunk = Int8Array.from({ length: Math.min(tensor.size, 2 ** 20) }, (_, i) => (i * 37) % 127);
   for (let offset = 0; offset < tensor.size; offset += chunk.length) {
@@ -61,9 +61,8 @@ function fillInt8(backend: WasmBackend, tensor: Tensor): void {
 
 /** Reads `bytes` of memory once, on all threads. */
 export function readRun(backend: WasmBackend, bytes: number): { bytes: number; run(): void; free(): void } {
-  const block = 2 ** 16;
-  const memory = backend.alloc([(Math.floor(bytes / block) * block) / 4]);
-  backend.fill(memory, 1); // so that there are pages to read: see fillInt8
+  const memory = backend.alloc([(Math.floor(bytes / READ_BLOCK) * READ_BLOCK) / 4]);
+  backend.fill(memory, 1); // allocates the pages: see fillInt8
   const out = backend.alloc([1]);
   return {
     bytes: memory.size * 4,

@@ -1,3 +1,4 @@
+import { SUM_SQUARES_CHUNK } from "../../../kernels-as/assembly/layout.ts";
 import * as ops from "../../../kernels-as/assembly/ops.ts";
 import { ReflowError } from "../../common/errors.ts";
 import type {
@@ -10,43 +11,43 @@ import type {
   Tensor,
 } from "../contract/backend.ts";
 import { check } from "../contract/tensors.ts";
-import { PANEL_BYTES, WasmDevice } from "./device.ts";
-import { type Build, canShareMemory, chooseBuild, compileKernels, type KernelExports } from "./kernels.ts";
-import type { WorkerStart } from "./worker.ts";
+import { WasmDevice } from "./device.ts";
+import { type Build, chooseBuild, compileKernels, type KernelExports } from "./kernels.ts";
+import { canShareMemory, defaultThreads, startThread } from "./threads.ts";
 
 export interface WasmOptions {
-  /** Worker threads and the caller together; default: every core. More than 1 needs shared memory. */
+  /** Number of threads, including the calling one. Default: all cores. More than 1 requires shared memory. */
   threads?: number;
   /**
-   * The address of a folder, with a slash at its end, that holds the kernels and `worker.js`. For bundles: otherwise they
-   * are found among the sources.
+   * URL of a folder, ending in a slash, that contains the kernels and `worker.js`. Required in bundles; otherwise they are
+   * found among the sources.
    *
    * @example
    * // bun build app.ts --target browser --minify --splitting --outdir dist \
    * //   --external "node:*" --external "bun:*" --external webgpu
-   * // bun build node_modules/reflow/runtime/backend/wasm/worker.ts --target browser --outdir dist/reflow
-   * // cp node_modules/reflow/kernels-as/build/*.wasm dist/reflow
+   * // bun build node_modules/reflow/dist/runtime/backend/wasm/worker.js --target browser --outdir dist/reflow
+   * // cp node_modules/reflow/dist/kernels-as/build/*.wasm dist/reflow
    * const backend = await createWasmBackend({ assets: new URL("reflow/", document.baseURI) });
    */
   assets?: URL;
   /**
-   * The kernels of the best plain build, compiled: where code can't be compiled or fetched, as in Cloudflare's Workers, which
-   * import it. One thread.
+   * A compiled plain build of the kernels, for environments that cannot fetch or compile code: Cloudflare Workers import
+   * it. Runs on one thread.
    */
   module?: WebAssembly.Module;
-  /** A build other than the best this engine validates, for tests. */
+  /** Use this build instead of the fastest that the engine validates; for tests. */
   build?: Build;
 }
 
 /**
- * Compiles the best build of the kernels and starts its threads.
+ * Compiles the fastest build of the kernels and starts its threads.
  *
  * @example
  * const backend = await createWasmBackend();
  * const x = backend.alloc([2, 3]);
  */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
-  const wanted = options.threads ?? globalThis.navigator?.hardwareConcurrency ?? 1;
+  const wanted = options.threads ?? defaultThreads();
   if (!Number.isInteger(wanted) || wanted < 1 || wanted > 256) {
     throw new ReflowError("usage", `threads is ${wanted}`, "use a whole number from 1 to 256");
   }
@@ -59,41 +60,21 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
   const workers = await Promise.all(
     Array.from({ length: threads - 1 }, (_, i) =>
-      startWorker(options.assets, { module, memory, thread: i + 1 }),
+      startThread(options.assets, { module, memory, thread: i + 1 }),
     ),
   );
   return new WasmBackend(exports as KernelExports, memory, workers, build);
 }
 
-function startWorker(assets: URL | undefined, start: WorkerStart): Promise<Worker> {
-  const url = assets ? new URL("worker.js", assets) : new URL("./worker.ts", import.meta.url);
-  const worker = new Worker(url, { type: "module" });
-  return new Promise((resolve, reject) => {
-    worker.onmessage = () => resolve(worker);
-    worker.onerror = (event) => {
-      // A page says nothing of a worker that it can't fetch.
-      const what = event.message ?? `${url} can't be loaded`;
-      reject(new ReflowError("device", `a worker thread did not start: ${what}`, "try one thread"));
-    };
-    worker.postMessage(start);
-    // A blocked worker must not keep the process alive (Bun and Node have unref, Deno ends with the main module).
-    (worker as { unref?(): void }).unref?.();
-  });
-}
-
-/** Products of at most this many rows read each weight once, unpacked. */
+/** Products of at most this many rows run MATVEC, which reads each weight once, unpacked. */
 const MATVEC_ROWS = 8;
-/** How many rounded activations a thread keeps at a time. */
+/** Activations rounded to int8 that a thread holds at a time. */
 const ROUNDED_VALUES = 2 ** 18;
-/** BLOCK of attention.ts. */
-const ATTENTION_BLOCK = 48;
-/** CHUNK of optimizer.ts. */
-const NORM_CHUNK = 16384;
 const WEIGHT_TYPE: Partial<Record<DType, number>> = { f32: ops.F32, f16: ops.F16, i8: ops.I8 };
 
 const last = (t: Tensor) => t.shape[t.shape.length - 1];
-// These run for every op, a hundred times a decoded token: plain loops, which halve what the checks cost.
-function is(t: Tensor, ...shape: number[]): boolean {
+// These run for every op, a hundred times per decoded token: plain loops halve the cost of the checks.
+function hasShape(t: Tensor, ...shape: number[]): boolean {
   return equal(t.shape, shape);
 }
 function same(first: Tensor, ...others: Tensor[]): boolean {
@@ -105,10 +86,10 @@ function equal(a: readonly number[], b: readonly number[]): boolean {
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }
-/** Whether x's last dimensions are b's. */
+/** Whether the last dimensions of x are those of b. */
 const broadcasts = (x: Tensor, b: Tensor) => same({ ...x, shape: x.shape.slice(-b.shape.length) }, b);
 
-/** The kernels of `kernels-as/` behind the {@link Backend} contract. Ops have run when they return. */
+/** The {@link Backend} contract on the kernels of `kernels-as/`. Ops have run when they return. */
 export class WasmBackend extends WasmDevice implements Backend {
   // ---- whole tensors ---------------------------------------------------------------------------------------
 
@@ -158,7 +139,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     const [M, K] = x.shape;
     const { dtype } = weights[0];
     for (let i = 0; i < outs.length; i++) {
-      const fits = is(weights[i], weights[i].shape[0], K) && is(outs[i], M, weights[i].shape[0]);
+      const fits = hasShape(weights[i], weights[i].shape[0], K) && hasShape(outs[i], M, weights[i].shape[0]);
       check(fits && weights[i].dtype === dtype, "linears", outs[i], x, weights[i]);
     }
     if (M <= MATVEC_ROWS || dtype === "i8") this.#matvec(outs, x, weights, false);
@@ -168,9 +149,8 @@ export class WasmBackend extends WasmDevice implements Backend {
   #matvec(outs: readonly Tensor[], x: Tensor, weights: readonly Tensor[], accumulate: boolean): void {
     const [M, K] = x.shape;
     const type = WEIGHT_TYPE[weights[0].dtype]!;
-    // Rounded rows lie in each thread's scratch memory: two bytes a value and a scale a group.
     const rows = type === ops.I8 ? Math.max(1, Math.min(M, Math.floor(ROUNDED_VALUES / K))) : M;
-    if (type === ops.I8) this.reserveScratch(rows * Math.ceil(K / 32) * 68);
+    if (type === ops.I8) this.reserveScratch(this.exports.matvecScratch(rows, K));
     for (let m = 0; m < M; m += rows) {
       const count = Math.min(rows, M - m);
       const part = (t: Tensor) => (count === M ? t : this.view(t, [count, t.shape[1]], m * t.shape[1]));
@@ -267,10 +247,10 @@ export class WasmBackend extends WasmDevice implements Backend {
 
   attention(out: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, shape: AttentionShape): void {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
-    const fits = q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && is(lse, B * H, T);
+    const fits =
+      q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && hasShape(lse, B * H, T);
     check(fits && same(out, q) && same(k, v), "attention", out, lse, q, k, v);
-    const packed = (T + 8) * (D + 8);
-    this.reserveScratch(PANEL_BYTES + 4 * (2 * packed + ATTENTION_BLOCK * T));
+    this.reserveScratch(this.exports.attentionScratch(T, D));
     this.run(ops.ATTENTION, (B * H * T * T * D) / 20, out, lse, q, k, v, B, T, H, KV, D);
   }
 
@@ -287,11 +267,10 @@ export class WasmBackend extends WasmDevice implements Backend {
     shape: AttentionShape,
   ): void {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
-    const fits = q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && is(lse, B * H, T);
+    const fits =
+      q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && hasShape(lse, B * H, T);
     check(fits && same(dq, dOut, out, q) && same(dk, dv, k, v), "attentionBackward", dq, dk, dv, q, k, v);
-    const packed = (T + 8) * (D + 8);
-    const block = (ATTENTION_BLOCK + 8) * (D + 8);
-    this.reserveScratch(PANEL_BYTES + 4 * (3 * packed + 2 * ATTENTION_BLOCK * T + 2 * block));
+    this.reserveScratch(this.exports.attentionBackwardScratch(T, D));
     this.run(
       ops.ATTENTION_BACKWARD,
       (B * H * T * T * D) / 8,
@@ -319,8 +298,8 @@ export class WasmBackend extends WasmDevice implements Backend {
     const [slots, context, C] = kCache.shape;
     const fits = q.size === B * T * H * D && slots === B && C === KV * D && H % KV === 0 && start.size === B;
     check(fits && same(out, q) && same(kCache, vCache), "attentionCached", out, q, kCache, vCache, start);
-    this.reserveScratch(4 * (context + 8));
-    // How much is cached is on the device: half the context is the guess.
+    this.reserveScratch(this.exports.attentionCachedScratch(context));
+    // The number of cached positions is on the device: the estimate assumes half the context.
     const nanoseconds = (B * T * H * D * context) / 4;
     this.run(ops.ATTENTION_CACHED, nanoseconds, out, q, kCache, vCache, start, B, T, H, KV, D, context);
   }
@@ -362,7 +341,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     let partialSums = 0;
     for (const x of tensors) {
       this.run(ops.SUM_SQUARES, x.size / 8, x, x.size, partialSums);
-      partialSums += Math.ceil(x.size / NORM_CHUNK);
+      partialSums += Math.ceil(x.size / SUM_SQUARES_CHUNK);
     }
     this.run(ops.NORM, partialSums, norm, partialSums);
   }

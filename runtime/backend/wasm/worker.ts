@@ -1,4 +1,5 @@
-// A worker thread of the WASM backend: one message starts it, and from then on it lives inside the kernels.
+// A worker thread of the WASM backend. One message starts it; from then on it runs the kernels' loop and never returns.
+import { workerThreads } from "../../common/compatibility.ts";
 import type { KernelExports } from "./kernels.ts";
 
 export interface WorkerStart {
@@ -7,13 +8,16 @@ export interface WorkerStart {
   thread: number;
 }
 
-const scope = globalThis as unknown as {
+interface Port {
   onmessage: ((event: MessageEvent<WorkerStart>) => void) | null;
   postMessage(message: string): void;
-};
+}
 
-scope.onmessage = async ({ data: { module, memory, thread } }) => {
+const inNode = !("postMessage" in globalThis);
+const port = (inNode ? workerThreads()!.parentPort : globalThis) as unknown as Port;
+
+port.onmessage = async ({ data: { module, memory, thread } }) => {
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
-  scope.postMessage("ready");
+  port.postMessage("ready");
   (exports as KernelExports).work(thread, 0);
 };

@@ -1,11 +1,11 @@
 import type { WebgpuDevice } from "./device/device.ts";
 import { kernel, times, WORKGROUP } from "./device/kernel.ts";
 
-/** Chains of four lanes that don't wait for each other, and multiply-adds of each in a step. */
+/** Independent chains of four lanes, and multiply-adds of each chain in a step. */
 const CHAINS = 8;
 const LINKS = 4;
 
-// What it multiplies with comes from the caller: a compiler that knew it would multiply once.
+// The factors are parameters: with constants a compiler could compute the result in advance.
 const ROOF = kernel(
   "roof",
   { out: "write" },
@@ -18,18 +18,18 @@ ${times(CHAINS, (c) => `  var x_${c} = vec4<f32>(f32(id.x + ${c}u));`)}
 ${times(LINKS, () => times(CHAINS, (c) => `    x_${c} = x_${c} * p.factor + p.term;`))}
   }
   let sum = ${times(CHAINS, (c) => `x_${c}`, " + ")};
-  // Never so, which a compiler can't know.
+  // Never true, but a compiler cannot know that.
   if (sum.x + sum.y + sum.z + sum.w == p.factor) { set_out(0u, sum.x); }
 }`,
 );
 const OPERATIONS = WORKGROUP * CHAINS * LINKS * 4 * 2;
 
-/** Many for each multiprocessor of a large GPU, so that none is without work for long. */
-const MOST_GROUPS = 8192;
+/** Many workgroups for each multiprocessor of a large GPU, so that none is idle for long. */
+const MAX_GROUPS = 8192;
 
 /**
- * The roof in operations a second: multiply-adds of f32 in registers, nothing loaded or stored. No f32 kernel does more. The
- * best of some runs of tens of milliseconds, since whatever else the machine does only slows it.
+ * The compute roof in operations per second: f32 multiply-adds in registers, without loads or stores. No f32 kernel can
+ * do more. Takes the fastest of several runs of tens of milliseconds, since other processes can only slow it.
  */
 export async function measureRoof(device: WebgpuDevice): Promise<number> {
   const out = device.alloc([1]);
@@ -39,12 +39,12 @@ export async function measureRoof(device: WebgpuDevice): Promise<number> {
     await device.read(out);
     return (performance.now() - start) / 1000;
   };
-  await run(1, 1); // compiles
-  // More work until what it takes to submit and to wait no longer counts: wide first, then long.
+  await run(1, 1); // compiles the kernel
+  // Add work until the time to submit and wait is negligible: first more workgroups, then more steps.
   let [groups, steps] = [8, 1];
   let seconds = await run(groups, steps);
   while (seconds < 0.02) {
-    if (groups < MOST_GROUPS) groups *= 4;
+    if (groups < MAX_GROUPS) groups *= 4;
     else steps *= 4;
     seconds = await run(groups, steps);
   }

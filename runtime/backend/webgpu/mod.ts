@@ -19,21 +19,22 @@ import * as norms from "./kernels/norms.ts";
 import * as optimizer from "./kernels/optimizer.ts";
 import * as rope from "./kernels/rope.ts";
 import { selfTest } from "./self-test.ts";
+
 export interface WebgpuOptions {
-  /** Which of `listAdapters()`; the one that the platform prefers where it isn't said. */
+  /** Index in `listAdapters()`. Default: the adapter that the platform prefers. */
   adapter?: number;
-  /** Default `f32`. */
+  /** Precision of the factors of matrix products. Default: `f32`. */
   precision?: Precision;
 }
 
-/** How far a self-test's results may be from the CPU's, relatively. */
+/** Relative tolerance of the self-test's results against the CPU's. */
 const TOLERANCE = 1e-4;
 
 /**
- * Takes an adapter's device, with the largest buffers it offers, and the first tier that the adapter has the features for
- * and that computes what the CPU does.
+ * Requests a device with the largest buffers that the adapter offers, and the first tier whose features the adapter has
+ * and whose results agree with the CPU's.
  *
- * @throws ReflowError `device` where there is no adapter, or one that computes something else
+ * @throws ReflowError `device` if there is no adapter, or if no tier passes the self-test
  * @example
  * const backend = await createWebgpuBackend();
  * const x = backend.alloc([2, 3]);
@@ -46,7 +47,7 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   const { tiers, missing: reasons } = possibleTiers({ features, info }, options.precision ?? "f32");
   const name = adapterName(info);
   for (const tier of tiers) {
-    // An adapter gives one device; and what a tier breaks stays with its own.
+    // An adapter provides one device, and a tier that breaks its device must not affect the next tier.
     const adapter = await requestAdapter(options.adapter);
     const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
     const backend = new WebgpuBackend(gpu, tier, `webgpu (${name}; ${describeTier(tier)})`, reasons);
@@ -57,12 +58,12 @@ export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<
   }
   throw new ReflowError(
     "device",
-    `${name} can't be used: ${reasons.at(-1)}`,
+    `${name} failed its self-test: ${reasons.at(-1)}`,
     "update its driver, or use --device wasm",
   );
 }
 
-/** The WGSL kernels beside this file behind the {@link Backend} contract. Ops are recorded, and run at the next read. */
+/** The {@link Backend} contract on the WGSL kernels in `kernels/`. Ops are recorded, and run at the next read. */
 export class WebgpuBackend extends WebgpuDevice implements Backend {
   fill(x: Tensor, value: number): void {
     elementwise.fill(this, x, value);

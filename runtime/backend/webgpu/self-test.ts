@@ -2,19 +2,19 @@ import type { Backend } from "../contract/backend.ts";
 import type { Tier } from "./device/tier.ts";
 
 /**
- * A product and a row reduction against the same in float64: drivers that accept a kernel and compute something else
- * exist.
+ * Compares a matrix product and a row reduction with float64 results from the CPU: some drivers accept a kernel and
+ * compute something else.
  *
- * @returns what is wrong, or undefined
+ * @returns the failure, or undefined
  */
 export async function selfTest(
   backend: Backend,
   { matmul }: Tier,
   tolerance: number,
 ): Promise<string | undefined> {
-  // f16 products have kernels of their own, which whole tiles and their ends go through.
+  // f16 products have separate kernels: these sizes have whole and partial tiles.
   const [M, K, N] = matmul === "f32" ? [37, 70, 41] : [132, 72, 132];
-  // Multiples of 1/8 up to 1: f16 has them exactly.
+  // Multiples of 1/8 up to 1, which f16 represents exactly.
   const values = (size: number, step: number) =>
     Float32Array.from({ length: size }, (_, i) => ((i * step) % 17) / 8 - 1);
   const a = values(M * K, 7);
@@ -38,8 +38,9 @@ export async function selfTest(
   backend.matmul(out, left, right, { transB: true });
   backend.rmsnorm(normed, rstdOut, out, weight);
   try {
-    if (!close(await backend.read(out), product, tolerance)) return "its products are not the CPU's";
-    if (!close(await backend.read(rstdOut), rstd, tolerance)) return "its row sums are not the CPU's";
+    if (!close(await backend.read(out), product, tolerance))
+      return "its matrix products differ from the CPU's";
+    if (!close(await backend.read(rstdOut), rstd, tolerance)) return "its row sums differ from the CPU's";
     return undefined;
   } catch (error) {
     return (error as Error).message;

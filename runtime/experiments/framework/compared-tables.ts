@@ -1,21 +1,21 @@
-/** The tables in which a figure of a `metric` claim is worked out, side by side. */
+/** The tables in which the statistic of a `metric` claim is computed side by side. */
 
 import { gram, singularValues } from "../../math/eigen.ts";
 import type { Matrix } from "../../math/matrix.ts";
 import { multiply, pick } from "../../math/matrix.ts";
 import type { Random } from "../../math/random.ts";
 import { mean } from "../../math/statistics.ts";
-import type { ProbeContext } from "./experiment.ts";
+import type { ExperimentContext } from "./experiment.ts";
 import { randomMixture } from "./null-draws.ts";
 
-/** One of these tables, or several drawn at random. */
-export interface Arm {
+/** A named table, or several random draws of one. */
+export interface ComparedTable {
   readonly name: string;
   readonly tables: readonly (() => Promise<Matrix>)[];
 }
 
-/** What an arm's figure came to; its range where there are several tables; and what chance gives in it, on the average. */
-export interface ArmFigure {
+/** A statistic of a compared table: its mean and range over draws, and the mean of its null. */
+export interface TableFigure {
   readonly name: string;
   readonly value: number;
   readonly low?: number;
@@ -26,23 +26,26 @@ export interface ArmFigure {
 export const RECIPES = "recipes";
 
 /**
- * Recipes; the same in the embedding metric; R·A with random A of B's own singular values; recipes at initialisation; and the
- * twin's embedding, where there are such. Of an unfactored model the recipes are its embedding.
+ * The recipes; the embedding; R·A with random A that have the singular values of B; the recipes at initialisation; and the
+ * twin's embedding, as far as they exist. For an unfactored model the embedding stands in for the recipes.
  *
- * @param ids of the tokens that are looked at; all where they aren't said
- * @param mixtures how many A are drawn
+ * @param ids rows to compare. Default: all
+ * @param mixtures number of draws of A
  */
-export function metricArms(
-  { model, twin }: ProbeContext,
+export function comparedTables(
+  { model, twin }: ExperimentContext,
   random: Random,
   { ids, mixtures }: { ids?: ArrayLike<number>; mixtures: number },
-): Arm[] {
+): ComparedTable[] {
   const rowsOf = (table: Matrix) => (ids ? pick(table, ids) : table);
-  const arm = (name: string, table: Matrix): Arm => ({ name, tables: [async () => rowsOf(table)] });
-  const arms = [arm(model.basis ? RECIPES : "embedding", model.recipe)];
+  const single = (name: string, table: Matrix): ComparedTable => ({
+    name,
+    tables: [async () => rowsOf(table)],
+  });
+  const compared = [single(model.basis ? RECIPES : "embedding", model.recipe)];
   const { basis } = model;
   if (basis) {
-    arms.push(arm("embedding", model.embedding));
+    compared.push(single("embedding", model.embedding));
     let singular: Float64Array | undefined;
     const mixed = async () => {
       if (!singular) {
@@ -52,28 +55,28 @@ export function metricArms(
       const mixture = await randomMixture(model.model, basis, singular, random);
       return multiply(model.model, rowsOf(model.recipe), mixture);
     };
-    arms.push({ name: "recipes, mixed at random", tables: Array(mixtures).fill(mixed) });
+    compared.push({ name: "recipes, mixed at random", tables: Array(mixtures).fill(mixed) });
   }
-  if (model.initial) arms.push(arm("at initialisation", model.initial.recipe));
-  if (twin) arms.push(arm("twin's embedding", twin.embedding));
-  return arms;
+  if (model.initial) compared.push(single("at initialisation", model.initial.recipe));
+  if (twin) compared.push(single("twin's embedding", twin.embedding));
+  return compared;
 }
 
-/** A figure in each arm, and what chance gives: where an arm has several tables, their mean, and from the least to the largest. */
-export async function overArms(
-  arms: readonly Arm[],
-  figure: (table: Matrix) => Promise<readonly [value: number, chance: number]>,
-): Promise<ArmFigure[]> {
-  const figures: ArmFigure[] = [];
-  for (const { name, tables } of arms) {
+/** Computes a statistic and its null's mean in each table; for several draws of a table, their mean and range. */
+export async function measureTables(
+  compared: readonly ComparedTable[],
+  statistic: (table: Matrix) => Promise<readonly [value: number, nullMean: number]>,
+): Promise<TableFigure[]> {
+  const figures: TableFigure[] = [];
+  for (const { name, tables } of compared) {
     const found: (readonly [number, number])[] = [];
-    for (const table of tables) found.push(await figure(await table()));
+    for (const table of tables) found.push(await statistic(await table()));
     const values = found.map(([value]) => value);
     const range = values.length > 1 && { low: Math.min(...values), high: Math.max(...values) };
-    figures.push({ name, value: mean(values), ...range, null: mean(found.map(([, chance]) => chance)) });
+    figures.push({ name, value: mean(values), ...range, null: mean(found.map(([, nullMean]) => nullMean)) });
   }
   return figures;
 }
 
-/** Draws that give an arm's null its mean. */
-export const ARM_DRAWS = 99;
+/** Null draws per compared table: only their mean is shown. */
+export const TABLE_DRAWS = 99;

@@ -1,26 +1,26 @@
-/** Figures as data: what the report draws, and what a program reads. Numbers are rounded to what can be seen. */
+/** Figures as data, drawn by the report and readable by programs. */
 
 export interface Axis {
   label: string;
-  /** Absent where it is a plain number. */
+  /** Absent for a dimensionless number. */
   unit?: string;
   log?: boolean;
 }
 
 interface Titled {
   title: string;
-  /** One or two sentences: how to read it, and what chance gives. */
+  /** One or two sentences: how to read the figure, and what its null is. */
   caption: string;
 }
 
-/** A line of points, with a band where there is an interval, or a null's range. */
+/** A line through points, with an optional band: a confidence interval, or the range of a null. */
 export interface Series {
   name: string;
   x: readonly number[];
   y: readonly number[];
   low?: readonly number[];
   high?: readonly number[];
-  /** Drawn as chance is: grey, dashed. */
+  /** Drawn in the style of a null: grey and dashed. */
   isNull?: boolean;
 }
 
@@ -31,14 +31,14 @@ export interface Lines extends Titled {
   series: readonly Series[];
 }
 
-/** Bars with names; `null` is what chance gives, drawn over each. */
+/** Named bars; `null` is the mean of the null, marked on each bar. */
 export interface Bars extends Titled {
   type: "bars";
   y: Axis;
   bars: readonly { name: string; value: number; low?: number; high?: number; null?: number }[];
 }
 
-/** Points of groups, each with a label that shows where there is room. */
+/** Grouped points; a label is shown if there is room for it. */
 export interface Scatter extends Titled {
   type: "scatter";
   x: Axis;
@@ -46,7 +46,7 @@ export interface Scatter extends Titled {
   points: readonly { x: number; y: number; label?: string; group?: string }[];
 }
 
-/** A value for each row and column. */
+/** A value per row and column; null for a missing value. */
 export interface Heatmap extends Titled {
   type: "heatmap";
   x: Axis;
@@ -57,17 +57,17 @@ export interface Heatmap extends Titled {
   values: readonly (readonly (number | null)[])[];
 }
 
-/** How a null's draws are spread, and where the observed value lies. */
+/** A null distribution and the observed value. */
 export interface Histogram extends Titled {
   type: "histogram";
   x: Axis;
-  /** Edges of the bins, one more than there are counts. */
+  /** Edges of the bins, one more than `counts`. */
   edges: readonly number[];
   counts: readonly number[];
   observed: number;
 }
 
-/** Words and numbers in rows: codebooks, neighbours, texts side by side. */
+/** Rows of words and numbers: codebooks, neighbours, texts side by side. */
 export interface Table extends Titled {
   type: "table";
   columns: readonly string[];
@@ -76,7 +76,7 @@ export interface Table extends Titled {
 
 export type Figure = Lines | Bars | Scatter | Heatmap | Histogram | Table;
 
-/** The bins of a null's draws, with room for what was observed. */
+/** Bins the draws of a null over a range that includes the observed value. */
 export function histogram(
   titled: { title: string; caption: string },
   x: Axis,

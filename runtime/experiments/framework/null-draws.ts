@@ -5,7 +5,7 @@ import { keepLargest, matrix, multiply } from "../../math/matrix.ts";
 import type { Random } from "../../math/random.ts";
 import type { Model } from "../../model/model.ts";
 import { orthonormalColumns } from "../../transformer/parameters.ts";
-import type { ProbeContext } from "./experiment.ts";
+import type { ExperimentContext } from "./experiment.ts";
 
 /** Q (n,n), distributed evenly over all orthogonal matrices. */
 export const randomOrthogonal = (n: number, random: Random): Matrix =>
@@ -17,7 +17,7 @@ export const randomOrthogonal = (n: number, random: Random): Matrix =>
  * would be, and any two of them are independent, since they have a factor at most in common.
  */
 export async function* rotations(
-  { model: { model }, progress }: ProbeContext,
+  { model: { model }, progress }: ExperimentContext,
   x: Matrix,
   draws: number,
   random: Random,
@@ -38,7 +38,7 @@ export async function* rotations(
 }
 
 /** What {@link coordinateDraws} draws, for readers. */
-export const coordinateNull = ({ model }: ProbeContext): string =>
+export const coordinateNull = ({ model }: ExperimentContext): string =>
   model.model.config.top_k ? "models at initialisation" : "random rotations of the signals";
 
 /**
@@ -46,7 +46,7 @@ export const coordinateNull = ({ model }: ProbeContext): string =>
  * `reflow-topk` no rotation leaves alone: there they are recipes of as many tokens at initialisation.
  */
 export async function* coordinateDraws(
-  context: ProbeContext,
+  context: ExperimentContext,
   recipes: Matrix,
   draws: number,
   random: Random,

@@ -1,59 +1,80 @@
+import { groupBy } from "../../common/compatibility.ts";
 import { klDivergence } from "../../math/logits.ts";
 import { matrix, rowOf } from "../../math/matrix.ts";
 import { bootstrap, mean } from "../../math/statistics.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import type { ClaimSpecs } from "../framework/claims.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import type { Figure, Lines } from "../framework/figure.ts";
-import { eitherWay, evenly, fall, fallClaim } from "../passes/depth-trend.ts";
-import { depths, forwards, lens, type Sequence, visible, windows } from "../passes/forward-passes.ts";
+import { fall, fallClaim, meanOfBothOrders, relativeDepths } from "../passes/depth-trend.ts";
+import {
+  forwardPasses,
+  logitLens,
+  residualHooks,
+  type Sequence,
+  textWindows,
+  visible,
+} from "../passes/forward-passes.ts";
 import { entropy, likeliest, rankOf } from "../passes/predictions.ts";
 import { SENTENCE } from "../passes/prompts.ts";
 
-/** Where is the answer decided? */
-export const layers: Probe = {
+const CLAIMS = {
+  "layers.depth": {
+    kind: "free",
+    statement:
+      "The logit lens approaches the final answer from layer to layer more than over shuffled layers.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
+
+export const layers = {
   id: "layers",
   question: "Where is the answer decided?",
+  method:
+    "The final readout is applied to the residual stream after each layer (the logit lens). How far is its prediction " +
+    "from the final answer, and how certain is it? Null: the same layers in shuffled order.",
+  claims: CLAIMS,
   run,
-};
+} as const satisfies Experiment;
 
-/** The lens at one position, by depth: before the first block, and after each. */
+/** The logit lens at one position, by depth: before the first block, and after each block. */
 interface Position {
   window: number;
-  /** In its window, from 0 on. */
+  /** Position in its window, from 0. */
   at: number;
-  /** The token that comes next. */
+  /** The next token. */
   next: number;
-  /** From the final distribution to the lens', nats. */
+  /** KL from the final distribution to the distribution of the lens, nats. */
   kl: number[];
-  /** 1 where the likeliest token is the final one. */
+  /** 1 if the likeliest token is the final one, else 0. */
   agrees: number[];
   entropy: number[];
-  /** log₂ of the next token's rank. */
+  /** log₂ of the rank of the next token. */
   rank: number[];
   /** The likeliest token. */
   top: number[];
 }
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, draws, quick, progress } = context;
   const { config } = model.model;
   const length = Math.min(quick ? 33 : 65, config.context);
-  const read = windows(context, { count: quick ? 10 : 40, length }, context.random("windows"));
+  const read = textWindows(context, { count: quick ? 10 : 40, length }, context.random("windows"));
   const parameters = { windows: read.length, length, layers: config.n_layers };
   const sentence = model.model.tokenize(SENTENCE).subarray(0, config.context);
-  const shown = await look(context, [sentence], [0, 0.1]);
-  const positions = read.length > 0 ? await look(context, read, [0.1, 0.95]) : [];
+  const shown = await readPositions(context, [sentence], [0, 0.1]);
+  const positions = read.length > 0 ? await readPositions(context, read, [0.1, 0.95]) : [];
   if (positions.length === 0) {
-    const note = `The text has no ${length} tokens that belong together: nothing is claimed.`;
+    const note = `The text has no document with ${length} consecutive tokens: nothing is claimed.`;
     return { parameters, claims: [], figures: oneSentence(context, shown), notes: [note] };
   }
 
-  // Each next token once: what a model does with a frequent one would count again and again.
+  // Each next token counts once: frequent tokens would otherwise dominate.
   const seen = new Set<number>();
   const once = positions.filter(({ next }) => !seen.has(next) && seen.add(next));
   const falls = once.map(({ rank }) => fall(rank));
-  const { claim, spread } = fallClaim(context, "layers.depth", falls, {
-    title: "Halvings of the rank with layers shuffled",
-    x: { label: "halvings of the next token's rank over the whole depth" },
+  const { claim, spread } = fallClaim(context, CLAIMS, "layers.depth", falls, {
+    title: "Halvings of the rank with shuffled layers",
+    x: { label: "halvings of the next token's rank from first to last depth" },
   });
   await progress(1);
   return {
@@ -63,28 +84,28 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       byDepth(context, positions, {
         title: "How far the lens is from the final answer",
         caption:
-          "KL from the model's final distribution to what its readout would say at each depth. It falls in any residual " +
+          "KL from the model's final distribution to that of the logit lens at each depth. It falls in any residual " +
           "network, trained or not.",
         label: "KL (nats)",
         figure: ({ kl }) => kl,
       }),
       byDepth(context, positions, {
         title: "Where the final answer is the likeliest already",
-        caption: "The share of positions at which the lens' likeliest token is the final one.",
+        caption: "Fraction of positions at which the likeliest token of the lens is the final one.",
         label: "top-1 agreement",
         figure: ({ agrees }) => agrees,
       }),
       byDepth(context, positions, {
         title: "How sure the lens is",
-        caption: `Entropy of the lens' distribution. All ${model.recipe.rows} tokens alike would be ${Math.log(model.recipe.rows).toFixed(1)} nats.`,
+        caption: `Entropy of the distribution of the lens. A uniform distribution over all ${model.recipe.rows} tokens has ${Math.log(model.recipe.rows).toFixed(1)} nats.`,
         label: "entropy (nats)",
         figure: (position) => position.entropy,
       }),
-      withChance(
+      withNull(
         byDepth(context, once, {
           title: "The rank of the token that comes next",
           caption:
-            "log₂ of its rank in what the lens says, each next token counted once; chance is its mean with the layers shuffled.",
+            "log₂ of its rank under the lens, each next token counted once. Null: its mean with shuffled layers.",
           label: "log₂ rank",
           figure: ({ rank }) => rank,
         }),
@@ -94,45 +115,45 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       spread,
     ],
     notes: [
-      "To a model's own final distribution the lens comes closer from layer to layer at initialisation too, since what is " +
-        "left to be added gets less. So the claim is about the token that the text goes on with: how often its rank is " +
-        "halved from the embedding to the last block, by a straight line through all depths. Layers are shuffled by reversing a " +
-        "position's: in any other order neighbours no longer resemble each other, and chance would look smaller than it is.",
+      "The lens approaches a model's own final distribution from layer to layer even at initialisation, since less and less " +
+        "remains to be added. The claim is therefore about the actual next token of the text: how often its rank is halved " +
+        "from the embedding to the last block, by a straight line through all depths. Layers are shuffled by reversing those of a " +
+        "position: any other order separates neighbouring layers, which resemble each other, and would make the null too narrow.",
     ],
   };
 }
 
-/** Sequences through the lens, but for their last positions, whose next token isn't known. */
-async function look(
-  context: ProbeContext,
+/** Applies the lens to sequences, except at their last positions, whose next token is unknown. */
+async function readPositions(
+  context: ExperimentContext,
   sequences: readonly Int32Array[],
   [from, to]: readonly [number, number],
 ): Promise<Position[]> {
   const { model, embedding } = context.model;
-  const names = depths(model.config);
+  const names = residualHooks(model.config);
   const positions: Position[] = [];
   const items = sequences.map((ids, window): Sequence & { window: number } => ({ ids, window }));
-  for await (const { item, logits, kept } of forwards(context, items, { keep: names })) {
+  for await (const { item, logits, activation } of forwardPasses(context, items, { record: names })) {
     const count = item.ids.length - 1;
-    // (L·(T−1),d): all depths but the last, which the model has read itself.
+    // (L·(T−1),d): all depths but the last, for which the model itself gives the logits.
     const rows = matrix((names.length - 1) * count, embedding.columns);
     const here = Array.from({ length: count }, (_, at): Position => {
       const next = item.ids[at + 1];
-      for (let l = 0; l < names.length - 1; l++) rowOf(rows, l * count + at).set(kept(names[l], at));
+      for (let l = 0; l < names.length - 1; l++) rowOf(rows, l * count + at).set(activation(names[l], at));
       return { window: item.window, at, next, kl: [], agrees: [], entropy: [], rank: [], top: [] };
     });
     const final = here.map((_, at) => logits(at).slice());
-    const see = (position: Position, seen: Float32Array) => {
+    const record = (position: Position, predicted: Float32Array) => {
       const last = final[position.at];
-      position.kl.push(klDivergence(last, seen));
-      position.top.push(likeliest(seen));
+      position.kl.push(klDivergence(last, predicted));
+      position.top.push(likeliest(predicted));
       position.agrees.push(position.top.at(-1) === likeliest(last) ? 1 : 0);
-      position.entropy.push(entropy(seen));
-      position.rank.push(Math.log2(rankOf(seen, position.next)));
+      position.entropy.push(entropy(predicted));
+      position.rank.push(Math.log2(rankOf(predicted, position.next)));
     };
     let row = 0;
-    for await (const seen of lens(context, rows)) see(here[row++ % count], seen);
-    for (const [at, position] of here.entries()) see(position, final[at]);
+    for await (const predicted of logitLens(context, rows)) record(here[row++ % count], predicted);
+    for (const [at, position] of here.entries()) record(position, final[at]);
     positions.push(...here);
     await context.progress(from + ((to - from) * (item.window + 1)) / sequences.length);
   }
@@ -148,16 +169,16 @@ interface ByDepth {
   figure: (position: Position) => readonly number[];
 }
 
-/** Means over positions with their intervals, which are over windows: those of a window resemble each other. */
+/** Means over positions. Their intervals resample windows, since the positions of a window are correlated. */
 function byDepth(
-  context: ProbeContext,
+  context: ExperimentContext,
   positions: readonly Position[],
   { title, caption, label, figure }: ByDepth,
 ): Lines {
-  const groups = [...Map.groupBy(positions, ({ window }) => window).values()];
+  const groups = [...groupBy(positions, ({ window }) => window).values()];
   const meanAt = (l: number) => (some: readonly (readonly Position[])[]) =>
     mean(some.flatMap((group) => group.map((position) => figure(position)[l])));
-  const x = evenly(figure(positions[0]).length);
+  const x = relativeDepths(figure(positions[0]).length);
   const bands = x.map((_, l) => bootstrap(groups, meanAt(l), context.random(`${title}/${l}`), 199));
   const series = {
     name: "the model",
@@ -169,24 +190,24 @@ function byDepth(
   return { type: "lines", title, caption, x: { label: "depth" }, y: { label }, series: [series] };
 }
 
-function withChance(lines: Lines): Lines {
+function withNull(lines: Lines): Lines {
   const [{ x, y }] = lines.series;
-  const level = { name: "layers shuffled", x, y: eitherWay(y), isNull: true };
+  const level = { name: "shuffled layers", x, y: meanOfBothOrders(y), isNull: true };
   return { ...lines, series: [...lines.series, level] };
 }
 
-/** Columns of a map. */
+/** Maximum number of columns of the heatmap. */
 const BINS = 8;
 
-function byPosition(context: ProbeContext, positions: readonly Position[], length: number): Figure {
+function byPosition(context: ExperimentContext, positions: readonly Position[], length: number): Figure {
   const bins = Math.min(BINS, length - 1);
   const binOf = ({ at }: Position) => Math.floor((at * bins) / (length - 1));
-  const byBin = Map.groupBy(positions, binOf);
+  const byBin = groupBy(positions, binOf);
   const edges = Array.from({ length: bins + 1 }, (_, bin) => Math.ceil((bin * (length - 1)) / bins));
   return {
     type: "heatmap",
     title: "Distance from the final answer, by layer and position",
-    caption: "KL from the final distribution to the lens', mean over windows of held-out text.",
+    caption: "KL from the final distribution to that of the lens, mean over windows of held-out text.",
     x: { label: "position" },
     y: { label: "depth" },
     value: { label: "KL", unit: "nats" },
@@ -198,7 +219,7 @@ function byPosition(context: ProbeContext, positions: readonly Position[], lengt
   };
 }
 
-function oneSentence(context: ProbeContext, positions: readonly Position[]): Figure[] {
+function oneSentence(context: ExperimentContext, positions: readonly Position[]): Figure[] {
   const { tokenizer } = context.model.model;
   const ids = context.model.model.tokenize(SENTENCE);
   const columns = positions.map(({ at }) => visible(tokenizer.tokenText(ids[at])));
@@ -207,7 +228,7 @@ function oneSentence(context: ProbeContext, positions: readonly Position[]): Fig
     {
       type: "heatmap",
       title: "One sentence",
-      caption: `“${SENTENCE}”, token by token: how far what the lens says of the next token is from the final answer.`,
+      caption: `“${SENTENCE}”, token by token: KL from the final prediction of the next token to that of the lens.`,
       x: { label: "token" },
       y: { label: "depth" },
       value: { label: "KL", unit: "nats" },
@@ -217,13 +238,15 @@ function oneSentence(context: ProbeContext, positions: readonly Position[]): Fig
     },
     {
       type: "table",
-      title: "What the lens says",
-      caption: "The likeliest next token after each of the sentence's, by depth.",
+      title: "Predictions of the lens",
+      caption: "The likeliest next token after each token of the sentence, by depth.",
       columns: ["after", ...names],
       rows: positions.map(({ top }, i) => [columns[i], ...top.map((id) => visible(tokenizer.tokenText(id)))]),
     },
   ];
 }
 
-const depthNames = ({ model: { model } }: ProbeContext): string[] =>
-  evenly(model.config.n_layers + 1).map((x, l) => (l === 0 ? "embedding" : `block ${l} (${x.toFixed(2)})`));
+const depthNames = ({ model: { model } }: ExperimentContext): string[] =>
+  relativeDepths(model.config.n_layers + 1).map((x, l) =>
+    l === 0 ? "embedding" : `block ${l} (${x.toFixed(2)})`,
+  );

@@ -3,28 +3,40 @@ import { matrix, rowOf } from "../../math/matrix.ts";
 import { sample } from "../../math/permutation.ts";
 import type { Random } from "../../math/random.ts";
 import { bootstrap, mean } from "../../math/statistics.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimSpecs, claim } from "../framework/claims.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Series } from "../framework/figure.ts";
-import { claim } from "../framework/statistics.ts";
-import { depths, forwards, lens, type Sequence } from "../passes/forward-passes.ts";
+import { forwardPasses, logitLens, residualHooks, type Sequence } from "../passes/forward-passes.ts";
 import { crossEntropy, rankOf } from "../passes/predictions.ts";
 
 const KINDS = ["swapped", "dropped", "doubled"] as const;
 type Kind = (typeof KINDS)[number];
 
-/** Random words that each typo is held against. */
+/** Random control words per typo. */
 const CONTROLS = 5;
-/** Fewer say nothing. */
+/** Minimum number of items for a claim. */
 const LEAST_ITEMS = 8;
 
-/** Does the model recover from typos, and where? */
-export const typo: Probe = {
+const CLAIMS = {
+  "typo.recovery": {
+    kind: "free",
+    statement: "A typo raises the loss (ΔCE) less than a random word of the same length and token count.",
+    side: "less",
+  },
+} as const satisfies ClaimSpecs;
+
+export const typo = {
   id: "typo",
   question: "Does the model recover from typos, and where?",
+  method:
+    "Words are misspelt and the model reads on. The cost of a typo is the rise in loss; the rank of the intended " +
+    "word, layer by layer, shows where the model recovers. Null: a random word of the same length and token count in " +
+    "its place.",
+  claims: CLAIMS,
   run,
-};
+} as const satisfies Experiment;
 
-/** A word in its place, and what stands there instead of it. */
+/** A word in its context, with its typo and its controls. */
 interface Item {
   kind: Kind;
   word: string;
@@ -33,39 +45,39 @@ interface Item {
   clean: number;
   before: Int32Array;
   after: Int32Array;
-  /** Random words, as long as the typo and of as many tokens. */
+  /** Random words with the same length and token count as the typo. */
   controls: readonly string[];
 }
 
-/** What is read off an item's sequence with one word in the place. */
-interface Reading {
-  /** Mean over the continuation, nats. */
+/** How well the continuation is predicted after one variant of the word. */
+interface ContinuationScore {
+  /** Mean cross-entropy over the continuation, nats. */
   loss: number;
-  /** From the clean word's predictions to these, mean over the continuation. */
+  /** Divergence from the predictions after the clean word, mean over the continuation, nats. */
   kl: number;
 }
 
 interface Measured extends Item {
   cleanLoss: number;
-  typos: Reading;
-  byControl: Reading[];
+  typoScore: ContinuationScore;
+  controlScores: ContinuationScore[];
 }
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { draws, quick, progress } = context;
   const { items, skipped } = itemsOf(context, quick ? 40 : 160);
   const parameters = { words: items.length, controls: CONTROLS };
-  const note = `${skipped} words are left out: the text has fewer than ${CONTROLS} other words as long as their typo and of as many tokens.`;
+  const note = `${skipped} words are left out: the text has fewer than ${CONTROLS} other words with the length and token count of their typo.`;
   if (items.length < LEAST_ITEMS) {
-    const few = `Only ${items.length} words of the text could be misspelt and compared: too few for a claim.`;
+    const few = `Only ${items.length} words of the text could be misspelt and compared, too few for a claim.`;
     return { parameters, claims: [], figures: [], notes: [few, note] };
   }
   const { measured, streams } = await measure(context, items);
   const ranks = await ranksByDepth(context, items, streams);
 
-  const costOf = ({ loss }: Reading, { cleanLoss }: Measured) => loss - cleanLoss;
-  const costs = measured.map((item) => costOf(item.typos, item));
-  const controlCosts = measured.map((item) => item.byControl.map((reading) => costOf(reading, item)));
+  const costOf = ({ loss }: ContinuationScore, { cleanLoss }: Measured) => loss - cleanLoss;
+  const costs = measured.map((item) => costOf(item.typoScore, item));
+  const controlCosts = measured.map((item) => item.controlScores.map((score) => costOf(score, item)));
   const values = exchanged(costs, controlCosts, draws.cheap, context.random("exchanges"));
   const name = "random words of the same length and token count";
   await progress(1);
@@ -73,6 +85,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     parameters: { ...parameters, continuation: items[0].after.length, draws: draws.cheap },
     claims: [
       claim(
+        CLAIMS,
         "typo.recovery",
         mean(costs),
         { name, values },
@@ -83,14 +96,14 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       byKind(context, measured, {
         title: "What a typo costs the words after it",
         caption:
-          "How much worse the following tokens are predicted than after the word itself. Marked: random words in its place.",
+          "Rise in the loss on the following tokens, compared with the word itself. Marked: random words in its place.",
         label: "ΔCE (nats per token)",
-        figure: (reading, item) => costOf(reading, item),
+        figure: (score, item) => costOf(score, item),
       }),
       byKind(context, measured, {
         title: "How far a typo carries predictions away",
         caption:
-          "From the predictions after the word itself to those after its typo. Marked: after random words.",
+          "Divergence from the predictions after the word itself to those after its typo. Marked: after random words.",
         label: "KL (nats)",
         figure: ({ kl }) => kl,
       }),
@@ -98,7 +111,8 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       histogram(
         {
           title: "Cost with words exchanged",
-          caption: "The mean cost where any of a place's words, the typo among them, is called the typo.",
+          caption:
+            "Null distribution of the mean cost, in which any variant of a position counts as its typo, and observed value.",
         },
         { label: "ΔCE", unit: "nats" },
         values,
@@ -108,12 +122,12 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     ],
     notes: [
       note,
-      "Typos are of words of a single token, and of two tokens or more themselves. A draw of the null calls one of a place's words the typo, which may be the typo: so of a model that tells them not apart p is exact.",
+      "The words are single tokens and their typos two tokens or more. Each null draw picks one variant of every position, possibly the typo itself, as its typo: p is exact for a model that does not distinguish them.",
     ],
   };
 }
 
-/** Draws in which any of a place's words is called its typo. */
+/** Null draws in which any variant at a position, typo or control, counts as its typo. */
 export function exchanged(
   typos: readonly number[],
   controls: readonly (readonly number[])[],
@@ -128,9 +142,9 @@ export function exchanged(
 
 // ---- words and typos --------------------------------------------------------------------------------------
 
-/** A word with one letter wrong; undefined where it hasn't one that could be. */
+/** Misspells one letter of a word; undefined if no letter qualifies. */
 export function misspell(word: string, kind: Kind, random: Random): string | undefined {
-  // The first letter stays, and so does one that stands beside its like.
+  // The first letter and doubled letters stay.
   const places = Array.from({ length: word.length - 2 }, (_, i) => i + 1).filter(
     (i) => word[i] !== word[i - 1] && word[i] !== word[i + 1],
   );
@@ -141,18 +155,18 @@ export function misspell(word: string, kind: Kind, random: Random): string | und
   return kind === "dropped" ? head + next + tail : head + letter + letter + next + tail;
 }
 
-/** Words of the text with their typos and controls, each word once. */
-function itemsOf(context: ProbeContext, count: number): { items: Item[]; skipped: number } {
+/** Words of the text with their typos and controls, without duplicates. */
+function itemsOf(context: ExperimentContext, count: number): { items: Item[]; skipped: number } {
   const { text, model } = context;
   const { tokenizer, config } = model.model;
   const before = Math.min(24, Math.ceil(config.context / 3));
   const after = Math.min(8, Math.ceil(config.context / 4));
   const texts = Array.from({ length: tokenizer.vocabSize }, (_, id) => tokenizer.tokenText(id));
   const isWord = texts.map((token) => /^ [a-z]{5,}$/.test(token));
-  const goesOn = texts.map((token) => /^[\p{L}\p{N}'’]/u.test(token));
+  const continuesWord = texts.map((token) => /^[\p{L}\p{N}'’]/u.test(token));
   const places: number[] = [];
   for (let at = before; at + 1 + after <= text.length; at++) {
-    if (isWord[text[at]] && !goesOn[text[at + 1]]) places.push(at);
+    if (isWord[text[at]] && !continuesWord[text[at + 1]]) places.push(at);
   }
   const pool = controlPool(context);
   const random = context.random("words");
@@ -193,13 +207,13 @@ const shuffled = (places: readonly number[], random: Random): number[] => {
   return [...places].sort((a, b) => keys.get(a)! - keys.get(b)!);
 };
 
-/** Tokens that words are looked for in. */
+/** Maximum number of tokens searched for words. */
 const MOST_TEXT = 400_000;
 
 const keyOf = (word: string, tokens: number): string => `${word.length} letters, ${tokens} tokens`;
 
-/** The text's words by their length and number of tokens. */
-function controlPool({ text, model: { model } }: ProbeContext): Map<string, string[]> {
+/** The words of the text by length and token count. */
+function controlPool({ text, model: { model } }: ExperimentContext): Map<string, string[]> {
   const written = model.tokenizer.decode(text.subarray(0, MOST_TEXT));
   const words = new Set(
     Array.from(written.matchAll(/(?<= )[a-z]{4,}(?![\p{L}\p{N}'’])/gu), ([word]) => word),
@@ -220,19 +234,19 @@ type Role = "the word itself" | "its typo" | "a random word";
 interface Variant extends Sequence {
   item: number;
   role: Role;
-  /** The position of the last token of what stands in the place. */
+  /** Position of the last token of the variant. */
   last: number;
 }
 
-/** Of one item and role, the residual stream (L+1,d) where the word has been read. */
+/** Per role and item: the residual stream (L+1,d) at the last token of the variant. */
 type Streams = Map<Role, Float32Array[]>;
 
 async function measure(
-  context: ProbeContext,
+  context: ExperimentContext,
   items: readonly Item[],
 ): Promise<{ measured: Measured[]; streams: Streams }> {
   const { model } = context.model;
-  const names = depths(model.config);
+  const names = residualHooks(model.config);
   const variants = items.flatMap(({ before, after, clean, typo, controls }, item): Variant[] => {
     const variant = (role: Role, word: ArrayLike<number>): Variant => ({
       item,
@@ -246,42 +260,44 @@ async function measure(
       ...controls.map((word) => variant("a random word", model.tokenize(` ${word}`))),
     ];
   });
-  const readings: { loss: number; kl: number }[][] = items.map(() => []);
+  const scores: ContinuationScore[][] = items.map(() => []);
   const streams: Streams = new Map();
   let cleanLogits: Float32Array[] = [];
   let done = 0;
-  for await (const { item: variant, logits, kept } of forwards(context, variants, { keep: names })) {
+  for await (const { item: variant, logits, activation } of forwardPasses(context, variants, {
+    record: names,
+  })) {
     const { after } = items[variant.item];
     const rows = Array.from(after, (_, i) => logits(variant.last + i));
-    // The clean word's sequence comes first, and is compared with those that follow it.
+    // The sequence of the clean word comes first: the following ones are compared with it.
     if (variant.role === "the word itself") cleanLogits = rows.map((row) => row.slice());
     const losses = rows.map((row, i) => crossEntropy(row, after[i]));
     const kls = rows.map((row, i) => klDivergence(cleanLogits[i], row));
-    readings[variant.item].push({ loss: mean(losses), kl: mean(kls) });
+    scores[variant.item].push({ loss: mean(losses), kl: mean(kls) });
     const stream = streams.get(variant.role) ?? [];
     streams.set(variant.role, stream);
-    // Of the random words the first.
+    // Of the random words only the first is recorded.
     if (stream.length === variant.item) {
-      stream.push(Float32Array.from(names.flatMap((name) => Array.from(kept(name, variant.last)))));
+      stream.push(Float32Array.from(names.flatMap((name) => Array.from(activation(name, variant.last)))));
     }
     done++;
     await context.progress((0.8 * done) / variants.length);
   }
   const measured = items.map((item, i): Measured => {
-    const [clean, typos, ...byControl] = readings[i];
-    return { ...item, cleanLoss: clean.loss, typos, byControl };
+    const [clean, typoScore, ...controlScores] = scores[i];
+    return { ...item, cleanLoss: clean.loss, typoScore, controlScores };
   });
   return { measured, streams };
 }
 
-/** By role, item and depth: the clean token's rank, seen through the lens. */
+/** Rank of the clean token under the logit lens, by role, item and depth. */
 async function ranksByDepth(
-  context: ProbeContext,
+  context: ExperimentContext,
   items: readonly Item[],
   streams: Streams,
 ): Promise<Map<Role, number[][]>> {
   const d = context.model.embedding.columns;
-  const count = depths(context.model.model.config).length;
+  const count = residualHooks(context.model.model.config).length;
   const ranks = new Map<Role, number[][]>();
   for (const [role, stream] of streams) {
     const rows = matrix(items.length * count, d);
@@ -290,7 +306,7 @@ async function ranksByDepth(
     }
     const found: number[][] = items.map(() => []);
     let row = 0;
-    for await (const logits of lens(context, rows)) {
+    for await (const logits of logitLens(context, rows)) {
       const item = Math.floor(row++ / count);
       found[item].push(rankOf(logits, items[item].clean));
     }
@@ -302,21 +318,21 @@ async function ranksByDepth(
 // ---- figures ----------------------------------------------------------------------------------------------
 
 function byKind(
-  context: ProbeContext,
+  context: ExperimentContext,
   measured: readonly Measured[],
   about: {
     title: string;
     caption: string;
     label: string;
-    figure: (reading: Reading, item: Measured) => number;
+    figure: (score: ContinuationScore, item: Measured) => number;
   },
 ): Figure {
   const { title, caption, label, figure } = about;
   const bar = (name: string, items: readonly Measured[]) => {
-    const values = items.map((item) => figure(item.typos, item));
+    const values = items.map((item) => figure(item.typoScore, item));
     const [low, high] = bootstrap(values, mean, context.random(`${title}/${name}`));
-    const chance = mean(items.flatMap((item) => item.byControl.map((reading) => figure(reading, item))));
-    return { name, value: mean(values), low, high, null: chance };
+    const nullMean = mean(items.flatMap((item) => item.controlScores.map((score) => figure(score, item))));
+    return { name, value: mean(values), low, high, null: nullMean };
   };
   const bars = [
     bar("all typos", measured),
@@ -327,8 +343,8 @@ function byKind(
   return { type: "bars", title, caption, y: { label }, bars };
 }
 
-/** Geometric means, with their intervals. */
-function recovery(context: ProbeContext, ranks: Map<Role, number[][]>): Figure {
+/** Geometric mean ranks with confidence intervals. */
+function recovery(context: ExperimentContext, ranks: Map<Role, number[][]>): Figure {
   const series = Array.from(ranks, ([role, byItem]): Series => {
     const count = byItem[0].length;
     const geometric = (l: number) => (items: readonly number[][]) =>
@@ -346,10 +362,10 @@ function recovery(context: ProbeContext, ranks: Map<Role, number[][]>): Figure {
   });
   return {
     type: "lines",
-    title: "Where the word that was meant appears",
+    title: "Rank of the intended word",
     caption:
-      "The rank of the word's own token in what the readout would say at each depth, at the last token of what stands in its " +
-      "place (geometric mean). A model that mends a typo lifts the word that was meant; chance is what it does after random words.",
+      "Rank of the intended word's token under the logit lens at each depth, at the last token of the variant (geometric mean). " +
+      "A model that repairs a typo raises the intended word; the null is its rank after random words.",
     x: { label: "depth" },
     y: { label: "rank of the word's token", log: true },
     series,
@@ -364,7 +380,7 @@ function examples(
   return {
     type: "table",
     title: "Typos",
-    caption: "Some of them: how much worse the words that follow are predicted, in nats per token.",
+    caption: "Examples, with the rise in the loss on the following tokens, in nats per token.",
     columns: ["word", "typo", "ΔCE", "a random word", "ΔCE"],
     rows: measured
       .slice(0, 12)

@@ -1,4 +1,4 @@
-/** A model run on many short sequences at once, each of them changed in its own way. */
+/** Batched forward passes over many short sequences, each with its own intervention. */
 import { type Direction, directionAlong, lengthOf, move } from "../../math/direction.ts";
 import type { Matrix } from "../../math/matrix.ts";
 import { matrix, multiply, rowOf } from "../../math/matrix.ts";
@@ -6,9 +6,9 @@ import { randomDirection, sample } from "../../math/permutation.ts";
 import type { Random } from "../../math/random.ts";
 import type { GenePatch } from "../../patches/patch.ts";
 import type { Hook } from "../../transformer/hooks.ts";
-import type { ProbeContext, ProbedModel } from "../framework/experiment.ts";
+import type { ExperimentContext, ExperimentModel } from "../framework/experiment.ts";
 
-/** Logits that one pass makes, and rows that it has, at the most: 16 MB, and enough to keep the matrix kernels busy. */
+/** Maximum numbers of logits and of rows per pass: 16 MB, and enough rows to keep the matrix kernels busy. */
 const MOST_LOGITS = 2 ** 22;
 const MOST_ROWS = 512;
 
@@ -16,40 +16,40 @@ export interface Sequence {
   readonly ids: ArrayLike<number>;
 }
 
-/** What came of a sequence. It is there until the next one is asked for. */
-export interface Forwarded<T> {
+/** The output for one sequence, valid until the next one is requested. */
+export interface SequenceOutput<T> {
   readonly item: T;
-  /** Of what follows position t: (V), the tokenizer's tokens alone. */
+  /** Logits of the token after position t, (V), the tokenizer's tokens only. */
   logits(t: number): Float32Array;
-  /** What was kept of a hook point, at position t. */
-  kept(hook: string, t: number): Float32Array;
+  /** A recorded hook point at position t. */
+  activation(hook: string, t: number): Float32Array;
 }
 
-export interface ForwardsOptions<T> {
-  /** What is done to a pass' sequences, which it is given in their order. */
+export interface ForwardPassOptions<T> {
+  /** Returns the hooks of a pass, given its sequences in order. */
   hooks?(batch: readonly T[]): readonly Hook[];
-  /** Hook points to keep, as the hooks leave them. */
-  keep?: readonly string[];
-  /** With edited recipes. */
+  /** Hook points to record, after `hooks` have run. */
+  record?: readonly string[];
+  /** Recipe edits to apply. */
   patch?: GenePatch;
 }
 
 /**
- * Runs sequences in order, as many in a pass as sensibly fit. They may differ in length: shorter ones are filled up at
- * their end, which nothing before it sees.
+ * Runs sequences in order, batched into passes. They may differ in length: shorter ones are padded at the end, which does not
+ * affect earlier positions.
  */
-export async function* forwards<T extends Sequence>(
-  { model: { model, recipe }, progress }: ProbeContext,
+export async function* forwardPasses<T extends Sequence>(
+  { model: { model, recipe }, progress }: ExperimentContext,
   items: readonly T[],
-  { hooks, keep = [], patch }: ForwardsOptions<NoInfer<T>> = {},
-): AsyncGenerator<Forwarded<T>> {
+  { hooks, record = [], patch }: ForwardPassOptions<NoInfer<T>> = {},
+): AsyncGenerator<SequenceOutput<T>> {
   const { vocab_size: V } = model.config;
   const T = Math.max(...items.map(({ ids }) => ids.length));
   const most = Math.max(1, Math.floor(Math.min(MOST_ROWS, MOST_LOGITS / V) / T));
   for (let from = 0; from < items.length; from += most) {
     const batch = items.slice(from, from + most);
     const kept = new Map<string, Float32Array>();
-    const keeping = keep.map((name): Hook => [name, ({ data }) => void kept.set(name, data)]);
+    const keeping = record.map((name): Hook => [name, ({ data }) => void kept.set(name, data)]);
     const { data } = await model.runWithHooks(
       batch.map(({ ids }) => Int32Array.from({ length: T }, (_, t) => ids[t] ?? 0)),
       { hooks: [...(hooks?.(batch) ?? []), ...keeping], patch },
@@ -59,7 +59,7 @@ export async function* forwards<T extends Sequence>(
       yield {
         item,
         logits: (t) => data.subarray((b * T + t) * V, (b * T + t) * V + recipe.rows),
-        kept: (hook, t) => {
+        activation: (hook, t) => {
           const values = kept.get(hook)!;
           const width = values.length / rows;
           return values.subarray((b * T + t) * width, (b * T + t + 1) * width);
@@ -71,11 +71,11 @@ export async function* forwards<T extends Sequence>(
 }
 
 /**
- * The logit lens (nostalgebraist 2020): what the readout makes of rows (n,d) of the residual stream, as if no block came
- * after them. Logits (V) of each in turn, to be used before the next is asked for.
+ * The logit lens (nostalgebraist 2020): applies the readout to rows (n,d) of the residual stream, skipping the remaining
+ * blocks. Yields the logits (V) of each row, valid until the next one is requested.
  */
-export async function* lens(
-  { model: { model, recipe }, progress }: ProbeContext,
+export async function* logitLens(
+  { model: { model, recipe }, progress }: ExperimentContext,
   { rows, columns: d, data: x }: Matrix,
 ): AsyncGenerator<Float32Array> {
   const { vocab_size: V, n_layers } = model.config;
@@ -83,26 +83,26 @@ export async function* lens(
   for (let from = 0; from < rows; from += most) {
     const some = x.subarray(from * d, Math.min(rows, from + most) * d);
     const n = some.length / d;
-    // The blocks run on nothing in particular; what leaves the last of them is replaced.
+    // The blocks run on an arbitrary token; the output of the last block is replaced.
     const { data } = await model.runWithHooks(
       Array.from({ length: n }, () => [0]),
-      { hooks: [[residual(n_layers - 1), () => some]] },
+      { hooks: [[residualHook(n_layers - 1), () => some]] },
     );
     for (let i = 0; i < n; i++) yield data.subarray(i * V, i * V + recipe.rows);
     await progress();
   }
 }
 
-/** Where the residual stream leaves a block. */
-export const residual = (layer: number): string => `blocks.${layer}.hook_resid_post`;
+/** The hook point at the output of a block. */
+export const residualHook = (layer: number): string => `blocks.${layer}.hook_resid_post`;
 
-/** Where the residual stream is read: before the first block, and after each. */
-export const depths = ({ n_layers }: { n_layers: number }): string[] => [
+/** The hook points of the residual stream: before the first block, and after each block. */
+export const residualHooks = ({ n_layers }: { n_layers: number }): string[] => [
   "blocks.0.hook_resid_pre",
-  ...Array.from({ length: n_layers }, (_, layer) => residual(layer)),
+  ...Array.from({ length: n_layers }, (_, layer) => residualHook(layer)),
 ];
 
-/** Blocks from one fraction of depth to another, one at the least: [first, last]. */
+/** The blocks between two fractions of depth, at least one: [first, last]. */
 export function blocksBetween(layers: number, from: number, to: number): readonly [number, number] {
   const first = Math.min(layers - 1, Math.round(from * layers));
   return [first, Math.max(first, Math.round(to * layers) - 1)];
@@ -110,22 +110,22 @@ export function blocksBetween(layers: number, from: number, to: number): readonl
 
 // ---- pushes -----------------------------------------------------------------------------------------------
 
-/** x += δ·u where the residual stream leaves blocks, at every position. */
+/** x += δ·u at the output of some blocks, at every position. */
 export interface Push {
   readonly u: Direction;
-  /** δ: so many times ‖x‖ of the position, or of length 1. */
+  /** δ, in units of ‖x‖ at each position (`residNorm`) or of length 1 (`raw`). */
   readonly by: number;
   readonly unit: "residNorm" | "raw";
   /** Inclusive. */
   readonly layers: readonly [first: number, last: number];
 }
 
-/** The hooks that push each sequence of a pass, those without a push excepted. */
-export function pushes(batch: readonly { readonly push?: Push }[]): Hook[] {
+/** The hooks that push each sequence of a pass; sequences without a push are unchanged. */
+export function pushHooks(batch: readonly { readonly push?: Push }[]): Hook[] {
   const layers = new Set(batch.flatMap(({ push }) => (push ? range(push.layers[0], push.layers[1]) : [])));
   return [...layers].map(
     (layer): Hook => [
-      residual(layer),
+      residualHook(layer),
       ({ data, shape: [, T, d] }) => {
         for (const [b, { push }] of batch.entries()) {
           if (!push || push.by === 0 || layer < push.layers[0] || layer > push.layers[1]) continue;
@@ -144,8 +144,8 @@ const range = (first: number, last: number): number[] =>
   Array.from({ length: last - first + 1 }, (_, i) => first + i);
 
 /** The direction of a sum of tokens: Σ c·E[id]. */
-export function along(
-  { embedding }: ProbedModel,
+export function sumDirection(
+  { embedding }: ExperimentModel,
   terms: readonly { readonly id: number; readonly coefficient: number }[],
 ): Direction {
   const v = new Float64Array(embedding.columns);
@@ -153,15 +153,15 @@ export function along(
     const row = rowOf(embedding, id);
     for (let i = 0; i < v.length; i++) v[i] += coefficient * row[i];
   }
-  // A reflow-topk may have left a token nothing: pushed nowhere, nothing changes.
+  // A reflow-topk recipe may be all zeros: the push then changes nothing.
   return directionAlong(v.some((x) => x !== 0) ? v : new Float64Array());
 }
 
 /**
- * Directions of random recipes r·B, r in any direction alike: at initialisation a sum of tokens has no other distribution.
+ * Directions of random recipes r·B with isotropic r: at initialisation, sums of tokens have the same distribution.
  */
 export async function randomPushDirections(
-  { model, recipe, basis }: ProbedModel,
+  { model, recipe, basis }: ExperimentModel,
   count: number,
   random: Random,
 ): Promise<Direction[]> {
@@ -174,11 +174,11 @@ export async function randomPushDirections(
 // ---- text -------------------------------------------------------------------------------------------------
 
 /**
- * Pieces of the held-out text, none of which crosses a document's end or overlaps another, from anywhere in it. Fewer where
- * the text hasn't so many.
+ * Random, non-overlapping windows of the held-out text that do not cross document boundaries. Returns fewer than `count` if
+ * the text is too short.
  */
-export function windows(
-  { text, model: { model } }: ProbeContext,
+export function textWindows(
+  { text, model: { model } }: ExperimentContext,
   { count, length }: { count: number; length: number },
   random: Random,
 ): Int32Array[] {
@@ -193,5 +193,5 @@ export function windows(
   return sample(begins.length, count, random).map((i) => text.slice(begins[i], begins[i] + length));
 }
 
-/** Tokens for a table, in which a line's end would not be seen. */
+/** Text for a table cell, with line breaks made visible. */
 export const visible = (text: string): string => text.replaceAll("\n", "⏎");

@@ -1,28 +1,28 @@
-/** What is read off logits (V). */
+/** Properties of a prediction, given its logits (V). */
 import { logSum } from "../../math/logits.ts";
 
 /** −log p of a token, in nats. */
 export const crossEntropy = (logits: Float32Array, id: number): number => logSum(logits) - logits[id];
 
-/** Of the distribution, in nats: log V where all are as likely, 0 where one is certain. */
+/** Entropy of the distribution in nats: log V if it is uniform, 0 if one token is certain. */
 export function entropy(logits: Float32Array): number {
   const normalizer = logSum(logits);
   let sum = 0;
   for (let i = 0; i < logits.length; i++) {
-    const share = Math.exp(logits[i] - normalizer);
-    if (share > 0) sum -= share * (logits[i] - normalizer);
+    const probability = Math.exp(logits[i] - normalizer);
+    if (probability > 0) sum -= probability * (logits[i] - normalizer);
   }
   return sum;
 }
 
-/** 1 where no other token is likelier. */
+/** Rank of a token, 1 if no other token is likelier. */
 export function rankOf(logits: Float32Array, id: number): number {
   let rank = 1;
   for (let i = 0; i < logits.length; i++) if (logits[i] > logits[id]) rank++;
   return rank;
 }
 
-/** The likeliest token; of equals the first. */
+/** The likeliest token; the first of several equally likely ones. */
 export function likeliest(logits: Float32Array): number {
   let best = 0;
   for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;

@@ -1,7 +1,7 @@
-/** Sentences of our own that probes begin with: written before any model was looked at, of words that small vocabularies have. */
-import type { ProbeContext } from "../framework/experiment.ts";
+/** Built-in prompts. They were written before any model was examined, with words that small vocabularies contain. */
+import type { ExperimentContext } from "../framework/experiment.ts";
 
-/** What may go on well or badly. */
+/** Sentence openings that can continue positively or negatively. */
 const OPENINGS = [
   "The food was",
   "I think that the book was",
@@ -21,13 +21,13 @@ const OPENINGS = [
   "Of all these things this one is",
 ];
 
-/** Looked at token by token. */
+/** A sentence examined token by token. */
 export const SENTENCE =
   "The king and the queen of England went to the house of the old man, and they said that he was";
 
-/** The ids of those openings whose words are single tokens, of no more than `most`; and how many were left out. */
+/** Token ids of the openings whose words are single tokens, at most `most` tokens long; and the number of openings left out. */
 export function openings(
-  { model: { model } }: ProbeContext,
+  { model: { model } }: ExperimentContext,
   most: number,
 ): { kept: Int32Array[]; leftOut: number } {
   const kept = OPENINGS.flatMap((text) => {

@@ -1,54 +1,53 @@
-/** What models make of good and bad, and of what is done to them. */
-
+/** Measures the sentiment of predictions, and how treatments of the model change it. */
 import { mean } from "../../math/statistics.ts";
 import type { Word, Words } from "../../text/word-sets.ts";
-import type { ProbeContext } from "../framework/experiment.ts";
-import { forwards, type Push, pushes, type Sequence, windows } from "./forward-passes.ts";
+import type { ExperimentContext } from "../framework/experiment.ts";
+import { forwardPasses, type Push, pushHooks, type Sequence, textWindows } from "./forward-passes.ts";
 import { crossEntropy } from "./predictions.ts";
 import { openings } from "./prompts.ts";
 
-export type Pair = Words["sentiment"][number];
+export type SentimentPair = Words["sentiment"][number];
 
-/** Something that is done to a model. */
-export interface Arm {
+/** A treatment of the model: a push, a prompt prefix, or nothing. */
+export interface Treatment {
   method: string;
   range?: readonly [number, number];
   strength?: number;
   push?: Push;
-  /** What is put before a text. */
+  /** Token ids inserted before a text. */
   prefix?: readonly number[];
 }
 
-/** What came of it. */
+/** The measured effect of a treatment. */
 export interface Outcome {
-  arm: Arm;
-  /** By prompt: see {@link sentimentOf}. */
+  treatment: Treatment;
+  /** Sentiment per prompt: see {@link sentimentOf}. */
   scores: number[];
-  /** Of unrelated text, nats a token; 0 where none was read. */
+  /** Loss on unrelated text in nats per token; 0 if there was none. */
   loss: number;
 }
 
-/** What each is tried on. */
-export interface Task {
+/** The material on which treatments are measured. */
+export interface SentimentTask {
   prompts: readonly number[][];
   texts: readonly Int32Array[];
-  measured: readonly Pair[];
+  measured: readonly SentimentPair[];
 }
 
 /**
- * Our own openings, and held-out windows where the tokenizer has too few of them, that say something bad: "The food was terrible
- * and". Their twins say something good.
+ * Prompts with a negative word, "The food was terrible and", and their twins with a positive word. They begin with built-in
+ * openings, supplemented by held-out windows if the tokenizer supports too few openings.
  *
- * @param most tokens of a prompt before it says so
+ * @param most maximum number of tokens before the word
  */
 export function promptsOf(
-  context: ProbeContext,
-  { negative, positive }: Pair,
+  context: ExperimentContext,
+  { negative, positive }: SentimentPair,
   { count, most }: { count: number; most: number },
 ): { prompts: number[][]; twins: number[][]; notes: string[] } {
   const { kept, leftOut } = openings(context, most);
   const own = kept.slice(0, count);
-  const read = windows(
+  const read = textWindows(
     context,
     { count: count - own.length, length: Math.min(8, most) },
     context.random("prompts"),
@@ -56,42 +55,44 @@ export function promptsOf(
   const and = context.words.find("and");
   const say = ({ id }: Word) => [...own, ...read].map((ids) => [...ids, id, ...(and ? [and.id] : [])]);
   const notes =
-    leftOut > 0 ? [`${leftOut} of our openings have words of several tokens and are left out.`] : [];
+    leftOut > 0
+      ? [`${leftOut} of the built-in openings contain words of several tokens and are left out.`]
+      : [];
   return { prompts: say(negative), twins: say(positive), notes };
 }
 
-interface Item extends Sequence {
+interface SentimentItem extends Sequence {
   outcome: Outcome;
   push?: Push;
-  /** Positions before what is read. */
+  /** Number of positions before the text itself. */
   skip: number;
   isPrompt: boolean;
 }
 
-/** Runs prompts and texts with each of some things done to the model. The first should be nothing, to be compared with. */
+/** Runs prompts and texts under each treatment. The first treatment should be the untreated model, as the baseline. */
 export async function outcomesOf(
-  context: ProbeContext,
-  { prompts, texts, measured }: Task,
-  arms: readonly Arm[],
+  context: ExperimentContext,
+  { prompts, texts, measured }: SentimentTask,
+  treatments: readonly Treatment[],
   [from, to]: readonly [number, number],
 ): Promise<Outcome[]> {
-  const outcomes = arms.map((arm): Outcome => ({ arm, scores: [], loss: 0 }));
-  const items = outcomes.flatMap((outcome): Item[] => {
-    const { prefix = [], push } = outcome.arm;
-    const item = (ids: ArrayLike<number>, isPrompt: boolean): Item => {
+  const outcomes = treatments.map((treatment): Outcome => ({ treatment, scores: [], loss: 0 }));
+  const items = outcomes.flatMap((outcome): SentimentItem[] => {
+    const { prefix = [], push } = outcome.treatment;
+    const item = (ids: ArrayLike<number>, isPrompt: boolean): SentimentItem => {
       return { outcome, push, ids: [...prefix, ...Array.from(ids)], skip: prefix.length, isPrompt };
     };
     return [...prompts.map((ids) => item(ids, true)), ...texts.map((ids) => item(ids, false))];
   });
-  // Long and short ones apart: a pass is as long as its longest.
+  // Prompts and texts run separately: a pass is as long as its longest sequence.
   const sorted = [...items.filter(({ isPrompt }) => isPrompt), ...items.filter(({ isPrompt }) => !isPrompt)];
   let done = 0;
   for (const some of [
-    sorted.slice(0, arms.length * prompts.length),
-    sorted.slice(arms.length * prompts.length),
+    sorted.slice(0, treatments.length * prompts.length),
+    sorted.slice(treatments.length * prompts.length),
   ]) {
     if (some.length === 0) continue;
-    for await (const { item, logits } of forwards(context, some, { hooks: pushes })) {
+    for await (const { item, logits } of forwardPasses(context, some, { hooks: pushHooks })) {
       const { outcome, ids, skip, isPrompt } = item;
       if (isPrompt) {
         outcome.scores.push(sentimentOf(logits(ids.length - 1), measured));
@@ -106,6 +107,6 @@ export async function outcomesOf(
   return outcomes;
 }
 
-/** How much likelier the good words of pairs are than the bad ones, mean over pairs, nats. */
-export const sentimentOf = (logits: Float32Array, pairs: readonly Pair[]): number =>
+/** Log-odds of the positive against the negative words, mean over pairs, in nats. */
+export const sentimentOf = (logits: Float32Array, pairs: readonly SentimentPair[]): number =>
   mean(pairs.map(({ positive, negative }) => logits[positive.id] - logits[negative.id]));

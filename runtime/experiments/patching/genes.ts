@@ -1,92 +1,117 @@
 import { blastRadius } from "../../analysis/blast-radius.ts";
+import { groupBy } from "../../common/compatibility.ts";
 import type { Matrix } from "../../math/matrix.ts";
 import { rowOf } from "../../math/matrix.ts";
 import { bootstrap, mean } from "../../math/statistics.ts";
 import { composePatches, encodePatch, type GenePatch, invertPatch } from "../../patches/patch.ts";
 import { leftOutNote, type Word } from "../../text/word-sets.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimSpecs, claim } from "../framework/claims.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { claim } from "../framework/statistics.ts";
 import { visible } from "../passes/forward-passes.ts";
-import type { Pair } from "../passes/sentiment.ts";
+import type { SentimentPair } from "../passes/sentiment.ts";
 import {
   type Effect,
+  editKl,
   logprobsOf,
-  type Move,
-  matched,
-  movedKl,
   type Paraphrase,
+  patchEvaluator,
   patchOf,
-  patchReader,
-  randomSignals,
+  type RecipeEdit,
+  randomSignalPatch,
+  sizeMatched,
 } from "./gene-effects.ts";
-import { alikeIn, textsOf, wordIds } from "./gene-texts.ts";
+import { frequencyMatchedWords, textsOf, wordIds } from "./gene-texts.ts";
 
-/** bad += STRENGTH · (good − bad) */
+/** negative += STRENGTH · (positive − negative) */
 const STRENGTH = 0.6;
 const STRENGTHS = [0.15, 0.3, 0.6, 1, 1.5, -0.6];
 
-/** What does editing R itself do? */
-export const genes: Probe = {
+const CLAIMS = {
+  "genes.local": {
+    kind: "free",
+    statement:
+      "A gene patch changes related text more, relative to unrelated text, than random patches of the same norm.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
+
+export const genes = {
   id: "genes",
   question: "What does editing R itself do?",
+  method:
+    "A gene patch edits rows of R, in both of their uses, and can be undone bit for bit. A good patch changes related " +
+    "text, which says the same in other words, and leaves other text alone. Null: patches of the same size to random " +
+    "tokens of similar frequency.",
+  reported: "that the sentiment flips while the grammar holds",
+  claims: CLAIMS,
   inapplicable: ({ model: { model, basis }, words }) => {
     if (!basis) return "an unfactored model has no recipes to edit";
-    if (model.config.top_k) return "what top-k keeps of an edited recipe depends on values that it left out";
+    if (model.config.top_k)
+      return "the top-k entries of an edited recipe depend on values that were discarded";
     if (!model.checkpoint)
-      return "a patch names its model, and it isn't known from which weights this one was made";
-    if (words.sentiment.length < 4) return "fewer than four pairs of good and bad words are of single tokens";
+      return "a patch identifies its model by a checksum, and the checksum of these weights is unknown";
+    if (words.sentiment.length < 4)
+      return "fewer than four pairs of positive and negative words are single tokens";
     return undefined;
   },
   run,
-};
+} as const satisfies Experiment;
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, words, draws, quick, progress } = context;
   const { model: lm } = model;
-  // Half of the pairs are edited and the others are looked at, as in `steer`.
+  // Half of the pairs are edited and the other half is measured, as in `steer`.
   const edited = words.sentiment.filter((_, i) => i % 2 === 0);
   const measured = words.sentiment.filter((_, i) => i % 2 === 1);
   const texts = textsOf(context, edited, measured);
   const { bases, related, unrelated } = texts;
   const parameters = { pairs: edited.length, measuredPairs: measured.length, strength: STRENGTH };
-  const left = leftOutNote(words, "sentiment", "pairs of good and bad words");
+  const left = leftOutNote(words, "sentiment", "pairs of positive and negative words");
   const random = context.random("draws");
-  const like = alikeIn(context, edited, [...related, ...unrelated, ...measured.map(wordIds)]);
-  if (bases.length === 0 || unrelated.length === 0 || !like) {
-    const note = "The text is too short, or has too many of the model's words, for random patches.";
+  const matches = frequencyMatchedWords(context, edited, [
+    ...related,
+    ...unrelated,
+    ...measured.map(wordIds),
+  ]);
+  if (bases.length === 0 || unrelated.length === 0 || !matches) {
+    const note = "The text is too short, or contains too many of the model's words, for random patches.";
     return { parameters, claims: [], figures: [], notes: [left, note] };
   }
 
-  // ---- where the change falls
-  const moves = edited.map(
-    ({ negative, positive }): Move => ({ token: negative.id, towards: positive.id, by: STRENGTH }),
+  // ---- formula: the change on text without edited words
+  const recipeEdits = edited.map(
+    ({ negative, positive }): RecipeEdit => ({
+      token: negative.id,
+      towards: positive.id,
+      strength: STRENGTH,
+    }),
   );
-  const tokens = [...like.pool, ...edited.flatMap(wordIds)];
-  const place = new Map(tokens.map((id, i) => [id, i]));
+  const tokens = [...matches.pool, ...edited.flatMap(wordIds)];
+  const column = new Map(tokens.map((id, i) => [id, i]));
   const before = {
     related: await logprobsOf(context, related, tokens, { everywhere: false }),
     unrelated: await logprobsOf(context, unrelated, tokens, { everywhere: true }),
   };
   await progress(0.1);
-  const fall = (some: readonly Move[]) => {
+  const klOf = (some: readonly RecipeEdit[]) => {
     const kl = (table: Matrix) =>
-      Array.from({ length: table.rows }, (_, i) => movedKl(rowOf(table, i), some, place));
+      Array.from({ length: table.rows }, (_, i) => editKl(rowOf(table, i), some, column));
     return { related: kl(before.related), unrelated: kl(before.unrelated) };
   };
-  const own = fall(moves);
+  const own = klOf(recipeEdits);
   const onUnrelated = mean(own.unrelated);
   const observed = localShare(mean(own.related), onUnrelated);
   const values = new Float64Array(draws.cheap);
-  const chances = new Float64Array(edited.length);
+  const nullShares = new Float64Array(edited.length);
   for (let draw = 0; draw < values.length; draw++) {
-    const others = like.drawn(random).map((other, i) => matched(model, moves[i], other));
-    const { related, unrelated } = fall(others);
+    const others = matches.draw(random).map((other, i) => sizeMatched(model, recipeEdits[i], other));
+    const { related, unrelated } = klOf(others);
     values[draw] = localShare(mean(related), mean(unrelated));
     const one = draw % edited.length;
-    const alone = fall([others[one]]);
+    const alone = klOf([others[one]]);
     const drawsOfIt = Math.ceil((values.length - one) / edited.length);
-    chances[one] += localShare(mean(alone.related), mean(alone.unrelated)) / drawsOfIt;
+    nullShares[one] += localShare(mean(alone.related), mean(alone.unrelated)) / drawsOfIt;
     await progress(0.1 + (0.3 * (draw + 1)) / values.length);
   }
   const interval = bootstrap(
@@ -95,60 +120,64 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     context.random("interval"),
   );
 
-  // ---- what it does where the edited words are read
+  // ---- forward passes: the change on text with edited words
   const paraphrases = edited.flatMap(({ negative, positive }, pair) =>
     bases.map((ids): Paraphrase => {
       const say = ({ id }: Word) => [...ids, id, ...(texts.and ? [texts.and.id] : [])];
       return { pair, ids: say(negative), twin: say(positive) };
     }),
   );
-  const read = await patchReader(context, {
+  const evaluate = await patchEvaluator(context, {
     paraphrases,
     unrelated: unrelated.slice(0, quick ? 6 : 16),
     measured,
   });
   await progress(0.45);
-  const arms: Arm[] = [
-    ...STRENGTHS.map((by): Arm => {
-      const name = by < 0 ? "opposite sign" : "patch";
+  const trials: PatchTrial[] = [
+    ...STRENGTHS.map((strength): PatchTrial => {
+      const name = strength < 0 ? "opposite sign" : "patch";
       return {
         name,
-        by,
+        strength,
         patch: patchOf(
           model,
-          moves.map((move) => ({ ...move, by })),
+          recipeEdits.map((edit) => ({ ...edit, strength })),
         ),
       };
     }),
   ];
   for (let draw = 0; draw < (quick ? 5 : 20); draw++) {
-    const others = like.drawn(random).map(({ towards }, i) => ({ token: moves[i].token, towards }));
-    const elsewhere = others.map((other, i) => matched(model, moves[i], other));
-    arms.push({ name: "random words", by: STRENGTH, patch: patchOf(model, elsewhere) });
-    arms.push({ name: "random signals", by: STRENGTH, patch: await randomSignals(model, moves, random) });
+    const others = matches.draw(random).map(({ towards }, i) => ({ token: recipeEdits[i].token, towards }));
+    const elsewhere = others.map((other, i) => sizeMatched(model, recipeEdits[i], other));
+    trials.push({ name: "random words", strength: STRENGTH, patch: patchOf(model, elsewhere) });
+    trials.push({
+      name: "random signals",
+      strength: STRENGTH,
+      patch: await randomSignalPatch(model, recipeEdits, random),
+    });
   }
   const outcomes: Outcome[] = [];
-  for (const [i, { patch, ...arm }] of arms.entries()) {
-    outcomes.push({ ...arm, ...(await read(patch)) });
-    await progress(0.45 + (0.35 * (i + 1)) / arms.length);
+  for (const [i, { patch, ...trial }] of trials.entries()) {
+    outcomes.push({ ...trial, ...(await evaluate(patch)) });
+    await progress(0.45 + (0.35 * (i + 1)) / trials.length);
   }
-  const singles: Single[] = [];
+  const singles: PairPatch[] = [];
   for (const [pair, { negative, positive }] of edited.entries()) {
     const patch = await lm.createPatch(
       `" ${negative.text}" += ${STRENGTH} * (" ${positive.text}" - " ${negative.text}")`,
     );
-    const alone = fall([moves[pair]]);
+    const alone = klOf([recipeEdits[pair]]);
     singles.push({
       pair: edited[pair],
       patch,
-      effect: await read(patch, pair),
+      effect: await evaluate(patch, pair),
       local: localShare(mean(alone.related), mean(alone.unrelated)),
-      chance: chances[pair],
+      nullShare: nullShares[pair],
       undone: await isUndone(context, patch, paraphrases[pair * bases.length].ids),
     });
     await progress(0.8 + (0.1 * (pair + 1)) / edited.length);
   }
-  const others = await elsewhere(context, singles[0]);
+  const effects = await sideEffects(context, singles[0]);
   const written = await sideBySide(context, bases, singles[0], texts.and);
   await progress(1);
   return {
@@ -157,75 +186,77 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       related: related.length,
       unrelatedPositions: own.unrelated.length,
       paraphrases: paraphrases.length,
-      randomTokens: like.pool.length,
+      randomTokens: matches.pool.length,
       undone: singles.every(({ undone }) => undone),
       draws: values.length,
     },
     claims: [
       claim(
+        CLAIMS,
         "genes.local",
         observed,
-        { name: "patches of the same size to random tokens about as frequent", values },
+        { name: "patches of the same size to random tokens of similar frequency", values },
         interval,
       ),
     ],
     figures: [
       frontier(outcomes),
       byStrength(outcomes),
-      whereItFalls(singles),
+      localShares(singles),
       singlesTable(singles),
       outcomesTable(outcomes),
       written,
-      others,
+      effects,
       histogram(
         {
-          title: "Where the change of random patches falls",
+          title: "Share of the change on related text, random patches",
           caption:
-            "The part of the change (KL of a prediction) that falls on related text, of random tokens' patches of the same size, and as " +
-            "observed. Where both kinds of text change alike it is .5.",
+            "Share of the change (KL of predictions) that falls on related text: null from patches of the same size to random tokens, and " +
+            "observed value. It is .5 if both kinds of text change equally.",
         },
-        { label: "part on related text" },
+        { label: "share on related text" },
         values,
         observed,
       ),
     ],
     notes: [
       left,
-      `The patch is ${edited.map(({ negative, positive }) => `${negative.text} += ${STRENGTH} · (${positive.text} − ${negative.text})`).join(", ")}. Related text says something good or bad in other words; it has none of the edited ones, nor has unrelated text.`,
-      "A text that has an edited word is changed by any edit of that word, at initialisation too. So the claim is of texts that have none, where it is the edited words' own logits that change; what becomes of the others is shown beside random words and signals, and nothing is claimed of it.",
-      "Sizes of edits are matched in the embedding, ‖δ·B‖. Patches are laid over the weights, which nobody writes: undone means that recipes and logits are as before to the last bit once a patch is composed with its inverse.",
+      `The patch is ${edited.map(({ negative, positive }) => `${negative.text} += ${STRENGTH} · (${positive.text} − ${negative.text})`).join(", ")}. Related text expresses sentiment in other words; neither it nor unrelated text contains an edited word.`,
+      "Any edit of a word changes texts that contain it, even at initialisation. The claim is therefore about texts without edited words, where only the logits of the edited words change. Effects on the other texts are shown beside those of random words and signals, and nothing is claimed about them.",
+      "Sizes of edits are matched in the embedding, ‖δ·B‖. Patches are overlays that never modify the weights. Undone means that recipes and logits are bit-identical to the originals once a patch is composed with its inverse.",
     ],
   };
 }
 
-/** A patch that is tried, and what came of it. */
-interface Arm {
+/** A patch to evaluate. */
+interface PatchTrial {
   name: string;
-  by: number;
+  strength: number;
   patch: GenePatch;
 }
 
-type Outcome = Omit<Arm, "patch"> & Effect;
+type Outcome = Omit<PatchTrial, "patch"> & Effect;
 
-/** One pair's own patch. */
-interface Single {
-  pair: Pair;
+/** The patch of one pair, and its effect. */
+interface PairPatch {
+  pair: SentimentPair;
   patch: GenePatch;
   effect: Effect;
+  /** Share of the change on related text, and its null mean. */
   local: number;
-  chance: number;
+  nullShare: number;
   undone: boolean;
 }
 
-/** The part of a change that falls on related text: .5 where both kinds of text change alike, or not at all. */
+/** Share of a change that falls on related text: .5 if both kinds of text change equally, or not at all. */
 export const localShare = (related: number, unrelated: number): number =>
   related + unrelated === 0 ? 0.5 : related / (related + unrelated);
 
 // ---- undoing ----------------------------------------------------------------------------------------------
 
-/** Whether a patch and its inverse leave recipes and logits as they were, to the last bit. */
+/** Whether recipes and logits are bit-identical to the originals under a patch composed with its inverse. */
 async function isUndone(
-  { model: { model } }: ProbeContext,
+  { model: { model } }: ExperimentContext,
   patch: GenePatch,
   ids: ArrayLike<number>,
 ): Promise<boolean> {
@@ -244,30 +275,30 @@ const isSame = (a: Float32Array, b: Float32Array): boolean => a.every((x, i) => 
 function frontier(outcomes: readonly Outcome[]): Figure {
   return {
     type: "scatter",
-    title: "What a patch changes, and what else",
+    title: "Intended change and side effects",
     caption:
-      "All edits together, by strength. Up: how far paraphrases that have an edited word move towards good words, by pairs that are " +
-      "not edited. Across: how much predictions of unrelated text change. Random words in the place of the good ones, and random " +
-      "signals, are chance.",
+      "All edits together, by strength. Vertical: shift towards positive words, measured with pairs that are not edited, after " +
+      "paraphrases that contain an edited word. Horizontal: change of predictions on unrelated text. Nulls: random words instead " +
+      "of the positive ones, and random signals.",
     x: { label: "KL on unrelated text", unit: "nats" },
     y: { label: "shift of sentiment", unit: "nats" },
-    points: outcomes.map(({ name, by, shift, unrelated }) => ({
+    points: outcomes.map(({ name, strength, shift, unrelated }) => ({
       x: unrelated,
       y: shift,
       group: name,
-      ...((name === "patch" || name === "opposite sign") && { label: String(by) }),
+      ...((name === "patch" || name === "opposite sign") && { label: String(strength) }),
     })),
   };
 }
 
 function byStrength(outcomes: readonly Outcome[]): Figure {
   const patches = outcomes.filter(({ name }) => name === "patch");
-  const x = patches.map(({ by }) => by);
+  const x = patches.map(({ strength }) => strength);
   return {
     type: "lines",
-    title: "How much predictions change, by strength",
+    title: "Change of predictions by strength",
     caption:
-      "KL of the patched model's predictions from the model's own: after paraphrases that have an edited word, and in text that has none.",
+      "KL from the predictions of the unpatched model to those of the patched one: after paraphrases that contain an edited word, and in text without one.",
     x: { label: "strength" },
     y: { label: "KL", unit: "nats", log: true },
     series: [
@@ -277,25 +308,29 @@ function byStrength(outcomes: readonly Outcome[]): Figure {
   };
 }
 
-const nameOf = ({ negative, positive }: Pair): string => `${negative.text} → ${positive.text}`;
+const nameOf = ({ negative, positive }: SentimentPair): string => `${negative.text} → ${positive.text}`;
 
-function whereItFalls(singles: readonly Single[]): Figure {
+function localShares(singles: readonly PairPatch[]): Figure {
   return {
     type: "bars",
-    title: "Where the change falls",
+    title: "Share of the change on related text",
     caption:
-      "Of each pair's own patch: the part of the change (KL of a prediction) that falls on related text, neither kind of text having an " +
-      "edited word. Marked: random tokens' patches of the same size. Where both kinds of text change alike it is .5.",
-    y: { label: "part on related text" },
-    bars: singles.map(({ pair, local, chance }) => ({ name: nameOf(pair), value: local, null: chance })),
+      "For the patch of each pair: share of the change (KL of predictions) that falls on related text; neither kind of text contains an " +
+      "edited word. Marked: patches of the same size to random tokens. It is .5 if both kinds of text change equally.",
+    y: { label: "share on related text" },
+    bars: singles.map(({ pair, local, nullShare }) => ({
+      name: nameOf(pair),
+      value: local,
+      null: nullShare,
+    })),
   };
 }
 
-function singlesTable(singles: readonly Single[]): Figure {
+function singlesTable(singles: readonly PairPatch[]): Figure {
   return {
     type: "table",
     title: "Patches of one word",
-    caption: `With strength ${STRENGTH}. Paraphrases have the edited word; unrelated text hasn't. Flipped are paraphrases after which good words are more than half of the way, against bad ones, to how likely they are after the good word itself.`,
+    caption: `With strength ${STRENGTH}. Paraphrases contain the edited word; unrelated text does not. A paraphrase is flipped if the preference for positive words covers more than half of the distance to that after the positive word itself.`,
     columns: [
       "patch",
       "bytes",
@@ -304,7 +339,7 @@ function singlesTable(singles: readonly Single[]): Figure {
       "KL, unrelated",
       "shift (nats)",
       "flipped",
-      "undone to the bit",
+      "undone bit for bit",
     ],
     rows: singles.map(({ pair, patch, effect, undone }) => [
       nameOf(pair),
@@ -320,29 +355,29 @@ function singlesTable(singles: readonly Single[]): Figure {
 }
 
 function outcomesTable(outcomes: readonly Outcome[]): Figure {
-  const alike = Map.groupBy(outcomes, ({ name, by }) => `${name} ${by}`);
+  const groups = groupBy(outcomes, ({ name, strength }) => `${name} ${strength}`);
   return {
     type: "table",
     title: "All edits together",
     caption:
-      "Random words stand in the place of the good ones; random signals are of the same size. Both are means over draws.",
+      "Random words replace the positive ones; random signals have the same size. Both are means over draws.",
     columns: ["edit", "strength", "KL, paraphrases", "KL, unrelated", "shift (nats)", "flipped", "draws"],
-    rows: [...alike.values()].map((some) => {
+    rows: [...groups.values()].map((some) => {
       const over = (figure: keyof Effect) => mean(some.map((each) => each[figure]));
-      const [{ name, by }] = some;
+      const [{ name, strength }] = some;
       const draws = name.startsWith("random") ? some.length : "";
-      return [name, by, over("paraphrases"), over("unrelated"), over("shift"), over("flipped"), draws];
+      return [name, strength, over("paraphrases"), over("unrelated"), over("shift"), over("flipped"), draws];
     }),
   };
 }
 
-/** Tokens that are generated for the eye. */
+/** Tokens generated per example. */
 const SHOWN_TOKENS = 16;
 
 async function sideBySide(
-  { model: { model }, progress }: ProbeContext,
+  { model: { model }, progress }: ExperimentContext,
   bases: readonly number[][],
-  { pair, patch }: Single,
+  { pair, patch }: PairPatch,
   and: Word | undefined,
 ): Promise<Figure> {
   const prompts = bases.slice(0, 4).map((ids) => [...ids, pair.negative.id, ...(and ? [and.id] : [])]);
@@ -359,7 +394,7 @@ async function sideBySide(
   return {
     type: "table",
     title: "Default and patched, side by side",
-    caption: `The likeliest continuations, as the model goes on, and with ${nameOf(pair)}.`,
+    caption: `Greedy continuations of the unpatched model, and with ${nameOf(pair)}.`,
     columns: ["prompt", "default", "patched"],
     rows: prompts.map((ids, i) =>
       [model.tokenizer.decode(ids), ...texts.map((written) => written[i])].map(visible),
@@ -367,8 +402,8 @@ async function sideBySide(
   };
 }
 
-/** What else one patch moves. */
-async function elsewhere({ model, words }: ProbeContext, { pair, patch }: Single): Promise<Figure> {
+/** Side effects of one patch in recipe space. */
+async function sideEffects({ model, words }: ExperimentContext, { pair, patch }: PairPatch): Promise<Figure> {
   const questions = words.analogies.flatMap(({ questions }) => questions);
   const { edited, neighbours, analogies } = await blastRadius(model.model, patch, { analogies: questions });
   const near = (some: readonly { text: string; cosine: number }[]) =>
@@ -379,16 +414,16 @@ async function elsewhere({ model, words }: ProbeContext, { pair, patch }: Single
   const [{ before, after }] = edited.most;
   return {
     type: "table",
-    title: "What else the patch moves",
-    caption: `Of ${nameOf(pair)}, in recipe space: the edited word's nearest before and after, and how many others have an edited word among their nearest who hadn't, or the other way round.`,
+    title: "Side effects of the patch",
+    caption: `For ${nameOf(pair)}, in recipe space: the nearest neighbours of the edited word before and after, and the number of other tokens for which an edited word became or ceased to be one of the nearest.`,
     columns: ["", "before", "after"],
     rows: [
       [`nearest to ${pair.negative.text}`, near(before), near(after)],
-      [`tokens with other nearest ${neighbours.top}`, "", `${neighbours.moved} of ${neighbours.of}`],
+      [`tokens with a changed top ${neighbours.top}`, "", `${neighbours.moved} of ${neighbours.of}`],
       ...(analogies
         ? [
-            [`analogies right, of ${analogies.asked}`, analogies.right.before, analogies.right.after],
-            ["analogies with another answer", "", analogies.changed.length],
+            [`correct analogies, of ${analogies.asked}`, analogies.right.before, analogies.right.after],
+            ["analogies with a changed answer", "", analogies.changed.length],
           ]
         : []),
     ],

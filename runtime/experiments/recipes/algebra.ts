@@ -11,23 +11,43 @@ import { cosines, largest, pick, rowOf } from "../../math/matrix.ts";
 import { sample } from "../../math/permutation.ts";
 import { clopperPearson, mean, wilson } from "../../math/statistics.ts";
 import { type Analogy, type AnalogySection, leftOutNote } from "../../text/word-sets.ts";
-import { ARM_DRAWS, metricArms, overArms } from "../framework/compared-tables.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimSpecs, claim } from "../framework/claims.ts";
+import { comparedTables, measureTables, TABLE_DRAWS } from "../framework/compared-tables.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { claim } from "../framework/statistics.ts";
 
 const ALL_METHODS = Object.keys(METHODS) as Method[];
 
-/** Does vector arithmetic work? */
-export const algebra: Probe = {
+const CLAIMS = {
+  "algebra.recipe": {
+    kind: "metric",
+    statement:
+      "Analogies are answered correctly in recipe space more often than with answers permuted among questions.",
+    side: "greater",
+  },
+  "algebra.embedding": {
+    kind: "free",
+    statement:
+      "Analogies are answered correctly in embedding space more often than with answers permuted among questions.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
+
+export const algebra = {
   id: "algebra",
   question: "Does vector arithmetic work?",
+  method:
+    "“a is to b as c is to …”: the answer is the token nearest to b − a + c. It can be right even where c alone " +
+    "suffices. The null therefore permutes answers among the questions of a section, and the third word alone is " +
+    "tested as well.",
+  reported: "3 of 3 analogies, with a 95% lower bound of 29%",
+  claims: CLAIMS,
   inapplicable: ({ words }) =>
     words.analogies.length === 0 ? "no analogy is of single tokens only" : undefined,
   run,
-};
+} as const satisfies Experiment;
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, words, draws, quick, progress } = context;
   const sections = someOf(words.analogies, quick ? 1500 : 6000, context);
   const questions = sections.flatMap(({ questions }) => questions);
@@ -43,22 +63,22 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     { id: "algebra.embedding" as const, space: "embedding", answers: inEmbedding },
   ].map((each) => ({
     ...each,
-    chance: permutedAnswers(sections, each.answers["3CosAdd"], draws.cheap, context.random(each.id)),
+    nullValues: permutedAnswers(sections, each.answers["3CosAdd"], draws.cheap, context.random(each.id)),
   }));
   await progress(0.5);
 
-  const arms = metricArms(context, context.random("mixtures"), { mixtures: 3 });
+  const compared = comparedTables(context, context.random("mixtures"), { mixtures: 3 });
   const permutations = context.random("answers of arms");
-  // The first arms are answered already.
+  // The first tables have been evaluated already.
   const known: Record<string, number> = {};
   for (const { space, answers } of spaces) known[space] = top1(answers["3CosAdd"]);
-  const more = await overArms(
-    arms.filter(({ name }) => known[name] === undefined),
+  const others = await measureTables(
+    compared.filter(({ name }) => known[name] === undefined),
     async (table) => {
       const { "3CosAdd": answers } = await answer(model.model, table, questions, ["3CosAdd"]);
       await progress();
-      const chance = permutedAnswers(sections, answers, ARM_DRAWS, permutations);
-      return [top1(answers), mean(chance)];
+      const nullValues = permutedAnswers(sections, answers, TABLE_DRAWS, permutations);
+      return [top1(answers), mean(nullValues)];
     },
   );
   await progress(0.9);
@@ -71,55 +91,56 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       analogies: words.origin.analogies,
       draws: draws.cheap,
     },
-    claims: spaces.map(({ id, answers, chance }) => {
+    claims: spaces.map(({ id, answers, nullValues }) => {
       const share = top1(answers["3CosAdd"]);
       const right = Math.round(share * questions.length);
       const name = "answers permuted within sections";
-      return claim(id, share, { name, values: chance }, wilson(right, questions.length));
+      return claim(CLAIMS, id, share, { name, values: nullValues }, wilson(right, questions.length));
     }),
     figures: [
       {
         type: "bars",
-        title: "Analogies answered, by what is looked at",
+        title: "Analogies answered in each table",
         caption:
-          `3CosAdd's first answer among ${model.recipe.rows} tokens, the question's own words left out, of ${questions.length} ` +
-          "questions. Marked: answers permuted within sections. Bars with a range are 95% intervals, or several draws.",
-        y: { label: "share right" },
+          `Accuracy of 3CosAdd's first answer among ${model.recipe.rows} tokens, excluding the words of the question, over ${questions.length} ` +
+          "questions. Marked: answers permuted within sections. Ranges are 95% intervals, or several draws.",
+        y: { label: "accuracy" },
         bars: [
-          ...spaces.map(({ space, chance }) => {
+          ...spaces.map(({ space, nullValues }) => {
             const [low, high] = wilson(Math.round(known[space] * questions.length), questions.length);
-            return { name: space, value: known[space], low, high, null: mean(chance) };
+            return { name: space, value: known[space], low, high, null: mean(nullValues) };
           }),
-          ...more,
+          ...others,
         ],
       },
       methods(spaces, questions.length, model.recipe.rows),
       bySection(sections, spaces),
       await sources(context),
-      ...spaces.map(({ space, answers, chance }) =>
+      ...spaces.map(({ space, answers, nullValues }) =>
         histogram(
           {
             title: `Answers permuted within sections, in ${space}`,
-            caption: "The share that would be right had a section's pairs nothing to do with each other.",
+            caption:
+              "Null distribution of the accuracy if the pairs of a section were unrelated, and observed value.",
           },
-          { label: "share right" },
-          chance,
+          { label: "accuracy" },
+          nullValues,
           top1(answers["3CosAdd"]),
         ),
       ),
     ],
     notes: [
       leftOutNote(words, "analogies", "questions"),
-      "Intervals are of independent questions; a section's share words, so that the truth is less certain than they say.",
+      "Intervals assume independent questions. Questions of a section share words, so the true uncertainty is larger.",
     ],
   };
 }
 
-/** A part of the questions, chosen at random, where there are more. */
+/** A random subset of the questions if there are more than `most`. */
 function someOf(
   sections: readonly AnalogySection[],
   most: number,
-  { random }: ProbeContext,
+  { random }: ExperimentContext,
 ): AnalogySection[] {
   const all = sections.flatMap(({ name, questions }) => questions.map((question) => ({ name, question })));
   const chosen = sample(all.length, most, random("questions")).map((i) => all[i]);
@@ -137,10 +158,10 @@ interface Space {
 }
 
 function methods(spaces: readonly Space[], questions: number, candidates: number): Figure {
-  const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
-  const rate = (share: number) => {
-    const [low, high] = wilson(Math.round(share * questions), questions);
-    return `${percent(share)} (${percent(low)} to ${percent(high)})`;
+  const percent = (fraction: number) => `${(100 * fraction).toFixed(1)}%`;
+  const rate = (fraction: number) => {
+    const [low, high] = wilson(Math.round(fraction * questions), questions);
+    return `${percent(fraction)} (${percent(low)} to ${percent(high)})`;
   };
   const row = ({ space, answers }: Space, method: Method, ofAll: boolean) => {
     const { top1, top5, mrr } = accuracy(answers[method], { ofAll });
@@ -148,11 +169,11 @@ function methods(spaces: readonly Space[], questions: number, candidates: number
   };
   return {
     type: "table",
-    title: "Ways to answer",
+    title: "Answering methods",
     caption:
-      "With their 95% intervals (Wilson). What the third word alone answers needs no analogy. Where a question's own words " +
-      `are allowed, they mostly come first. A random token is right once in ${candidates}.`,
-    columns: ["space", "method", "own words allowed", "first", "of the first five", "mean reciprocal rank"],
+      "With 95% intervals (Wilson). Answers from the third word alone require no analogy. If the words of the question are " +
+      `allowed as answers, they mostly come first. A random token is correct once in ${candidates}.`,
+    columns: ["space", "method", "question words allowed", "top 1", "top 5", "mean reciprocal rank"],
     rows: spaces.flatMap((space) =>
       ALL_METHODS.flatMap((method) => [row(space, method, false), row(space, method, true)]),
     ),
@@ -170,14 +191,14 @@ function bySection(sections: readonly AnalogySection[], spaces: readonly Space[]
   return {
     type: "table",
     title: "By section",
-    caption: "The share of 3CosAdd's first answers that are right, the question's own words left out.",
+    caption: "Accuracy of 3CosAdd's first answers, excluding the words of the question.",
     columns: ["section", "questions", ...spaces.map(({ space }) => space)],
     rows,
   };
 }
 
-/** The source's three, one by one. */
-async function sources(context: ProbeContext): Promise<Figure> {
+/** The three analogies of the original work, one by one. */
+async function sources(context: ExperimentContext): Promise<Figure> {
   const { model, words } = context;
   const spaces = [
     ...(model.basis ? [{ space: "recipes", table: model.recipe }] : []),
@@ -195,18 +216,18 @@ async function sources(context: ProbeContext): Promise<Figure> {
     const of = words.sourceAnalogies.length;
     if (of === 0) continue;
     const low = (100 * clopperPearson(right, of)[0]).toFixed(0);
-    counts.push(`${right} of ${of} in ${space} (a 95% lower bound of ${low}%)`);
+    counts.push(`${right} of ${of} in ${space} (95% lower bound ${low}%)`);
   }
   return {
     type: "table",
     title: "The source's analogies",
-    caption: `3CosAdd's first three answers, the question's own words left out. Right: ${counts.join("; ") || "none to ask"}.`,
+    caption: `3CosAdd's first three answers, excluding the words of the question. Correct: ${counts.join("; ") || "no question available"}.`,
     columns: ["space", "question", "answers"],
     rows,
   };
 }
 
-async function firstAnswers({ model }: ProbeContext, table: Matrix, [a, b, c, d]: Analogy) {
+async function firstAnswers({ model }: ExperimentContext, table: Matrix, [a, b, c, d]: Analogy) {
   const near = await cosines(model.model, pick(table, [a.id, b.id, c.id]), table);
   const [toA, toB, toC] = [0, 1, 2].map((i) => rowOf(near, i));
   const scores = toA.map((x, i) => METHODS["3CosAdd"](x, toB[i], toC[i]));

@@ -5,27 +5,53 @@ import type { Random } from "../../math/random.ts";
 import { spearman } from "../../math/sparsity.ts";
 import { bootstrap, mean } from "../../math/statistics.ts";
 import { leftOutNote, type Word, type WordPair } from "../../text/word-sets.ts";
-import { ARM_DRAWS, metricArms, overArms, RECIPES } from "../framework/compared-tables.ts";
-import type { ClaimResult, Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimResult, type ClaimSpecs, claim } from "../framework/claims.ts";
+import { comparedTables, measureTables, RECIPES, TABLE_DRAWS } from "../framework/compared-tables.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Table } from "../framework/figure.ts";
 import { coordinateNull } from "../framework/null-draws.ts";
-import { claim } from "../framework/statistics.ts";
-import { codebooks, ENDS, pureByChance, pureEnds } from "./codebooks.ts";
-import { labelled } from "./galaxy-clusters.ts";
+import { codebooks, pureEnds, pureEndsNull, TOP_WORDS } from "./codebooks.ts";
+import { labelledWords } from "./galaxy-clusters.ts";
 
-/** A word's nearest: so many are looked at for the claim. */
+/** Nearest neighbours per word that the claim considers. */
 const NEAREST = 5;
-/** Pairs whose second words are about as frequent, among which they are exchanged. */
+/** Consecutive pairs, ordered by frequency of the second word, among which second words are exchanged. */
 const BAND = 10;
 
-/** What is a token made of, and who are its neighbours? */
-export const atlas: Probe = {
-  id: "atlas",
-  question: "What is a token made of, and who are its neighbours?",
-  run,
-};
+const CLAIMS = {
+  "atlas.similarity": {
+    kind: "metric",
+    statement: "Recipes of words that people judge similar have larger cosines than random pairings.",
+    side: "greater",
+  },
+  "atlas.neighbours": {
+    kind: "metric",
+    statement:
+      "A word's nearest recipes belong to its own category more often than with permuted categories.",
+    side: "greater",
+  },
+  "atlas.codebooks": {
+    kind: "bound",
+    statement:
+      "The strongest words at an end of a signal all belong to one category more often than for randomly rotated signals.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+export const atlas = {
+  id: "atlas",
+  question: "What is a token made of, and what are its neighbours?",
+  method:
+    "A token's recipe gives its weight on each signal; a signal's codebook lists the words with its largest and " +
+    "smallest weights. If recipes carry meaning, words that people judge similar have recipes with large cosines, and " +
+    "a word's nearest neighbours belong to its own category. Null: the same words in other pairs, drawn among words " +
+    "of similar frequency; permuted categories; rotated signals.",
+  reported: "cosines of .755 for three and four, .54 for king and queen, .53 for France and Germany",
+  claims: CLAIMS,
+  run,
+} as const satisfies Experiment;
+
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, words, draws, quick } = context;
   const vocabulary = frequentWords(context, quick ? 1500 : 4000);
   const parts = [
@@ -36,7 +62,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   return {
     parameters: {
       pairs: words.similar.length,
-      words: labelled(words).words.length,
+      words: labelledWords(words).words.length,
       nearest: NEAREST,
       draws: draws.cheap,
     },
@@ -46,10 +72,10 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       leftOutNote(
         words,
         "similar",
-        `${words.origin.similar === "given" ? "rated pairs" : "built-in pairs of like meaning"}`,
+        `${words.origin.similar === "given" ? "rated pairs" : "built-in pairs of similar meaning"}`,
       ),
       leftOutNote(words, "categories", "words of the categories"),
-      ...(model.basis ? [] : ["An unfactored model has no recipes: its embedding stands for them."]),
+      ...(model.basis ? [] : ["An unfactored model has no recipes: its embedding stands in for them."]),
     ],
   };
 }
@@ -59,13 +85,13 @@ interface Part {
   figures: Figure[];
 }
 
-// ---- pairs that people call similar -----------------------------------------------------------------------
+// ---- pairs that people judge similar ----------------------------------------------------------------------
 
-async function similarity(context: ProbeContext): Promise<Part> {
+async function similarity(context: ExperimentContext): Promise<Part> {
   const { words, model, draws } = context;
   const rated = words.origin.similar === "given";
   if (words.similar.length < 2 * BAND) return { claims: [], figures: [] };
-  // Rows of the words, each once.
+  // Token ids of the words, without duplicates.
   const ids = [...new Set(words.similar.flatMap(({ first, second }) => [first.id, second.id]))];
   const place = new Map(ids.map((id, i) => [id, i]));
   const cosineOf =
@@ -73,15 +99,15 @@ async function similarity(context: ProbeContext): Promise<Part> {
     (first: Word, second: Word) =>
       data[place.get(first.id)! * ids.length + place.get(second.id)!];
 
-  // Where there are ratings, alike is what people find more so than half of the pairs.
+  // Rated pairs count as similar if their rating is at least the median.
   const middle = words.similar.map(({ rating }) => rating).sort((a, b) => a - b)[words.similar.length >> 1];
   const alike = words.similar
     .filter(({ rating }) => rating >= middle)
     .sort((a, b) => a.second.count - b.second.count || a.second.id - b.second.id);
   const seconds = alike.map(({ second }) => second);
   type Cosine = ReturnType<typeof cosineOf>;
-  const seen = (cosine: Cosine) => alike.map(({ first, second }) => cosine(first, second));
-  const byChance = (cosine: Cosine, draws: number, random: Random) =>
+  const observed = (cosine: Cosine) => alike.map(({ first, second }) => cosine(first, second));
+  const nullOf = (cosine: Cosine, draws: number, random: Random) =>
     Float64Array.from({ length: draws }, () => {
       const others = shuffleWithin(seconds, BAND, random);
       const pairs = alike.map(({ first }, i) => ({ first, second: others[i] }));
@@ -91,41 +117,43 @@ async function similarity(context: ProbeContext): Promise<Part> {
 
   const own = pick(model.recipe, ids);
   const cosine = cosineOf(await cosines(model.model, own, own));
-  const chance = byChance(cosine, draws.cheap, context.random("pairings"));
-  const arms = metricArms(context, context.random("mixtures of pairs"), { ids, mixtures: 5 });
+  const nullValues = nullOf(cosine, draws.cheap, context.random("pairings"));
+  const compared = comparedTables(context, context.random("mixtures of pairs"), { ids, mixtures: 5 });
   const random = context.random("pairings of arms");
-  const bars = await overArms(arms, async (table) => {
+  const bars = await measureTables(compared, async (table) => {
     const cosine = cosineOf(await cosines(model.model, table, table));
-    return [mean(seen(cosine)), mean(byChance(cosine, ARM_DRAWS, random))];
+    return [mean(observed(cosine)), mean(nullOf(cosine, TABLE_DRAWS, random))];
   });
   const figures: Figure[] = [
     {
       type: "bars",
-      title: "Pairs that people call similar",
-      caption: "Mean cosine. Marked: the same words, paired by chance among those of like frequency.",
+      title: "Pairs that people judge similar",
+      caption: "Mean cosine. Marked: the same words in random pairs of similar frequency.",
       y: { label: "cosine" },
       bars,
     },
   ];
   if (rated) figures.push(await ratings(context, ids, cosineOf, words.similar));
-  const interval = bootstrap(seen(cosine), mean, context.random("interval of pairs"));
-  const name = "pairings by chance, among words of like frequency";
+  const interval = bootstrap(observed(cosine), mean, context.random("interval of pairs"));
+  const name = "random pairings among words of similar frequency";
   return {
-    claims: [claim("atlas.similarity", mean(seen(cosine)), { name, values: chance }, interval)],
+    claims: [
+      claim(CLAIMS, "atlas.similarity", mean(observed(cosine)), { name, values: nullValues }, interval),
+    ],
     figures,
   };
 }
 
-/** Do cosines order pairs as people do? */
+/** Rank correlation between cosines and human ratings. */
 async function ratings(
-  context: ProbeContext,
+  context: ExperimentContext,
   ids: readonly number[],
   cosineOf: (table: Matrix) => (first: Word, second: Word) => number,
   pairs: readonly WordPair[],
 ): Promise<Figure> {
   const { model } = context;
-  const arms = metricArms(context, context.random("mixtures of ratings"), { ids, mixtures: 5 });
-  const bars = await overArms(arms, async (table) => {
+  const compared = comparedTables(context, context.random("mixtures of ratings"), { ids, mixtures: 5 });
+  const bars = await measureTables(compared, async (table) => {
     const of = cosineOf(await cosines(model.model, table, table));
     const between = pairs.map(({ first, second }) => of(first, second));
     const ratings = pairs.map(({ rating }) => rating);
@@ -133,9 +161,9 @@ async function ratings(
   });
   return {
     type: "bars",
-    title: "Word similarity, against people's ratings",
+    title: "Word similarity compared with human ratings",
     caption:
-      `Spearman's rank correlation of cosine and rating, of ${pairs.length} pairs. Permuted ratings give 0 ± ` +
+      `Spearman's rank correlation between cosine and rating over ${pairs.length} pairs. Permuted ratings give 0 ± ` +
       `${(1 / Math.sqrt(pairs.length - 1)).toFixed(3)}.`,
     y: { label: "Spearman's ρ" },
     bars,
@@ -144,26 +172,26 @@ async function ratings(
 
 // ---- neighbours -------------------------------------------------------------------------------------------
 
-async function neighbourhoods(context: ProbeContext, vocabulary: Vocabulary): Promise<Part> {
+async function neighbourhoods(context: ExperimentContext, vocabulary: Vocabulary): Promise<Part> {
   const { model, words, draws, progress } = context;
-  const { words: stars, labels } = labelled(words);
+  const { words: members, labels } = labelledWords(words);
   const figures: Figure[] = [await nearestPairs(context, vocabulary), ...(await shown(context, vocabulary))];
   await progress(0.2);
   if (words.categories.length < 2) return { claims: [], figures };
-  const ids = stars.map(({ id }) => id);
-  const depth = Math.min(10, stars.length - 1);
+  const ids = members.map(({ id }) => id);
+  const depth = Math.min(10, members.length - 1);
   const listsOf = async (table: Matrix) => nearest(await cosines(model.model, table, table), depth);
   const share = (lists: readonly number[][], labels: readonly number[], k: number) =>
     mean(lists.map((list, i) => sharing(list, labels, i, k)));
 
   const own = await listsOf(pick(model.recipe, ids));
-  const chance = permuted(labels, draws.cheap, context.random("categories"), (order) =>
+  const nullValues = permuted(labels, draws.cheap, context.random("categories"), (order) =>
     share(own, order, NEAREST),
   );
   const depths = Array.from({ length: depth }, (_, i) => i + 1);
-  const arms = metricArms(context, context.random("mixtures of neighbours"), { ids, mixtures: 5 });
+  const compared = comparedTables(context, context.random("mixtures of neighbours"), { ids, mixtures: 5 });
   const series = [];
-  for (const { name, tables } of arms) {
+  for (const { name, tables } of compared) {
     const lists = await listsOf(await tables[0]());
     series.push({ name, x: depths, y: depths.map((k) => share(lists, labels, k)) });
   }
@@ -171,31 +199,39 @@ async function neighbourhoods(context: ProbeContext, vocabulary: Vocabulary): Pr
     type: "lines",
     title: "Neighbours of a word's own category",
     caption:
-      "The share of a word's k nearest, among the words of all categories, that are of its own. Of mixed recipes one draw.",
+      "Fraction of a word's k nearest neighbours, among the words of all categories, that belong to its own category. Mixed recipes are shown for one draw.",
     x: { label: "k" },
-    y: { label: "share" },
+    y: { label: "fraction" },
     series: [
       ...series,
-      { name: "permuted categories", x: depths, y: depths.map(() => mean(chance)), isNull: true },
+      { name: "permuted categories", x: depths, y: depths.map(() => mean(nullValues)), isNull: true },
     ],
   });
   const effect = share(own, labels, NEAREST);
   const each = own.map((list, i) => sharing(list, labels, i, NEAREST));
   const interval = bootstrap(each, mean, context.random("interval of neighbours"));
   return {
-    claims: [claim("atlas.neighbours", effect, { name: "permuted categories", values: chance }, interval)],
+    claims: [
+      claim(
+        CLAIMS,
+        "atlas.neighbours",
+        effect,
+        { name: "permuted categories", values: nullValues },
+        interval,
+      ),
+    ],
     figures,
   };
 }
 
-/** Of the first k of a list, the share that has a word's own label. */
+/** Fraction of the first k neighbours that have the word's own label. */
 const sharing = (list: readonly number[], labels: readonly number[], word: number, k: number): number =>
   list.slice(0, k).filter((other) => labels[other] === labels[word]).length / k;
 
-/** Words that are tokens, the most frequent first. */
+/** Words that are single tokens, in descending order of frequency. */
 type Vocabulary = readonly { id: number; text: string }[];
 
-function frequentWords({ model, words }: ProbeContext, count: number): Vocabulary {
+function frequentWords({ model, words }: ExperimentContext, count: number): Vocabulary {
   const { tokenizer } = model.model;
   const found: { id: number; text: string }[] = [];
   for (let id = 0; id < model.recipe.rows; id++) {
@@ -205,7 +241,7 @@ function frequentWords({ model, words }: ProbeContext, count: number): Vocabular
   return found.sort((a, b) => words.frequency[b.id] - words.frequency[a.id] || a.id - b.id).slice(0, count);
 }
 
-async function nearestPairs({ model }: ProbeContext, vocabulary: Vocabulary): Promise<Table> {
+async function nearestPairs({ model }: ExperimentContext, vocabulary: Vocabulary): Promise<Table> {
   const ids = vocabulary.map(({ id }) => id);
   const of = async (table: Matrix) => {
     const rows = pick(table, ids);
@@ -214,7 +250,7 @@ async function nearestPairs({ model }: ProbeContext, vocabulary: Vocabulary): Pr
   const recipe = await of(model.recipe);
   const embedding = model.basis ? await of(model.embedding) : recipe;
   const n = ids.length;
-  // Each pair once, at its place above the diagonal.
+  // The upper triangle: each pair once.
   const above = recipe.data.slice();
   for (let i = 0; i < n; i++) above.fill(-Infinity, i * n, i * n + i + 1);
   const rows = largest(above, 20)
@@ -228,14 +264,14 @@ async function nearestPairs({ model }: ProbeContext, vocabulary: Vocabulary): Pr
   return {
     type: "table",
     title: "Nearest pairs",
-    caption: `By the cosine of their recipes, of the ${n} words that are most frequent in the text.`,
-    columns: ["pair", "cosine of recipes", "of embeddings"],
+    caption: `Pairs with the largest cosines between recipes, among the ${n} most frequent words of the text.`,
+    columns: ["pair", "cosine of recipes", "cosine of embeddings"],
     rows,
   };
 }
 
-/** Some words' signals and neighbours. */
-async function shown({ model, words }: ProbeContext, vocabulary: Vocabulary): Promise<Table[]> {
+/** Signals and neighbours of a few example words. */
+async function shown({ model, words }: ExperimentContext, vocabulary: Vocabulary): Promise<Table[]> {
   if (words.shown.length === 0) return [];
   const ids = vocabulary.map(({ id }) => id);
   const neighbours = async (table: Matrix) => {
@@ -257,8 +293,8 @@ async function shown({ model, words }: ProbeContext, vocabulary: Vocabulary): Pr
   const tables: Table[] = [
     {
       type: "table",
-      title: "Neighbours of some words",
-      caption: `The nearest of the ${ids.length} most frequent words, with their cosines.`,
+      title: "Neighbours of example words",
+      caption: `The nearest neighbours among the ${ids.length} most frequent words, with their cosines.`,
       columns: ["word", `by ${RECIPES}`, "by embedding"],
       rows: words.shown.map(({ text }, i) => [text, inRecipes[i], inEmbedding[i]]),
     },
@@ -266,9 +302,9 @@ async function shown({ model, words }: ProbeContext, vocabulary: Vocabulary): Pr
   if (model.basis) {
     tables.push({
       type: "table",
-      title: "What some words are made of",
-      caption: "The signals that each recipe has most of, and least, with their numbers.",
-      columns: ["word", "most", "least"],
+      title: "Signals of example words",
+      caption: "The signals with the largest and smallest weights in each recipe, with their weights.",
+      columns: ["word", "largest weights", "smallest weights"],
       rows: words.shown.map(({ text, id }) => {
         const recipe = rowOf(model.recipe, id);
         const strongest = (sign: number) =>
@@ -287,7 +323,7 @@ async function shown({ model, words }: ProbeContext, vocabulary: Vocabulary): Pr
 
 // ---- signals ----------------------------------------------------------------------------------------------
 
-async function signals(context: ProbeContext, vocabulary: Vocabulary): Promise<Part> {
+async function signals(context: ExperimentContext, vocabulary: Vocabulary): Promise<Part> {
   const { model, words, quick } = context;
   if (!model.basis) return { claims: [], figures: [] };
   const frequent = pick(
@@ -301,26 +337,29 @@ async function signals(context: ProbeContext, vocabulary: Vocabulary): Promise<P
       quick ? 12 : 48,
     ),
   ];
-  const { words: stars, labels } = labelled(words);
+  const { words: members, labels } = labelledWords(words);
   if (words.categories.length < 2) return { claims: [], figures };
   const recipes = pick(
     model.recipe,
-    stars.map(({ id }) => id),
+    members.map(({ id }) => id),
   );
   const effect = pureEnds(recipes, labels);
-  const values = await pureByChance(context, recipes, labels);
+  const values = await pureEndsNull(context, recipes, labels);
   figures.unshift(
     histogram(
       {
         title: "Categories in codebooks",
         caption:
-          `The share of signals' ends whose ${ENDS} strongest words, of those of all categories, are of one category: with ` +
-          `${coordinateNull(context)}, and as observed.`,
+          `Fraction of signal ends whose ${TOP_WORDS} strongest words, among the words of all categories, belong to one category: null from ` +
+          `${coordinateNull(context)}, and observed value.`,
       },
-      { label: "share of ends" },
+      { label: "fraction of ends" },
       values,
       effect,
     ),
   );
-  return { claims: [claim("atlas.codebooks", effect, { name: coordinateNull(context), values })], figures };
+  return {
+    claims: [claim(CLAIMS, "atlas.codebooks", effect, { name: coordinateNull(context), values })],
+    figures,
+  };
 }

@@ -1,18 +1,18 @@
 import type { Matrix } from "../../math/matrix.ts";
 import { largest, transposed } from "../../math/matrix.ts";
 import { kurtosis } from "../../math/sparsity.ts";
-import type { ProbeContext } from "../framework/experiment.ts";
+import type { ExperimentContext } from "../framework/experiment.ts";
 import type { Table } from "../framework/figure.ts";
 import { coordinateDraws } from "../framework/null-draws.ts";
 
-/** Words at either end of a signal. */
-export const ENDS = 5;
+/** Words considered at either end of a signal. */
+export const TOP_WORDS = 5;
 
 /**
- * The share of ends at which all words are of one category. (The share of pairs that have a category in common is a poor
- * figure: rotated, a signal of one category is shared by many, and of planted signals it didn't find the clearest.)
+ * Fraction of signal ends at which all words belong to one category. (The fraction of word pairs that share a category is a
+ * poor statistic: a rotation spreads the signal of one category over many, and it missed the clearest of the planted signals.)
  *
- * @param recipes (n,S) of labelled words
+ * @param recipes of the labelled words, (n,S)
  */
 export function pureEnds(recipes: Matrix, labels: readonly number[]): number {
   const { rows: n, columns: S, data } = recipes;
@@ -21,33 +21,33 @@ export function pureEnds(recipes: Matrix, labels: readonly number[]): number {
   for (let s = 0; s < S; s++) {
     for (const sign of [1, -1]) {
       for (let i = 0; i < n; i++) column[i] = sign * data[i * S + s];
-      const [first, ...others] = largest(column, Math.min(ENDS, n));
+      const [first, ...others] = largest(column, Math.min(TOP_WORDS, n));
       if (others.every((i) => labels[i] === labels[first])) pure++;
     }
   }
   return pure / (2 * S);
 }
 
-/** The same with what `bound` claims are held against. */
-export async function pureByChance(
-  context: ProbeContext,
+/** The null of {@link pureEnds}, as for every `bound` claim. */
+export async function pureEndsNull(
+  context: ExperimentContext,
   recipes: Matrix,
   labels: readonly number[],
 ): Promise<number[]> {
   const { draws, progress, random } = context;
   const values: number[] = [];
   const drawn = coordinateDraws(context, recipes, draws.cheap, random("codebooks"));
-  for await (const turned of drawn) {
-    values.push(pureEnds(turned, labels));
+  for await (const rotated of drawn) {
+    values.push(pureEnds(rotated, labels));
     await progress(0.2 + (0.8 * values.length) / draws.cheap);
   }
   return values;
 }
 
 /**
- * The codebooks of the signals that stand out most, by the kurtosis of their loadings.
+ * The codebooks of the most distinctive signals, by the kurtosis of their loadings.
  *
- * @param recipes (n,S) of the tokens, n frequent ones
+ * @param recipes of n frequent tokens, (n,S)
  */
 export function codebooks(recipes: Matrix, tokens: readonly string[], count: number): Table {
   const loadings = transposed(recipes);
@@ -64,9 +64,9 @@ export function codebooks(recipes: Matrix, tokens: readonly string[], count: num
     type: "table",
     title: "Codebooks",
     caption:
-      `What the ${count} signals with the heaviest tails are made of: the words that have most of each, and least. ` +
-      "Lists like these can be read into any rotation of the signals; the claim above says whether there is more to them.",
-    columns: ["signal", "most", "least"],
+      `The words with the largest and smallest weights on the ${count} signals with the heaviest tails. ` +
+      "Any rotation of the signals yields plausible lists; the claim above tests whether these are better than chance.",
+    columns: ["signal", "largest weights", "smallest weights"],
     rows: outstanding.map((s) => [s, words(of(s)), words(of(s).map((x) => -x))]),
   };
 }

@@ -5,41 +5,60 @@ import { permuted, shuffleWithin } from "../../math/permutation.ts";
 import { silhouettes } from "../../math/sparsity.ts";
 import { bootstrap, mean } from "../../math/statistics.ts";
 import { leftOutNote, type Word, type Words } from "../../text/word-sets.ts";
-import { ARM_DRAWS, metricArms, overArms, RECIPES } from "../framework/compared-tables.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimSpecs, claim } from "../framework/claims.ts";
+import { comparedTables, measureTables, RECIPES, TABLE_DRAWS } from "../framework/compared-tables.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
-import { claim } from "../framework/statistics.ts";
 
-/** Words beside each other in frequency, among which categories are exchanged for the second null. */
+/** Consecutive words, ordered by frequency, among which categories are exchanged for the second null. */
 const BAND = 10;
 
-/** Do meanings cluster? */
-export const galaxy: Probe = {
+const CLAIMS = {
+  "galaxy.silhouette": {
+    kind: "metric",
+    statement: "Words of a category cluster in recipe space (silhouette) more than with permuted categories.",
+    side: "greater",
+  },
+  "galaxy.plane": {
+    kind: "metric",
+    statement:
+      "Words of a category also cluster in the plane of the first two principal components more than with permuted categories.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
+
+export const galaxy = {
   id: "galaxy",
   question: "Do meanings cluster?",
+  method:
+    "Words of ten categories: the silhouette measures how closely each word lies to its own category. It is 1 if " +
+    "every word lies with its own category alone, and 0 between categories. Null: the same words with permuted " +
+    "categories.",
+  reported: "a silhouette of .105",
+  claims: CLAIMS,
   inapplicable: ({ words }) =>
     words.categories.length < 2 ? "fewer than two categories have words of single tokens" : undefined,
   run,
-};
+} as const satisfies Experiment;
 
-/** The words of all categories, and each one's category by its place. */
-export function labelled({ categories }: Words): { words: Word[]; labels: number[] } {
+/** The words of all categories, and the index of each one's category. */
+export function labelledWords({ categories }: Words): { words: Word[]; labels: number[] } {
   return {
     words: categories.flatMap(({ words }) => words),
     labels: categories.flatMap(({ words }, label) => words.map(() => label)),
   };
 }
 
-/** 1 − cosine of all pairs of rows. */
-export async function cosineDistances({ model }: ProbeContext, table: Matrix): Promise<Float64Array> {
+/** 1 − cosine for all pairs of rows, (n,n). */
+export async function cosineDistances({ model }: ExperimentContext, table: Matrix): Promise<Float64Array> {
   const { data } = await cosines(model.model, table, table);
   return Float64Array.from(data, (cosine) => 1 - cosine);
 }
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, words, draws, progress } = context;
-  const { words: stars, labels } = labelled(words);
-  const ids = stars.map(({ id }) => id);
+  const { words: members, labels } = labelledWords(words);
+  const ids = members.map(({ id }) => id);
   const recipes = pick(model.recipe, ids);
   const silhouette = (distances: Float64Array) => (labels: readonly number[]) =>
     mean(silhouettes(distances, labels));
@@ -48,17 +67,17 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
 
   const distances = await cosineDistances(context, recipes);
   const effect = silhouette(distances)(labels);
-  const chance = permuted(labels, draws.cheap, context.random("categories"), silhouette(distances));
+  const nullValues = permuted(labels, draws.cheap, context.random("categories"), silhouette(distances));
   await progress(0.3);
 
   const plane = principal(unitRows(recipes), 2);
   const onPlane = planeDistances(plane.coordinates);
   const planeEffect = silhouette(onPlane)(labels);
-  const planeChance = permuted(labels, draws.cheap, context.random("plane"), silhouette(onPlane));
+  const planeNull = permuted(labels, draws.cheap, context.random("plane"), silhouette(onPlane));
   await progress(0.6);
 
-  // Categories exchanged among words of like frequency: what clusters by frequency alone does so here too.
-  const byFrequency = stars.map((_, i) => i).sort((a, b) => stars[a].count - stars[b].count || a - b);
+  // Categories exchanged among words of similar frequency: clusters by frequency alone would survive this.
+  const byFrequency = members.map((_, i) => i).sort((a, b) => members[a].count - members[b].count || a - b);
   const random = context.random("frequency");
   const alike = Float64Array.from({ length: draws.cheap }, () => {
     const exchanged = [...labels];
@@ -68,44 +87,46 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     return silhouette(distances)(exchanged);
   });
   const bands = labels.slice();
-  for (const [at, star] of byFrequency.entries()) bands[star] = Math.floor(at / BAND);
+  for (const [at, word] of byFrequency.entries()) bands[word] = Math.floor(at / BAND);
   await progress(0.8);
 
-  const arms = metricArms(context, context.random("mixtures"), { ids, mixtures: 20 });
+  const compared = comparedTables(context, context.random("mixtures"), { ids, mixtures: 20 });
   const permutations = context.random("categories of arms");
-  const figures = await overArms(arms, async (table) => {
+  const figures = await measureTables(compared, async (table) => {
     const figure = silhouette(await cosineDistances(context, table));
-    return [figure(labels), mean(permuted(labels, ARM_DRAWS, permutations, figure))];
+    return [figure(labels), mean(permuted(labels, TABLE_DRAWS, permutations, figure))];
   });
   return {
-    parameters: { words: stars.length, categories: words.categories.length, draws: draws.cheap },
+    parameters: { words: members.length, categories: words.categories.length, draws: draws.cheap },
     claims: [
       claim(
+        CLAIMS,
         "galaxy.silhouette",
         effect,
-        { name: "permuted categories", values: chance },
+        { name: "permuted categories", values: nullValues },
         interval(distances, "interval"),
       ),
       claim(
+        CLAIMS,
         "galaxy.plane",
         planeEffect,
-        { name: "permuted categories", values: planeChance },
+        { name: "permuted categories", values: planeNull },
         interval(onPlane, "interval of the plane"),
       ),
     ],
     figures: [
-      map(stars, labels, words, plane),
+      map(members, labels, words, plane),
       {
         type: "bars",
-        title: "Silhouette, by what is looked at",
+        title: "Silhouette in each table",
         caption:
-          "1 where words stand with their own category only, 0 where they stand between categories. Marked: the mean with " +
-          "permuted categories. Bars with a range are of several draws.",
+          "1 if words lie with their own category only, 0 if they lie between categories. Marked: the mean with permuted " +
+          "categories. Bars with a range show several draws.",
         y: { label: "silhouette (cosine)" },
         bars: [
           ...figures,
           {
-            name: "categories exchanged among words of like frequency",
+            name: "categories exchanged among words of similar frequency",
             value: mean(alike),
             low: Math.min(...alike),
             high: Math.max(...alike),
@@ -116,10 +137,10 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       histogram(
         {
           title: "Silhouette with permuted categories",
-          caption: "How the figure is spread where categories say nothing, and what was observed.",
+          caption: "Null distribution with permuted categories, and observed value.",
         },
         { label: "silhouette (cosine)" },
-        chance,
+        nullValues,
         effect,
       ),
     ],
@@ -128,7 +149,7 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
 }
 
 function map(
-  stars: readonly Word[],
+  members: readonly Word[],
   labels: readonly number[],
   { categories }: Words,
   { coordinates, shares }: { coordinates: Float64Array; shares: Float64Array },
@@ -139,10 +160,10 @@ function map(
   return {
     type: "scatter",
     title: "Words by their recipes",
-    caption: `The ${RECIPES}, each of length 1, on the plane in which they differ most. Chance would mix the colours.`,
+    caption: `The ${RECIPES}, normalised to length 1, in the plane of their first two principal components. Without clusters the colours would mix.`,
     x: axis(0),
     y: axis(1),
-    points: stars.map(({ text }, i) => ({
+    points: members.map(({ text }, i) => ({
       x: coordinates[2 * i],
       y: coordinates[2 * i + 1],
       label: text,
@@ -151,7 +172,7 @@ function map(
   };
 }
 
-/** Euclidean, of all pairs of points (n,2). */
+/** Euclidean distances of all pairs of points (n,2), (n,n). */
 function planeDistances(points: Float64Array): Float64Array {
   const n = points.length / 2;
   return Float64Array.from({ length: n * n }, (_, at) => {

@@ -2,36 +2,51 @@ import { effectiveRank, eigen, gram, singularValues } from "../../math/eigen.ts"
 import type { Matrix } from "../../math/matrix.ts";
 import { matrix, multiply, pick, rowOf, unitRows } from "../../math/matrix.ts";
 import { randomDirection } from "../../math/permutation.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimSpecs, claim } from "../framework/claims.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Series } from "../framework/figure.ts";
-import { claim } from "../framework/statistics.ts";
 
-/** Rows of the basis that are held against random directions: the cost grows with their square. */
+/** Maximum number of basis rows tested against random directions: the cost grows with its square. */
 const MOST_ROWS = 256;
 
-/** What is the basis like? */
-export const geometry: Probe = {
+const CLAIMS = {
+  "geometry.coherence": {
+    kind: "metric",
+    statement:
+      "The rows of the basis are more alike (mean squared cosine, weighted by their lengths) than random directions.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
+
+export const geometry = {
   id: "geometry",
-  question: "What is the basis like?",
+  question: "How does the basis use the residual stream?",
+  method:
+    "The basis gives the direction of each signal in the residual stream. Its singular values show how many " +
+    "directions are in use. Null: an equal number of random directions of the same lengths.",
+  claims: CLAIMS,
   inapplicable: ({ model }) => (model.basis ? undefined : "an unfactored model has no basis"),
   run,
-};
+} as const satisfies Experiment;
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { draws, progress } = context;
   const basis = context.model.basis!;
   const rows = MOST_ROWS < basis.rows ? pick(basis, spread(basis.rows, MOST_ROWS)) : basis;
   const effect = coherence(rows);
   const random = context.random("directions");
-  const chance = new Float64Array(draws.cheap);
+  const nullValues = new Float64Array(draws.cheap);
   for (let draw = 0; draw < draws.cheap; draw++) {
-    chance[draw] = await coherenceOnDevice(context, directionsLike(rows, random));
+    nullValues[draw] = await coherenceOnDevice(context, directionsLike(rows, random));
     await progress((0.7 * draw) / draws.cheap);
   }
   return {
     parameters: { signals: basis.rows, width: basis.columns, rows: rows.rows, draws: draws.cheap },
     claims: [
-      claim("geometry.coherence", effect, { name: "random directions of the same lengths", values: chance }),
+      claim(CLAIMS, "geometry.coherence", effect, {
+        name: "random directions of the same lengths",
+        values: nullValues,
+      }),
     ],
     figures: [
       ...(await spectra(context)),
@@ -40,11 +55,11 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
         {
           title: "Coherence of the basis",
           caption:
-            "The mean squared cosine of two rows, weighted by their lengths (each row with itself included), of random " +
-            "directions with the rows' own lengths, and as observed. A rotation of the signals leaves it as it is.",
+            "The mean squared cosine of two rows, weighted by their lengths and including each row with itself: null from random " +
+            "directions with the lengths of the rows, and observed value. It is invariant under rotations of the signals.",
         },
         { label: "mean squared cosine" },
-        chance,
+        nullValues,
         effect,
       ),
     ],
@@ -53,15 +68,15 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
 }
 
 /**
- * Σ(b_i·b_j)² / (Σ‖b_i‖²)², the mean squared cosine of two rows, weighted by both rows' squared lengths: Σσ⁴/(Σσ²)² in
- * singular values, which no rotation of rows changes.
+ * Σ(b_i·b_j)² / (Σ‖b_i‖²)², the mean squared cosine of two rows, weighted by the squared lengths of both. In terms of singular
+ * values it is Σσ⁴/(Σσ²)², which is invariant under rotation.
  */
 export function coherence(rows: Matrix): number {
   const { values, n } = gram(rows);
   return coherenceOf(values, n);
 }
 
-/** Of a Gram matrix, rows·rowsᵀ or rowsᵀ·rows alike. */
+/** Coherence from a Gram matrix, either rows·rowsᵀ or rowsᵀ·rows. */
 function coherenceOf(gram: ArrayLike<number>, n: number): number {
   let [squares, trace] = [0, 0];
   for (let at = 0; at < n * n; at++) squares += gram[at] ** 2;
@@ -69,12 +84,12 @@ function coherenceOf(gram: ArrayLike<number>, n: number): number {
   return squares / trace ** 2;
 }
 
-async function coherenceOnDevice({ model }: ProbeContext, rows: Matrix): Promise<number> {
+async function coherenceOnDevice({ model }: ExperimentContext, rows: Matrix): Promise<number> {
   const { data } = await multiply(model.model, rows, rows, { transB: true });
   return coherenceOf(data, rows.rows);
 }
 
-function directionsLike(rows: Matrix, random: ReturnType<ProbeContext["random"]>): Matrix {
+function directionsLike(rows: Matrix, random: ReturnType<ExperimentContext["random"]>): Matrix {
   const out = matrix(rows.rows, rows.columns);
   for (let i = 0; i < rows.rows; i++) {
     const length = lengthOf(rowOf(rows, i));
@@ -88,7 +103,7 @@ const lengthOf = (x: Float32Array): number => Math.sqrt(x.reduce((sum, value) =>
 const spread = (n: number, count: number): number[] =>
   Array.from({ length: count }, (_, i) => Math.floor((i * n) / count));
 
-async function spectra(context: ProbeContext): Promise<Figure[]> {
+async function spectra(context: ExperimentContext): Promise<Figure[]> {
   const { model, twin, progress } = context;
   const basis = model.basis!;
   const gaussian = matrix(basis.rows, basis.columns);
@@ -122,8 +137,8 @@ async function spectra(context: ProbeContext): Promise<Figure[]> {
       type: "lines",
       title: "Singular values",
       caption:
-        "Each table's singular values from the largest on, as shares of it. A level line uses all directions alike.",
-      x: { label: "rank, as a share of all" },
+        "Singular values of each table in descending order, relative to the largest. A flat line uses all directions equally.",
+      x: { label: "rank, as a fraction of all" },
       y: { label: "singular value / largest", log: true },
       series,
     },
@@ -131,8 +146,8 @@ async function spectra(context: ProbeContext): Promise<Figure[]> {
       type: "table",
       title: "Directions in use",
       caption:
-        "The effective rank is exp of the entropy of the singular values; the participation ratio is (Σσ²)²/Σσ⁴. Either is " +
-        "the number of directions where all are in use alike.",
+        "The effective rank is the exponential of the entropy of the singular values; the participation ratio is (Σσ²)²/Σσ⁴. Both " +
+        "equal the number of directions if all are used equally.",
       columns: ["table", "directions", "effective rank", "participation ratio"],
       rows,
     },
@@ -148,8 +163,8 @@ const participation = (singular: Float64Array): number => {
   return fourths / squares ** 2;
 };
 
-/** A long table's Gram matrix comes from the device, in float32: what is under a thousandth of the largest is rounding. */
-async function spectrumOf({ model }: ProbeContext, table: Matrix): Promise<Float64Array> {
+/** Singular values. The Gram matrix of a long table is computed on the device in float32: values below a thousandth of the largest are rounding errors. */
+async function spectrumOf({ model }: ExperimentContext, table: Matrix): Promise<Float64Array> {
   if (table.rows <= 4 * table.columns) {
     const { values, n } = gram(table);
     return singularValues(values, n);
@@ -158,8 +173,8 @@ async function spectrumOf({ model }: ProbeContext, table: Matrix): Promise<Float
   return eigen(data, n).values.map((x) => Math.sqrt(Math.max(0, x)));
 }
 
-/** Cosines between rows of the basis, as it is and as it began. */
-function orthogonality({ model }: ProbeContext): Figure {
+/** Cosines between rows of the basis, now and at initialisation. */
+function orthogonality({ model }: ExperimentContext): Figure {
   const rows: (string | number)[][] = [];
   for (const [name, basis] of [
     ["basis", model.basis],
@@ -177,8 +192,8 @@ function orthogonality({ model }: ProbeContext): Figure {
   }
   return {
     type: "table",
-    title: "Are signals' directions orthogonal?",
-    caption: `Cosines of two different rows of the basis; of random directions their mean size is ${expectedCosine(model.basis!.columns)}.`,
+    title: "Orthogonality of signal directions",
+    caption: `Cosines between different rows of the basis. For random directions the mean |cosine| is ${expectedCosine(model.basis!.columns)}.`,
     columns: ["table", "mean |cosine|", "largest |cosine|", "shortest row", "longest row"],
     rows,
   };
@@ -187,7 +202,7 @@ function orthogonality({ model }: ProbeContext): Figure {
 /** E|cos| of two random directions: √(2/πd), for large d. */
 const expectedCosine = (d: number): string => Math.sqrt(2 / (Math.PI * d)).toFixed(3);
 
-/** Of all pairs of different rows. */
+/** Cosines of all pairs of different rows. */
 function cosinesOf(basis: Matrix): Float64Array {
   const unit = unitRows(basis);
   const out = new Float64Array((basis.rows * (basis.rows - 1)) / 2);

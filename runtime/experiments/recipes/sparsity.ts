@@ -3,34 +3,64 @@ import { matrix, pick, rowOf } from "../../math/matrix.ts";
 import { sample } from "../../math/permutation.ts";
 import { gini, hoyer, kurtosis } from "../../math/sparsity.ts";
 import { mean, middle95 } from "../../math/statistics.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimSpecs, claim } from "../framework/claims.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram, type Series } from "../framework/figure.ts";
 import { coordinateDraws, coordinateNull } from "../framework/null-draws.ts";
-import { claim } from "../framework/statistics.ts";
 
-/** An entry is active where it is larger than so many times the mean size of all. */
+/** An entry is active if its size exceeds this multiple of the mean size of all entries. */
 const ACTIVE = 2;
 const THRESHOLDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6];
-/** Draws for which the whole threshold curve is worked out. */
+/** Draws for which the whole threshold curve is computed. */
 const CURVES = 100;
 
-/** Are recipes sparse? */
-export const sparsity: Probe = {
+const CLAIMS = {
+  "sparsity.active": {
+    kind: "bound",
+    statement: "Fewer entries of R are active (over twice the mean |w|) than after a random rotation.",
+    side: "less",
+  },
+  "sparsity.hoyer": {
+    kind: "bound",
+    statement: "Recipes are sparser (Hoyer) than after a random rotation.",
+    side: "greater",
+  },
+  "sparsity.kurtosis": {
+    kind: "bound",
+    statement: "Recipes have heavier tails (kurtosis) than after a random rotation.",
+    side: "greater",
+  },
+  "sparsity.gini": {
+    kind: "bound",
+    statement: "Signals are used more evenly (Gini) than after a random rotation.",
+    side: "less",
+  },
+} as const satisfies ClaimSpecs;
+
+export const sparsity = {
   id: "sparsity",
   question: "Are recipes sparse?",
+  method:
+    "Sparse recipes would make single signals worth interpreting. But sparsity depends on the coordinates: a random " +
+    "rotation of the signals gives a model that computes exactly the same with other recipes. Null: the sparsity of " +
+    "those recipes.",
+  reported:
+    "116.6 of 1024 signals active per token (11.38%; independent Gaussian entries give 11.05%) and a Gini coefficient " +
+    "of .085",
+  claims: CLAIMS,
   inapplicable: ({ model }) => (model.basis ? undefined : "an unfactored model has no recipes"),
   run,
-};
+} as const satisfies Experiment;
 
-/** Figures of coordinates, of which the loss knows nothing: a rotation of the signals changes them all. */
+/** Statistics of coordinates, to which the loss is blind: a rotation of the signals changes all of them. */
 export interface Sparsity {
-  /** The share of entries over twice the mean size. */
+  /** Fraction of entries over twice the mean size. */
   active: number;
-  /** Mean of the rows'. */
+  /** Mean over rows. */
   hoyer: number;
-  /** Of all entries together. */
+  /** Of all entries pooled. */
   kurtosis: number;
-  /** Of the signals' use: in how many rows each is active. */
+  /** Of signal use, {@link signalUse}. */
   gini: number;
 }
 
@@ -48,7 +78,7 @@ export function sparsityOf(recipes: Matrix): Sparsity {
   };
 }
 
-/** (S): in how many rows each signal is active. */
+/** Number of rows in which each signal is active, (S). */
 function signalUse({ rows, columns, data }: Matrix): Float64Array {
   const threshold = ACTIVE * meanSize(data);
   const use = new Float64Array(columns);
@@ -64,7 +94,7 @@ function meanSize(data: Float32Array): number {
   return sum / data.length;
 }
 
-/** The share of entries over each threshold, in units of the mean size. */
+/** Fraction of entries over each threshold, in units of the mean size. */
 function curveOf({ data }: Matrix): number[] {
   const unit = meanSize(data);
   const thresholds = THRESHOLDS.map((threshold) => threshold * unit);
@@ -78,67 +108,67 @@ function curveOf({ data }: Matrix): number[] {
 
 const MEASURES = ["active", "hoyer", "kurtosis", "gini"] as const;
 const TITLES: Record<(typeof MEASURES)[number], [title: string, axis: string]> = {
-  active: ["Share of entries over twice the mean size", "share"],
+  active: ["Fraction of entries over twice the mean size", "fraction"],
   hoyer: ["Hoyer sparsity of recipes", "Hoyer sparsity"],
   kurtosis: ["Kurtosis of recipes", "kurtosis"],
-  gini: ["How unevenly signals are used", "Gini coefficient"],
+  gini: ["Inequality of signal use", "Gini coefficient"],
 };
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, draws, quick, progress } = context;
   const rows = sample(model.recipe.rows, quick ? 512 : 2048, context.random("rows"));
   const recipes = pick(model.recipe, rows);
-  const seen = sparsityOf(recipes);
-  const chance: Record<keyof Sparsity, number[]> = { active: [], hoyer: [], kurtosis: [], gini: [] };
+  const observed = sparsityOf(recipes);
+  const nullValues: Record<keyof Sparsity, number[]> = { active: [], hoyer: [], kurtosis: [], gini: [] };
   const curves: number[][] = [];
   const uses: Float64Array[] = [];
   const drawn = coordinateDraws(context, recipes, draws.cheap, context.random("coordinates"));
-  for await (const turned of drawn) {
-    const figures = sparsityOf(turned);
-    for (const measure of MEASURES) chance[measure].push(figures[measure]);
+  for await (const rotated of drawn) {
+    const figures = sparsityOf(rotated);
+    for (const measure of MEASURES) nullValues[measure].push(figures[measure]);
     if (curves.length < CURVES) {
-      curves.push(curveOf(turned));
-      uses.push(signalUse(turned).sort());
+      curves.push(curveOf(rotated));
+      uses.push(signalUse(rotated).sort());
     }
-    await progress(chance.active.length / draws.cheap);
+    await progress(nullValues.active.length / draws.cheap);
   }
   const name = coordinateNull(context);
   return {
     parameters: { rows: rows.length, signals: recipes.columns, threshold: ACTIVE, draws: draws.cheap },
     claims: MEASURES.map((measure) =>
-      claim(`sparsity.${measure}`, seen[measure], { name, values: chance[measure] }),
+      claim(CLAIMS, `sparsity.${measure}`, observed[measure], { name, values: nullValues[measure] }),
     ),
     figures: [
-      arms(context, seen, chance, name),
+      sparsityTable(context, observed, nullValues, name),
       curve(context, recipes, curves, name),
       use(signalUse(recipes).sort(), uses, rows.length, name),
       ...MEASURES.map((measure) =>
         histogram(
           {
             title: TITLES[measure][0],
-            caption: `Of ${rows.length} recipes: the draws are ${name}, which leave the function as it is.`,
+            caption: `Over ${rows.length} recipes. The draws are ${name}, which do not change the function of the model.`,
           },
           { label: TITLES[measure][1] },
-          chance[measure],
-          seen[measure],
+          nullValues[measure],
+          observed[measure],
         ),
       ),
     ],
     notes: [
-      `Figures and draws are of ${rows.length} tokens' recipes, chosen at random; the table has those of all, too.`,
-      "Of independent Gaussian entries 11.05% are over twice the mean size: a share near that says nothing.",
+      `Statistics and draws use the recipes of ${rows.length} tokens chosen at random; the table also gives those of all tokens.`,
+      "Of independent Gaussian entries, 11.05% are over twice the mean size: a fraction close to that is no evidence of sparsity.",
     ],
   };
 }
 
-function arms(
-  context: ProbeContext,
-  seen: Sparsity,
-  chance: Record<keyof Sparsity, number[]>,
+function sparsityTable(
+  context: ExperimentContext,
+  observed: Sparsity,
+  nullValues: Record<keyof Sparsity, number[]>,
   name: string,
 ): Figure {
   const { model, twin } = context;
-  const row = (arm: string, figures: Sparsity) => [arm, ...MEASURES.map((measure) => figures[measure])];
+  const row = (table: string, figures: Sparsity) => [table, ...MEASURES.map((measure) => figures[measure])];
   const gaussian = matrix(1024, model.recipe.columns);
   const random = context.random("gaussian");
   for (let i = 0; i < gaussian.data.length; i++) gaussian.data[i] = random.normal();
@@ -148,13 +178,13 @@ function arms(
   };
   return {
     type: "table",
-    title: "Sparsity, by what is looked at",
+    title: "Sparsity of each table",
     caption:
-      "The claims are held against the second row. The twin has no recipes: its row is of its embedding.",
+      "The claims are tested against the second row. The twin has no recipes: its row describes its embedding.",
     columns: ["table", ...MEASURES.map((measure) => TITLES[measure][1])],
     rows: [
-      row("recipes", seen),
-      [`${name}, mean (middle 95%)`, ...MEASURES.map((measure) => range(chance[measure]))],
+      row("recipes", observed),
+      [`${name}, mean (central 95%)`, ...MEASURES.map((measure) => range(nullValues[measure]))],
       row("recipes of all tokens", sparsityOf(model.recipe)),
       ...(model.initial ? [row("at initialisation", sparsityOf(model.initial.recipe))] : []),
       row("independent Gaussian entries", sparsityOf(gaussian)),
@@ -163,16 +193,16 @@ function arms(
   };
 }
 
-function curve(context: ProbeContext, recipes: Matrix, curves: number[][], name: string): Figure {
+function curve(context: ExperimentContext, recipes: Matrix, curves: number[][], name: string): Figure {
   const { initial } = context.model;
   return {
     type: "lines",
-    title: "Active share, by threshold",
+    title: "Active fraction by threshold",
     caption:
-      "The share of entries over a threshold. Sparse recipes would have fewer than chance over a low threshold, and more " +
-      "over a high one.",
+      "Fraction of entries over a threshold. Compared with the null, sparse recipes would have fewer entries over a low threshold " +
+      "and more over a high one.",
     x: { label: "threshold", unit: "× mean size" },
-    y: { label: "share of entries", log: true },
+    y: { label: "fraction of entries", log: true },
     series: [
       { name: "recipes", x: THRESHOLDS, y: curveOf(recipes) },
       { name, x: THRESHOLDS, ...band(curves), isNull: true },
@@ -181,23 +211,23 @@ function curve(context: ProbeContext, recipes: Matrix, curves: number[][], name:
   };
 }
 
-function use(seen: Float64Array, uses: Float64Array[], rows: number, name: string): Figure {
-  const x = Array.from(seen, (_, i) => i + 1);
-  const shares = (counts: Float64Array) => Array.from(counts, (count) => count / rows);
+function use(observed: Float64Array, uses: Float64Array[], rows: number, name: string): Figure {
+  const x = Array.from(observed, (_, i) => i + 1);
+  const fractions = (counts: Float64Array) => Array.from(counts, (count) => count / rows);
   return {
     type: "lines",
-    title: "Signals, by use",
-    caption: "In what share of recipes each signal is active, from the least used on.",
+    title: "Signals by use",
+    caption: "Fraction of recipes in which each signal is active, in ascending order.",
     x: { label: "signal, by use" },
-    y: { label: "share of recipes" },
+    y: { label: "fraction of recipes" },
     series: [
-      { name: "recipes", x, y: shares(seen) },
-      { name, x, ...band(uses.map(shares)), isNull: true },
+      { name: "recipes", x, y: fractions(observed) },
+      { name, x, ...band(uses.map(fractions)), isNull: true },
     ],
   };
 }
 
-/** Mean and middle 95% of several curves. */
+/** Mean and central 95% of several curves. */
 function band(curves: readonly number[][]): Pick<Series, "y" | "low" | "high"> {
   const at = (i: number) => curves.map((curve) => curve[i]);
   const points = curves[0].map((_, i) => ({ y: mean(at(i)), range: middle95(at(i)) }));

@@ -1,4 +1,4 @@
-/** Signals replaced where tokens are looked up: what no formula tells. */
+/** Effects of replacing signals in the embedding lookup, which require forward passes. */
 import { klDivergence } from "../../math/logits.ts";
 import type { Matrix } from "../../math/matrix.ts";
 import { matrix, multiply, pick, rowOf } from "../../math/matrix.ts";
@@ -6,54 +6,54 @@ import { sample } from "../../math/permutation.ts";
 import type { Random } from "../../math/random.ts";
 import { mean } from "../../math/statistics.ts";
 import type { Hook } from "../../transformer/hooks.ts";
-import type { ProbeContext } from "../framework/experiment.ts";
+import type { ExperimentContext } from "../framework/experiment.ts";
 import { randomOrthogonal } from "../framework/null-draws.ts";
-import { forwards, type Sequence } from "../passes/forward-passes.ts";
+import { forwardPasses, type Sequence } from "../passes/forward-passes.ts";
 import { crossEntropy } from "../passes/predictions.ts";
 import { CLAIMED, minus, REPLACEMENTS, type Replacement, replaceAlong } from "./replacement.ts";
 
-/** What the model predicts best of some held-out text. */
+/** A token of held-out text that the model predicts with high probability. */
 export interface Fact extends Sequence {
-  /** What comes next. */
+  /** The next token. */
   target: number;
   signals: Float32Array;
   loss: number;
 }
 
-/** What a text's signals and looked-up recipes are, position by position: where replacements are taken from. */
+/** The signals and looked-up recipes of a text by position, (positions,S): the source of replacements. */
 export interface Reference {
   signals: Matrix;
   recipes: Matrix;
 }
 
-/** What becomes of a prediction. */
+/** The change of a prediction. */
 export interface Effect {
   loss: number;
   kl: number;
-  /** Of the target. */
+  /** Probability of the target before and after. */
   before: number;
   after: number;
 }
 
-/** A fact's sequence with one direction of its recipes replaced. */
+/** The sequence of a fact with one direction of its recipes replaced. */
 interface Replaced extends Sequence {
   fact: number;
   direction: number;
   q: Float32Array;
-  /** What takes the recipes' place along it, position by position. */
+  /** The recipes that replace its component, by position. */
   recipes: readonly Float32Array[];
 }
 
-/** What is found at one place, fact by fact. */
-export interface Row {
-  place: "output" | "input" | "both";
+/** Effects of replacing a signal at one site, by fact. */
+export interface ReplacementResult {
+  site: "output" | "input" | "both";
   replacement: Replacement;
   effects: Effect[];
-  /** The same of random directions. */
-  chance?: number;
+  /** Mean loss with random directions instead. */
+  nullLoss?: number;
 }
 
-/** What may take the place of a table's rows: a function, since of random ones each is another. */
+/** Returns a function that yields replacement rows for a table; a resampled row differs from call to call. */
 export function replacer(replacement: Replacement, table: Matrix, random: Random): () => Float32Array {
   if (replacement === "resample") return () => rowOf(table, Math.floor(random.uniform() * table.rows));
   const row = replacement === "mean" ? meanRow(table) : new Float32Array(table.columns);
@@ -72,42 +72,42 @@ export const identity = (n: number): Matrix => {
   return out;
 };
 
-export async function throughForwards(
-  context: ProbeContext,
+export async function ablateByForwardPasses(
+  context: ExperimentContext,
   facts: readonly Fact[],
   reference: Reference,
   signals: readonly number[],
-): Promise<Row[]> {
+): Promise<ReplacementResult[]> {
   const S = context.model.recipe.columns;
   const before: Float32Array[] = [];
-  for await (const { item, logits } of forwards(context, facts))
+  for await (const { item, logits } of forwardPasses(context, facts))
     before.push(logits(item.ids.length - 1).slice());
   const axes = pick(identity(S), signals);
   const random = context.random("input");
   const others = pick(randomOrthogonal(S, random), sample(S, signals.length, random));
-  const rows: Row[] = [];
+  const rows: ReplacementResult[] = [];
   for (const [i, replacement] of REPLACEMENTS.entries()) {
     const recipe = replacer(replacement, reference.recipes, random);
     const output = replacer(replacement, reference.signals, random);
     const recipes = facts.map(({ ids }) => Array.from(ids, recipe));
     const outputs = facts.map(output);
     const own = await replaced(context, facts, { before, directions: axes, recipes, outputs });
-    const chance =
+    const drawn =
       replacement === CLAIMED
         ? await replaced(context, facts, { before, directions: others, recipes, outputs })
         : undefined;
-    for (const place of ["input", "both"] as const) {
-      const lost = chance?.[place].map(({ loss }) => loss);
-      rows.push({ place, replacement, effects: own[place], ...(lost && { chance: mean(lost) }) });
+    for (const site of ["input", "both"] as const) {
+      const losses = drawn?.[site].map(({ loss }) => loss);
+      rows.push({ site, replacement, effects: own[site], ...(losses && { nullLoss: mean(losses) }) });
     }
     await context.progress(0.5 + (0.5 * (i + 1)) / REPLACEMENTS.length);
   }
   return rows;
 }
 
-/** Each fact's strongest effect over some directions, replaced in the recipes that are looked up, and in the output too. */
+/** The strongest effect on each fact over all directions, replaced in the looked-up recipes alone or in the output too. */
 async function replaced(
-  context: ProbeContext,
+  context: ExperimentContext,
   facts: readonly Fact[],
   {
     before,
@@ -129,18 +129,18 @@ async function replaced(
     }),
   ).flat();
   const found: Record<"input" | "both", Effect[]> = { input: [], both: [] };
-  const keepLarger = (place: "input" | "both", fact: number, after: Float32Array) => {
+  const keepLarger = (site: "input" | "both", fact: number, after: Float32Array) => {
     const effect = effectOf(before[fact], after, facts[fact].target);
-    if (!(found[place][fact]?.loss >= effect.loss)) found[place][fact] = effect;
+    if (!(found[site][fact]?.loss >= effect.loss)) found[site][fact] = effect;
   };
-  for await (const { item, logits, kept } of forwards(context, items, {
+  for await (const { item, logits, activation } of forwardPasses(context, items, {
     hooks: replacing,
-    keep: ["hook_signals"],
+    record: ["hook_signals"],
   })) {
     const { fact, direction, q } = item;
     const [t, a] = [item.ids.length - 1, rowOf(moved, direction)];
     keepLarger("input", fact, logits(t));
-    const z = kept("hook_signals", t);
+    const z = activation("hook_signals", t);
     let c = 0;
     for (let s = 0; s < z.length; s++) c += (z[s] - outputs[fact][s]) * q[s];
     keepLarger("both", fact, minus(logits(t), c, a));

@@ -1,29 +1,40 @@
 import type { Explanation } from "../../analysis/explain.ts";
 import { largest, matrix, pick, rowOf } from "../../math/matrix.ts";
 import { bootstrap, mean, middle95 } from "../../math/statistics.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import { type ClaimSpecs, claim } from "../framework/claims.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
 import { rotations } from "../framework/null-draws.ts";
-import { claim } from "../framework/statistics.ts";
-import { forwards, type Sequence, visible, windows } from "../passes/forward-passes.ts";
+import { forwardPasses, type Sequence, textWindows, visible } from "../passes/forward-passes.ts";
 import { crossEntropy } from "../passes/predictions.ts";
 
-/** Signals whose share of a logit is claimed something of. */
+/** Number of strongest signals whose share of a logit is tested. */
 const STRONGEST = 8;
-/** Draws for what no claim is made of. */
+/** Draws of nulls that no claim depends on. */
 const FEW_DRAWS = 20;
 
-/** Which signals make this logit? */
-export const flow: Probe = {
+const CLAIMS = {
+  "flow.concentration": {
+    kind: "bound",
+    statement: "A logit rests on fewer signals (share of the strongest eight) than after a random rotation.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
+
+export const flow = {
   id: "flow",
   question: "Which signals make this logit?",
+  method:
+    "A logit is an exact sum over signals, and each signal's value is a sum over what the embedding and every block " +
+    "write. The terms add up to the logit. Null: the share of the strongest signals after a random rotation.",
+  claims: CLAIMS,
   inapplicable: ({ model }) => (model.basis ? undefined : "an unfactored model has no signals"),
   run,
-};
+} as const satisfies Experiment;
 
-/** A token of held-out text, after what comes before it. */
+/** A token of held-out text and its context. */
 interface Prediction extends Sequence {
-  /** What comes next: whose logit is taken apart. */
+  /** The next token, whose logit is attributed. */
   target: number;
   /** z (S) */
   signals: Float32Array;
@@ -31,13 +42,13 @@ interface Prediction extends Sequence {
   loss: number;
 }
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, draws, quick, progress } = context;
   const S = model.recipe.columns;
   const length = Math.min(17, model.model.config.context);
   const predictions = await predictionsOf(context, { count: quick ? 24 : 96, length });
   if (predictions.length === 0) {
-    const notes = [`The text has no ${length} tokens that belong together: nothing is claimed.`];
+    const notes = [`The text has no document with ${length} consecutive tokens: nothing is claimed.`];
     return { parameters: { predictions: 0 }, claims: [], figures: [], notes };
   }
   await progress(0.1);
@@ -45,10 +56,10 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     model.recipe,
     predictions.map(({ target }) => target),
   );
-  const ledger = predictions.map(({ signals }, p) => termsOf(rowOf(recipes, p), signals));
-  const shares = ledger.map((terms) => shareOf(terms, STRONGEST));
+  const termsBySignal = predictions.map(({ signals }, p) => termsOf(rowOf(recipes, p), signals));
+  const shares = termsBySignal.map((terms) => shareOf(terms, STRONGEST));
 
-  // R and z turned together: (2P,S)
+  // R and z, to be rotated together: (2P,S)
   const both = matrix(2 * predictions.length, S);
   both.data.set(recipes.data);
   for (const [p, { signals }] of predictions.entries()) rowOf(both, predictions.length + p).set(signals);
@@ -56,12 +67,14 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   const counts = countsUpTo(S);
   const values = new Float64Array(topk ? FEW_DRAWS : draws.cheap);
   const curves: number[][] = [];
-  const chances = new Float64Array(predictions.length);
+  const nullShares = new Float64Array(predictions.length);
   let draw = 0;
-  for await (const turned of rotations(context, both, values.length, context.random("rotations"))) {
-    const terms = predictions.map((_, p) => termsOf(rowOf(turned, p), rowOf(turned, predictions.length + p)));
+  for await (const rotated of rotations(context, both, values.length, context.random("rotations"))) {
+    const terms = predictions.map((_, p) =>
+      termsOf(rowOf(rotated, p), rowOf(rotated, predictions.length + p)),
+    );
     const drawn = terms.map((each) => shareOf(each, STRONGEST));
-    for (const [p, share] of drawn.entries()) chances[p] += share / values.length;
+    for (const [p, share] of drawn.entries()) nullShares[p] += share / values.length;
     if (curves.length < FEW_DRAWS) curves.push(curveOf(terms, counts));
     values[draw++] = mean(drawn);
     await progress(0.1 + (0.6 * draw) / values.length);
@@ -71,16 +84,18 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     predictions.map(({ loss }) => -loss),
     quick ? 24 : 64,
   );
-  const told: Told[] = [];
+  const attributions: Attribution[] = [];
   for (const [i, p] of best.entries()) {
     const { ids, target } = predictions[p];
     const explanation = await model.model.explain(Int32Array.from(ids), { target, top: STRONGEST });
-    told.push({ ids, explanation, share: shares[p], chance: chances[p] });
+    attributions.push({ ids, explanation, share: shares[p], nullShare: nullShares[p] });
     await progress(0.7 + (0.3 * (i + 1)) / best.length);
   }
   const errors = {
-    bySignal: Math.max(...predictions.map(({ logit }, p) => errorOf(ledger[p], logit, ledger[p]))),
-    byWriter: Math.max(...told.map(({ explanation }) => writersError(explanation))),
+    bySignal: Math.max(
+      ...predictions.map(({ logit }, p) => errorOf(termsBySignal[p], logit, termsBySignal[p])),
+    ),
+    byWriter: Math.max(...attributions.map(({ explanation }) => writersError(explanation))),
   };
   const name = "random rotations of the signals";
   const interval = bootstrap(shares, mean, context.random("interval"));
@@ -89,22 +104,22 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       predictions: predictions.length,
       signals: S,
       strongest: STRONGEST,
-      takenApart: told.length,
+      takenApart: attributions.length,
       errorBySignal: errors.bySignal,
       errorByWriter: errors.byWriter,
       draws: values.length,
     },
-    claims: topk ? [] : [claim("flow.concentration", mean(shares), { name, values }, interval)],
+    claims: topk ? [] : [claim(CLAIMS, "flow.concentration", mean(shares), { name, values }, interval)],
     figures: [
-      concentration(counts, curveOf(ledger, counts), curves),
-      writersFigure(context, told),
-      ...oneLogit(context, told[0]),
-      logitsTable(context, told),
+      concentration(counts, curveOf(termsBySignal, counts), curves),
+      writersFigure(context, attributions),
+      ...oneLogit(context, attributions[0]),
+      logitsTable(context, attributions),
       histogram(
         {
-          title: `The share of the strongest ${STRONGEST} after rotations`,
+          title: `Share of the strongest ${STRONGEST} signals after rotations`,
           caption:
-            "The mean over predictions, of the signals rotated at random, and as observed. The model is the same in all of them.",
+            "Mean over predictions: null from random rotations of the signals, which leave the model unchanged, and observed value.",
         },
         { label: "share of Σ|terms|" },
         values,
@@ -112,39 +127,41 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
       ),
     ],
     notes: [
-      `Sums of the ledger in float64 differ from the model's own logits by ${errors.bySignal.toExponential(1)} of Σ|terms| at the most where they go by signal, and by ${errors.byWriter.toExponential(1)} where they go by writer${Math.max(errors.bySignal, errors.byWriter) <= EXACT ? "" : `, which is more than rounding comes to (${EXACT}): the weights or the readout are rounded`}.`,
-      "Each token of held-out text counts once. What writers add up to is the same after any rotation; what single signals have of it isn't.",
+      `The terms, summed in float64, differ from the model's own logits by at most ${errors.bySignal.toExponential(1)} of Σ|terms| if summed by signal, and by ${errors.byWriter.toExponential(1)} if summed by writer${Math.max(errors.bySignal, errors.byWriter) <= EXACT ? "" : `, which exceeds float32 rounding (${EXACT}): the weights or the readout have lower precision`}.`,
+      "Each token of held-out text counts once. The contributions of writers are invariant under rotation; those of single signals are not.",
       ...(topk
         ? [
-            "No rotation leaves a reflow-topk as it is: the ledger is shown beside rotated ones, and nothing is claimed.",
+            "A reflow-topk is not invariant under rotation: the terms are shown beside rotated ones, and nothing is claimed.",
           ]
         : []),
     ],
   };
 }
 
-/** Of Σ|terms|: what rounding comes to. */
+/** Bound on rounding errors, as a fraction of Σ|terms|. */
 const EXACT = 1e-5;
 
-/** Next tokens of held-out windows, none twice. */
+/** Next tokens of held-out windows, without duplicates. */
 async function predictionsOf(
-  context: ProbeContext,
+  context: ExperimentContext,
   { count, length }: { count: number; length: number },
 ): Promise<Prediction[]> {
-  const read = windows(context, { count, length }, context.random("windows"));
+  const read = textWindows(context, { count, length }, context.random("windows"));
   const items = read.map((ids): Sequence => ({ ids: ids.subarray(0, length - 1) }));
   if (items.length === 0 || length < 2) return [];
   const seen = new Set<number>();
   const found: Prediction[] = [];
   let window = 0;
-  for await (const { item, logits, kept } of forwards(context, items, { keep: ["hook_signals"] })) {
+  for await (const { item, logits, activation } of forwardPasses(context, items, {
+    record: ["hook_signals"],
+  })) {
     const ids = read[window++];
     for (let t = 0; t < item.ids.length; t++) {
       const target = ids[t + 1];
       if (seen.has(target)) continue;
       seen.add(target);
       const row = logits(t);
-      const signals = kept("hook_signals", t).slice();
+      const signals = activation("hook_signals", t).slice();
       found.push({
         ids: ids.subarray(0, t + 1),
         target,
@@ -159,18 +176,18 @@ async function predictionsOf(
 
 // ---- measuring --------------------------------------------------------------------------------------------
 
-/** R[v,s]·z_s (S) in float64, which add up to the logit. */
+/** The terms R[v,s]·z_s in float64, (S). Their sum is the logit. */
 export const termsOf = (recipe: Float32Array, signals: Float32Array): Float64Array =>
   Float64Array.from(recipe, (weight, s) => weight * signals[s]);
 
-/** The share of Σ|terms| that the k largest have, up or down; all of it where there are no more, and where all are zero. */
+/** Share of Σ|terms| in the k largest |terms|; 1 if there are at most k terms, or if all are zero. */
 export function shareOf(terms: ArrayLike<number>, k: number): number {
   const sizes = Float64Array.from(terms, Math.abs);
   const all = sumOf(sizes);
   return all === 0 ? 1 : sumOf(largest(sizes, k).map((s) => sizes[s])) / all;
 }
 
-/** How far a sum of terms is from a logit, in units of Σ|terms|. */
+/** Error of a sum of terms against a logit, in units of Σ|scale|. */
 export function errorOf(terms: ArrayLike<number>, logit: number, scale: ArrayLike<number>): number {
   return Math.abs(sumOf(terms) - logit) / sumOf(Float64Array.from(scale, Math.abs));
 }
@@ -188,20 +205,20 @@ function sumOf(values: ArrayLike<number>): number {
   return sum;
 }
 
-/** 1, 2, 4 and so on, and S. */
+/** Powers of two below S, and S. */
 const countsUpTo = (S: number): number[] => [
   ...Array.from({ length: Math.ceil(Math.log2(S)) }, (_, i) => 2 ** i),
   S,
 ];
 
-/** Mean shares of the strongest signals, by their count. */
-function curveOf(ledgers: readonly Float64Array[], counts: readonly number[]): number[] {
+/** Mean share of the strongest signals, by their number. */
+function curveOf(termsByPrediction: readonly Float64Array[], counts: readonly number[]): number[] {
   const curve = counts.map(() => 0);
-  for (const terms of ledgers) {
+  for (const terms of termsByPrediction) {
     const sizes = terms.map(Math.abs).sort().reverse();
     const all = sumOf(sizes);
     for (const [i, k] of counts.entries()) {
-      curve[i] += (all === 0 ? 1 : sumOf(sizes.subarray(0, k)) / all) / ledgers.length;
+      curve[i] += (all === 0 ? 1 : sumOf(sizes.subarray(0, k)) / all) / termsByPrediction.length;
     }
   }
   return curve;
@@ -209,12 +226,12 @@ function curveOf(ledgers: readonly Float64Array[], counts: readonly number[]): n
 
 // ---- figures ----------------------------------------------------------------------------------------------
 
-/** A prediction, taken apart. */
-interface Told extends Sequence {
+/** A prediction and its attribution. */
+interface Attribution extends Sequence {
   explanation: Explanation;
-  /** Of the strongest signals; and the same after rotations. */
+  /** Share of the strongest signals, and its mean after rotations. */
   share: number;
-  chance: number;
+  nullShare: number;
 }
 
 function concentration(
@@ -226,10 +243,10 @@ function concentration(
   const ranges = drawn.map(middle95);
   return {
     type: "lines",
-    title: "How few signals a logit rests on",
+    title: "Concentration of a logit on few signals",
     caption:
-      "The share of Σ|R[v,s]·z_s| that the strongest signals of each prediction have, mean over predictions; and with the signals " +
-      "rotated at random, which leaves the model as it is (the middle 95% of draws).",
+      "Share of Σ|R[v,s]·z_s| in the strongest signals of each prediction, mean over predictions; and the same with the signals " +
+      "rotated at random, which leaves the model unchanged (central 95% of draws).",
     x: { label: "strongest signals", log: true },
     y: { label: "share of Σ|terms|" },
     series: [
@@ -246,33 +263,33 @@ function concentration(
   };
 }
 
-function writersFigure({ random }: ProbeContext, told: readonly Told[]): Figure {
+function writersFigure({ random }: ExperimentContext, attributions: readonly Attribution[]): Figure {
   return {
     type: "bars",
-    title: "Who writes the logit",
-    caption: `What the embedding, and each block's attention and MLP, contribute to the logit of the token that comes next: the mean over the ${told.length} that are predicted best, with 95% intervals. The final norm's scale is held as it is; no rotation changes this.`,
+    title: "Contributions to the logit by writer",
+    caption: `Contributions of the embedding and of each block's attention and MLP to the logit of the next token: mean over the ${attributions.length} best-predicted tokens, with 95% intervals. The scale of the final norm is held fixed. These contributions are invariant under rotation.`,
     y: { label: "contribution", unit: "logits" },
-    bars: told[0].explanation.writers.map(({ name }, w) => {
-      const values = told.map(({ explanation }) => explanation.writers[w].contribution);
+    bars: attributions[0].explanation.writers.map(({ name }, w) => {
+      const values = attributions.map(({ explanation }) => explanation.writers[w].contribution);
       const [low, high] = bootstrap(values, mean, random(`writer ${name}`));
       return { name, value: mean(values), low, high };
     }),
   };
 }
 
-/** The one that is predicted best. */
-function oneLogit({ model: { model } }: ProbeContext, { ids, explanation }: Told): Figure[] {
+/** The best-predicted token. */
+function oneLogit({ model: { model } }: ExperimentContext, { ids, explanation }: Attribution): Figure[] {
   const { signals, writers, rest, target, logit } = explanation;
   const text = `${visible(model.tokenizer.decode(Array.from(ids).slice(-8)))} →${visible(target.text)}`;
   const restOf = (w: number) => writers[w].contribution - sumOf(signals.map(({ writers }) => writers[w]));
-  // Codebooks have control characters and pieces of characters, too.
+  // Codebooks may contain control characters and partial characters.
   const words = (entries: { text: string }[]) =>
     entries.map(({ text }) => text.trim().replace(/\p{C}|\uFFFD/gu, "·")).join(", ");
   return [
     {
       type: "heatmap",
       title: "One logit, by signal and by writer",
-      caption: `“${text}”: the strongest signals, what the other ${rest.count} come to, and who wrote each. All cells add up to the logit, ${logit.toFixed(2)}.`,
+      caption: `“${text}”: the strongest signals and the sum of the other ${rest.count}, by writer. The cells add up to the logit, ${logit.toFixed(2)}.`,
       x: { label: "signal" },
       y: { label: "writer" },
       value: { label: "contribution", unit: "logits" },
@@ -282,10 +299,10 @@ function oneLogit({ model: { model } }: ProbeContext, { ids, explanation }: Told
     },
     {
       type: "table",
-      title: "The signals of that logit",
+      title: "Signals of that logit",
       caption:
-        "R is what the token has of the signal, z what the readout sees of it; the words are its codebook.",
-      columns: ["signal", "R", "z", "R·z", "most of it", "least of it"],
+        "R is the weight of the signal in the token's recipe and z its value at the readout; the words are its codebook.",
+      columns: ["signal", "R", "z", "R·z", "largest weights", "smallest weights"],
       rows: signals.map(({ signal, recipe, value, contribution, codebook }) => [
         signal,
         recipe,
@@ -298,15 +315,15 @@ function oneLogit({ model: { model } }: ProbeContext, { ids, explanation }: Told
   ];
 }
 
-function logitsTable({ model: { model } }: ProbeContext, told: readonly Told[]): Figure {
+function logitsTable({ model: { model } }: ExperimentContext, attributions: readonly Attribution[]): Figure {
   return {
     type: "table",
     title: "Logits and the signals that make them",
-    caption: `What is predicted best. The share is that of the strongest ${STRONGEST} signals; beside it the same after rotations, the mean.`,
+    caption: `The best-predicted tokens. The share is that of the strongest ${STRONGEST} signals, next to its mean after rotations.`,
     columns: ["after", "next", "logit", "probability", "strongest signals", "share", "rotated"],
-    rows: told
+    rows: attributions
       .slice(0, 16)
-      .map(({ ids, explanation: { target, logit, logprob, signals }, share, chance }) => [
+      .map(({ ids, explanation: { target, logit, logprob, signals }, share, nullShare }) => [
         visible(model.tokenizer.decode(Array.from(ids).slice(-8))),
         visible(target.text),
         logit,
@@ -319,7 +336,7 @@ function logitsTable({ model: { model } }: ProbeContext, told: readonly Told[]):
           )
           .join(", "),
         share,
-        chance,
+        nullShare,
       ]),
   };
 }

@@ -1,30 +1,30 @@
-/** What a prediction loses where one direction of the signals is replaced before the recipes read them. */
+/** The loss of a prediction when one direction of the signals is replaced before the recipes read them. */
 import { logSum } from "../../math/logits.ts";
 import type { Matrix } from "../../math/matrix.ts";
 import { largest, matrix, multiply, pick, rowOf } from "../../math/matrix.ts";
-import type { ProbedModel } from "../framework/experiment.ts";
+import type { ExperimentModel } from "../framework/experiment.ts";
 import { crossEntropy } from "../passes/predictions.ts";
 
-/** What takes a signal's place: nothing, its mean over the text, or what it is at a random position of that. */
+/** Replacements of a signal: zero, its mean over the text, or its value at a random position of the text. */
 export const REPLACEMENTS = ["zero", "mean", "resample"] as const;
 export type Replacement = (typeof REPLACEMENTS)[number];
 
-/** The mean leaves of a signal what it always is, so that only what it says here is taken away. */
+/** Replacement by the mean preserves the constant part of a signal and removes only its information at this position. */
 export const CLAIMED: Replacement = "mean";
 
-/** Predictions at single positions, as the signals make them. */
+/** Predictions at single positions as functions of the signals. */
 export interface Predictions {
   /** z before the recipes, (P,S) */
   readonly signals: Matrix;
-  /** Recipes (n,S) of the tokens that are told apart. */
+  /** Recipes (n,S) of the candidate tokens. */
   readonly recipes: Matrix;
-  /** (P): the place of each position's own next token among these. */
+  /** Index of each position's next token among the candidates, (P). */
   readonly targets: readonly number[];
 }
 
-/** The direction that a prediction rests on most. */
+/** The direction on which a prediction depends most. */
 export interface Strongest {
-  /** Which one. */
+  /** Its index. */
   readonly direction: number;
   /** Logits (n) with and without it. */
   readonly before: Float32Array;
@@ -33,33 +33,33 @@ export interface Strongest {
   readonly loss: number;
 }
 
-/** Directions whose effect on a prediction is worked out. */
+/** Directions whose effect on a prediction is computed exactly. */
 const CANDIDATES = 2;
 
 /**
- * Finds for each prediction which of some directions q it rests on most: z becomes z − c·q with c = (z − r)·q, from which
+ * Finds for each prediction the direction q on which it depends most: z becomes z − c·q with c = (z − r)·q, so that the
  * logits become logits − c·a with a = R·q.
  *
- * A softmax for every direction is too much work. Of ΔCE = c·a_t + log E_p[exp(−c·a)] a bound is cheap, by Jensen's inequality:
- * it is c·(a_t − E_p[a]) at the least. Where that is largest the effect is worked out exactly.
+ * A softmax for every direction is too expensive. By Jensen's inequality, ΔCE = c·a_t + log E_p[exp(−c·a)] is at least
+ * c·(a_t − E_p[a]), which is cheap. The effect is computed exactly for the directions with the largest bounds.
  *
- * @param replacements r (P,S), the signals that take z's place
- * @returns a function of directions (m,S), of length 1
+ * @param replacements r (P,S), the signals that replace z
+ * @returns a function of unit directions (m,S)
  */
 export async function strongest(
-  { model }: ProbedModel,
+  { model }: ExperimentModel,
   { signals, recipes, targets }: Predictions,
   replacements: Matrix,
 ): Promise<(directions: Matrix) => Promise<Strongest[]>> {
   const { rows: P, columns: S } = signals;
   const logits = await multiply(model, signals, recipes, { transB: true }); // (P,n)
-  const shares = matrix(P, recipes.rows);
+  const probabilities = matrix(P, recipes.rows);
   for (let p = 0; p < P; p++) {
     const normalizer = logSum(rowOf(logits, p));
-    rowOf(shares, p).set(rowOf(logits, p).map((x) => Math.exp(x - normalizer)));
+    rowOf(probabilities, p).set(rowOf(logits, p).map((x) => Math.exp(x - normalizer)));
   }
-  const means = await multiply(model, shares, recipes); // (P,S): E_p of the recipe
-  // (2P,S): what is left of z, and how the target's recipe stands out.
+  const means = await multiply(model, probabilities, recipes); // (P,S): E_p of the recipe
+  // (2P,S): z − r, and the difference of the target's recipe from the mean recipe.
   const stacked = matrix(2 * P, S);
   for (let p = 0; p < P; p++) {
     const [z, r] = [rowOf(signals, p), rowOf(replacements, p)];
@@ -90,14 +90,14 @@ export async function strongest(
   };
 }
 
-/** logits − c·a. (In a loop: `map` takes 0.24 ms for 8,192 of them, which was half of a draw.) */
+/** logits − c·a. (A loop: `map` takes 0.24 ms for 8,192 logits, which was half of a draw.) */
 export function minus(logits: Float32Array, c: number, a: Float32Array): Float32Array {
   const out = logits.slice();
   for (let v = 0; v < out.length; v++) out[v] -= c * a[v];
   return out;
 }
 
-/** x − ((x − r)·q)·q, in place: along q, x becomes what r is. */
+/** x − ((x − r)·q)·q, in place: replaces the component of x along q by that of r. */
 export function replaceAlong(x: Float32Array, q: Float32Array, r: Float32Array): void {
   let c = 0;
   for (let s = 0; s < x.length; s++) c += (x[s] - r[s]) * q[s];

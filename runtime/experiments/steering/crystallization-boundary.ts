@@ -2,54 +2,67 @@ import { lengthOf } from "../../math/direction.ts";
 import { shuffle } from "../../math/permutation.ts";
 import { bootstrap, type Interval, mean } from "../../math/statistics.ts";
 import { leftOutNote, type Word } from "../../text/word-sets.ts";
-import type { Probe, ProbeContext, ProbeFindings } from "../framework/experiment.ts";
+import type { ClaimSpecs } from "../framework/claims.ts";
+import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import type { Figure } from "../framework/figure.ts";
-import { eitherWay, fall, fallClaim } from "../passes/depth-trend.ts";
+import { fall, fallClaim, meanOfBothOrders } from "../passes/depth-trend.ts";
 import {
-  along,
-  forwards,
+  forwardPasses,
   type Push,
-  pushes,
-  residual,
+  pushHooks,
+  residualHook,
   type Sequence,
-  windows,
+  sumDirection,
+  textWindows,
 } from "../passes/forward-passes.ts";
 import { crossEntropy, likeliest } from "../passes/predictions.ts";
 
-/** Pushes in units of the residual's norm. */
+/** Sizes of pushes, in units of the residual norm. */
 const ALPHAS = [0.25, 0.5, 1, 2, 4];
 const CLAIMED = 1;
 const SHORT = 8;
 const LONG = 64;
-/** Blocks that are tried, evenly spaced. */
+/** Maximum number of blocks tried, evenly spaced. */
 const MOST_BLOCKS = 12;
 
-/** After which layer is it too late? */
-export const crystallization: Probe = {
+const CLAIMS = {
+  "crystallization.boundary": {
+    kind: "free",
+    statement: "A push of the same relative size does less in later layers than over shuffled layers.",
+    side: "greater",
+  },
+} as const satisfies ClaimSpecs;
+
+export const crystallization = {
   id: "crystallization",
   question: "After which layer is it too late?",
+  method:
+    "The same push is applied at different depths: after which layer is it too late to change the answer? Pushes are " +
+    "scaled to the residual norm, which grows with depth. Null: the same layers in shuffled order.",
+  reported: "a boundary at .38 to .56 of depth, later with long contexts",
+  claims: CLAIMS,
   inapplicable: ({ model, words }) => {
-    if (model.model.config.n_layers < 2) return "a model of one layer has no later one";
-    return words.categories.length === 0 ? "no category has words of single tokens" : undefined;
+    if (model.model.config.n_layers < 2) return "a model with one layer has no later layer";
+    return words.categories.length === 0 ? "no category has words that are single tokens" : undefined;
   },
   run,
-};
+} as const satisfies Experiment;
 
-/** A prompt, and a word that it is pushed to. */
+/** A prompt, and the word that it is pushed towards. */
 interface Prompt {
   ids: Int32Array;
   word: Word;
 }
 
-/** What pushes at each of some blocks do, prompt by prompt: (prompts,blocks). */
+/** Effects of pushes by prompt and block, (prompts,blocks). */
 interface Effects {
-  /** Of the word's log-probability, nats. */
+  /** Rise of the word's log-probability, nats. */
   gain: number[][];
-  /** 1 where the word is the likeliest token. */
+  /** 1 if the word is the likeliest token, else 0. */
   top: number[][];
 }
 
-async function run(context: ProbeContext): Promise<ProbeFindings> {
+async function run(context: ExperimentContext): Promise<Findings> {
   const { model, words, draws, quick, progress } = context;
   const { config } = model.model;
   const blocks = blocksOf(config.n_layers);
@@ -75,8 +88,8 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
   await progress(0.98);
 
   const falls = claimed.gain.map(fall);
-  const { claim, spread } = fallClaim(context, "crystallization.boundary", falls, {
-    title: "Fall of the gain with layers shuffled",
+  const { claim, spread } = fallClaim(context, CLAIMS, "crystallization.boundary", falls, {
+    title: "Fall of the gain with shuffled layers",
     x: { label: "fall from the first layer to the last", unit: "nats" },
   });
   const depths = blocks.map((block) => (block + 1) / config.n_layers);
@@ -90,15 +103,15 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     claims: [claim],
     figures: [
       map(relative, depths, {
-        title: "Where a word can still be pushed in",
+        title: "Success of pushes by depth",
         caption:
-          "The share of prompts after which the word is the likeliest token, pushed where one block ends.",
-        label: "share of prompts",
+          "Fraction of prompts after which the word is the likeliest token, with a push at the output of one block.",
+        label: "fraction of prompts",
         figure: ({ top }) => top,
       }),
       map(relative, depths, {
-        title: "What a push gains",
-        caption: "By how much the word's log-probability rises.",
+        title: "Gain of pushes",
+        caption: "Rise of the word's log-probability.",
         label: "gain, nats",
         figure: ({ gain }) => gain,
       }),
@@ -108,9 +121,9 @@ async function run(context: ProbeContext): Promise<ProbeFindings> {
     ],
     notes: [
       left,
-      "Each prompt, of held-out text, is pushed along the embedding of a word of its own, at every position. A relative push has the " +
-        `size of the residual at each block; a constant one that of the first block's (${norm.toPrecision(3)}) at all, and so less and less beside a residual that grows.`,
-      "The boundary is where a push makes its word the likeliest token half as often as at the best depth; at 1 it is never too late.",
+      "Each prompt of held-out text is pushed along the embedding of its own word, at every position. A relative push has the " +
+        `size of the residual at each block. A constant push has that of the first block (${norm.toPrecision(3)}) at every block, and is therefore ever smaller relative to a growing residual.`,
+      "The boundary is the depth at which a push makes its word the likeliest token half as often as at the best depth; at 1 it is never too late.",
     ],
   };
 }
@@ -120,14 +133,17 @@ function blocksOf(layers: number): number[] {
   return Array.from({ length: count }, (_, i) => Math.round((i * (layers - 1)) / (count - 1)));
 }
 
-/** Windows of text, each with another word of the categories as far as these go. */
-function promptsOf(context: ProbeContext, { count, length }: { count: number; length: number }): Prompt[] {
+/** Windows of text, each with a word of the categories; words repeat only once all are used. */
+function promptsOf(
+  context: ExperimentContext,
+  { count, length }: { count: number; length: number },
+): Prompt[] {
   const random = context.random(`prompts of ${length}`);
   const words = shuffle(
     context.words.categories.flatMap(({ words }) => words),
     random,
   );
-  return windows(context, { count, length }, random).map((ids, i) => ({
+  return textWindows(context, { count, length }, random).map((ids, i) => ({
     ids,
     word: words[i % words.length],
   }));
@@ -141,15 +157,15 @@ interface Item extends Sequence {
   push?: Push;
 }
 
-/** Each prompt pushed at each block, and beside it as it is. */
+/** Runs each prompt without a push and with a push at each block. */
 async function effectsOf(
-  context: ProbeContext,
+  context: ExperimentContext,
   prompts: readonly Prompt[],
   blocks: readonly number[],
   size: Pick<Push, "by" | "unit">,
 ): Promise<Effects> {
   const items = prompts.flatMap(({ ids, word }, prompt): Item[] => {
-    const u = along(context.model, [{ id: word.id, coefficient: 1 }]);
+    const u = sumDirection(context.model, [{ id: word.id, coefficient: 1 }]);
     const pushed = blocks.map((block) => ({
       ids,
       prompt,
@@ -160,7 +176,7 @@ async function effectsOf(
   });
   const effects: Effects = { gain: prompts.map(() => []), top: prompts.map(() => []) };
   let before = 0;
-  for await (const { item, logits } of forwards(context, items, { hooks: pushes })) {
+  for await (const { item, logits } of forwardPasses(context, items, { hooks: pushHooks })) {
     const last = logits(item.ids.length - 1);
     const loss = crossEntropy(last, item.word.id);
     if (!item.push) before = loss;
@@ -172,18 +188,24 @@ async function effectsOf(
   return effects;
 }
 
-/** ‖x‖ where a block ends, mean over all positions. */
-async function meanNorm(context: ProbeContext, prompts: readonly Prompt[], block: number): Promise<number> {
+/** ‖x‖ at the output of a block, mean over all positions. */
+async function meanNorm(
+  context: ExperimentContext,
+  prompts: readonly Prompt[],
+  block: number,
+): Promise<number> {
   const norms: number[] = [];
-  for await (const { item, kept } of forwards(context, prompts, { keep: [residual(block)] })) {
-    for (let t = 0; t < item.ids.length; t++) norms.push(lengthOf(kept(residual(block), t)));
+  for await (const { item, activation } of forwardPasses(context, prompts, {
+    record: [residualHook(block)],
+  })) {
+    for (let t = 0; t < item.ids.length; t++) norms.push(lengthOf(activation(residualHook(block), t)));
   }
   return mean(norms);
 }
 
 /**
- * Where values that belong to depths have fallen to half of their largest, by straight lines between depths; 1 where they never
- * have, and 0 where none is more than zero.
+ * The depth at which values have fallen to half of their maximum, by linear interpolation between depths; 1 if they never
+ * have, and 0 if no value is positive.
  */
 export function boundaryOf(depths: readonly number[], values: readonly number[]): number {
   const most = Math.max(...values);
@@ -229,12 +251,12 @@ function map(
   };
 }
 
-function gains(context: ProbeContext, curves: readonly Curve[], depths: readonly number[]): Figure {
+function gains(context: ExperimentContext, curves: readonly Curve[], depths: readonly number[]): Figure {
   const x = [...depths];
   return {
     type: "lines",
-    title: "What a push gains, by depth",
-    caption: `Of the size of the residual (α = ${CLAIMED}) at each block; of a constant size; and in long contexts. Chance is the mean with layers shuffled.`,
+    title: "Gain of pushes by depth",
+    caption: `Pushes with the size of the residual (α = ${CLAIMED}) at each block, with a constant size, and in long contexts. Null: the mean with shuffled layers.`,
     x: { label: "depth" },
     y: { label: "gain of log-probability", unit: "nats" },
     series: [
@@ -254,18 +276,18 @@ function gains(context: ProbeContext, curves: readonly Curve[], depths: readonly
           high: bands.map(([, high]) => high),
         };
       }),
-      { name: "layers shuffled", x, y: eitherWay(overPrompts(curves[0].effects.gain)), isNull: true },
+      { name: "shuffled layers", x, y: meanOfBothOrders(overPrompts(curves[0].effects.gain)), isNull: true },
     ],
   };
 }
 
-function boundaries(context: ProbeContext, curves: readonly Curve[], depths: readonly number[]): Figure {
+function boundaries(context: ExperimentContext, curves: readonly Curve[], depths: readonly number[]): Figure {
   const boundary = (byPrompt: readonly (readonly number[])[]) => boundaryOf(depths, overPrompts(byPrompt));
   return {
     type: "bars",
     title: "The boundary",
     caption:
-      "The depth at which a push makes the word the likeliest token half as often as it does at most, with its interval over prompts; 1 is never.",
+      "Depth at which a push makes the word the likeliest token half as often as at its maximum, with its interval over prompts; 1 means never.",
     y: { label: "depth" },
     bars: curves.map(({ name, effects: { top } }) => {
       const [low, high]: Interval = bootstrap(top, boundary, context.random(`boundary/${name}`));

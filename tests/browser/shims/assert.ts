@@ -1,19 +1,19 @@
-// What the suites use of node:assert/strict, for pages.
+// The subset of node:assert/strict that the suites use, for pages.
 
 const show = (value: unknown): string => {
   const text = ArrayBuffer.isView(value) ? `${value.constructor.name} [${value}]` : JSON.stringify(value);
   return text?.length > 200 ? `${text.slice(0, 200)}…` : `${text}`;
 };
 
-function fail(message: string | undefined, otherwise: string): never {
-  throw new Error(message ? `${message} (${otherwise})` : otherwise);
+function fail(message: string | undefined, difference: string): never {
+  throw new Error(message ? `${message} (${difference})` : difference);
 }
 
 function isEqual(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
   if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
-  // Typed arrays are compared far oftener than all else.
+  // A fast path: most comparisons are of typed arrays.
   if (ArrayBuffer.isView(a)) return isEqualArray(a as Uint8Array, b as Uint8Array);
   const keys = Object.keys(a);
   return (

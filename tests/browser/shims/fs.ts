@@ -1,4 +1,4 @@
-// What the suites use of node:fs/promises, for pages: fixtures are fetched.
+// The subset of node:fs/promises that the suites use, for pages: fixtures are fetched.
 
 export async function readFile(url: URL): Promise<Uint8Array> {
   const response = await fetch(url);

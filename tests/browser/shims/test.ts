@@ -1,4 +1,4 @@
-// What the suites use of node:test, for pages: it collects what is declared, and `run` runs it.
+// The subset of node:test that the suites use, for pages: declarations are collected, and `run` runs them.
 
 type Action = () => unknown;
 
@@ -11,7 +11,7 @@ interface Group {
 
 export interface Result {
   name: string;
-  /** Absent where the test passed. */
+  /** Absent if the test passed. */
   error?: string;
 }
 
@@ -31,12 +31,12 @@ export function after(action: Action): void {
   current().after.push(action);
 }
 
-/** Options are for runners that stop a test; whoever opened the page does that here. */
+/** Ignores the options, such as timeouts: the test that opened the page has its own. */
 export function test(name: string, ...rest: [action: Action] | [options: object, action: Action]): void {
   current().tests.push({ name, action: rest[rest.length - 1] as Action });
 }
 
-/** Runs every group that was described, one test after the other. Hooks are reported like tests. */
+/** Runs the tests of all groups in sequence. Hooks are reported like tests. */
 export async function run(): Promise<Result[]> {
   const results: Result[] = [];
   for (const group of groups) {

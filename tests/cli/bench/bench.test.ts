@@ -20,7 +20,7 @@ interface Report {
   rows: BenchResult[];
 }
 
-test("a row has its roof, and says so in a line", () => {
+test("formats results with their peak", () => {
   const gemm = measurement("gemm/nn/512", 2, "GFLOP/s", 75, 100);
   expect(gemm).toMatchObject({ value: 75, roof: 100, fraction: 0.75, threads: 2 });
   expect(formatResult(gemm)).toBe("gemm/nn/512                        75 GFLOP/s  2 threads   75% of 100");
@@ -32,43 +32,45 @@ test("a row has its roof, and says so in a line", () => {
   expect(formatResult({ ...step, also: { value: 92.44, unit: "GFLOP/s" } })).toBe(
     "train-step/nano                 2,000 tokens/s   50% of 4,000  92.44 GFLOP/s  8 × 256 tokens",
   );
-  expect(formatResult({ name: "peer", note: "not here" })).toBe("peer                         not here");
+  expect(formatResult({ name: "peer", note: "unavailable" })).toBe(
+    "peer                         unavailable",
+  );
 });
 
 describe("timing", () => {
   const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-  test("a run is repeated until the wait at its end is short beside it", async () => {
+  test("repeats short runs until synchronisation is negligible", async () => {
     let [runs, waits] = [0, 0];
     const clock = { synchronize: async () => void waits++, minSeconds: 0.03 };
-    const turn = rateSampler(clock, 10, () => {
+    const sample = rateSampler(clock, 10, () => {
       runs++;
       return sleep(1);
     });
-    await turn();
+    await sample();
     expect({ runs, waits }).toEqual({ runs: 1, waits: 1 });
-    await turn();
+    await sample();
     expect(runs).toBeGreaterThan(5);
     expect(waits).toBe(2);
-    // 10 of something in a millisecond or more
-    expect(await turn()).toBeLessThanOrEqual(10_000);
+    // 10 units of work take at least one millisecond.
+    expect(await sample()).toBeLessThanOrEqual(10_000);
   });
 
-  test("what runs at once is not repeated", async () => {
+  test("does not repeat synchronous runs", async () => {
     let runs = 0;
-    const turn = rateSampler({ synchronize: async () => {}, minSeconds: 0 }, 1, () => void runs++);
-    for (let i = 0; i < 3; i++) await turn();
+    const sample = rateSampler({ synchronize: async () => {}, minSeconds: 0 }, 1, () => void runs++);
+    for (let i = 0; i < 3; i++) await sample();
     expect(runs).toBe(3);
   });
 
-  test("a race takes turns and keeps the best, but for the first round", async () => {
+  test("bestRates alternates, keeps the maxima, and ignores the warm-up round", async () => {
     const order: string[] = [];
     const rates = { a: [100, 3, 5, 4], b: [100, 1, 1, 2] };
-    const turn = (name: "a" | "b") => () => {
+    const sampler = (name: "a" | "b") => () => {
       order.push(name);
       return rates[name].shift()!;
     };
-    expect(await bestRates({ a: turn("a"), b: turn("b") }, { seconds: 0, rounds: 3 })).toEqual({
+    expect(await bestRates({ a: sampler("a"), b: sampler("b") }, { seconds: 0, rounds: 3 })).toEqual({
       a: 5,
       b: 2,
     });
@@ -76,10 +78,10 @@ describe("timing", () => {
   });
 });
 
-describe("rows", () => {
+describe("benchmarks", () => {
   const names = (kind: "cpu" | "gpu" | "fallback") => benchmarksFor(kind).map(({ name }) => name);
 
-  test("a GPU has the CPU's, and larger products", () => {
+  test("a GPU has the CPU's benchmarks and larger matrix products", () => {
     const more = ["nn", "nt", "tn"].flatMap((kind) => [2048, 4096].map((size) => `gemm/${kind}/${size}`));
     expect(names("gpu").toSorted()).toEqual([...names("cpu"), ...more].toSorted());
     for (const preset of ["nano", "small", "reflow-1"]) {
@@ -90,13 +92,13 @@ describe("rows", () => {
     }
   });
 
-  test("an unknown one is refused with those that there are", async () => {
+  test("rejects an unknown prefix and lists the benchmarks", async () => {
     const message = await refused("bench", "gem", "train", "decoed");
-    expect(message).toContain('no row\'s name begins with "decoed"');
+    expect(message).toContain('no benchmark\'s name begins with "decoed"');
     expect(message).toContain("gemm/nn/512, ");
   });
 
-  test("on the CPU: one thread and the gain of more; what doesn't fit says so", async () => {
+  test("CPU: reports one thread, all threads and the speed-up, and models that do not fit", async () => {
     const names = ["gemm/nn/512", "train-step/reflow-1"];
     const { device, engine, rows } = await json<Report>("bench", ...names, "--threads", "2");
     expect(device).toStartWith("wasm (");
@@ -110,10 +112,10 @@ describe("rows", () => {
     expect(one.fraction).toBeGreaterThan(0.2);
     expect(one.fraction).toBeLessThan(1.1);
     expect(gain.value).toBeCloseTo(all.value / one.value);
-    expect((rows[3] as Skipped).note).toContain("WebAssembly's memory ends at 4 GiB");
+    expect((rows[3] as Skipped).note).toContain("more than WebAssembly's 4 GiB");
   }, 60_000);
 
-  test("sums over processes", async () => {
+  test("all-reduce between processes", async () => {
     const { rows } = await json<Report>("bench", "all-reduce/1M/2");
     expect(rows).toMatchObject([{ name: "all-reduce/1M/2", unit: "ms", also: { unit: "GB/s" } }]);
     const [{ value, also }] = rows as Measurement[];
@@ -121,7 +123,7 @@ describe("rows", () => {
   }, 60_000);
 
   test.skipIf(Boolean(noAdapter))(
-    "on WebGPU, whose adapter is named",
+    "WebGPU: names the adapter",
     async () => {
       const { device, notes, rows } = await json<Report>("bench", "gemm/nn/", "peer", "--device", "webgpu");
       expect(device).toStartWith("webgpu (");
@@ -137,8 +139,8 @@ describe("rows", () => {
   );
 });
 
-describe("what a GPU is judged by", () => {
-  const judged = { product: "gemm/nn/4096", training: "train-step/small", shown: ["train-step/reflow-1"] };
+describe("GPU targets", () => {
+  const targets = { product: "gemm/nn/4096", training: "train-step/small", shown: ["train-step/reflow-1"] };
   const training = (name: string, tokens: number, gigaflops: number): Measurement => ({
     ...measurement(name, undefined, "tokens/s", tokens),
     also: { value: gigaflops, unit: "GFLOP/s" },
@@ -163,9 +165,9 @@ describe("what a GPU is judged by", () => {
     },
   };
 
-  test("shares of the published peak; f16 against f32; PyTorch's tokens in the same unit", () => {
-    const [product, half, small, smallHalf, ...shown] = checkTargets(results, judged);
-    expect(product).toEqual({
+  test("fractions of the published peak, f16 against f32, and PyTorch's tokens/s in GFLOP/s", () => {
+    const [matmul, matmulHalf, small, smallHalf, ...shown] = checkTargets(results, targets);
+    expect(matmul).toEqual({
       name: "gemm/nn/4096",
       precision: "f32",
       measured: 23_450,
@@ -173,20 +175,25 @@ describe("what a GPU is judged by", () => {
       met: true,
       torch: 46_900,
     });
-    expect(half).toMatchObject({ precision: "f16", target: 0.7 * 67_000, met: false, torch: undefined });
+    expect(matmulHalf).toMatchObject({
+      precision: "f16",
+      target: 0.7 * 67_000,
+      met: false,
+      torch: undefined,
+    });
     expect(small).toMatchObject({ measured: 15_000, target: 16_750, met: false, torch: 30_000 });
     expect(smallHalf).toMatchObject({ measured: 18_000, target: 15_000, met: true, torch: undefined });
     for (const each of shown) expect(each).toMatchObject({ measured: undefined, met: undefined });
-    const lines = targetTable(checkTargets(results, judged));
+    const lines = targetTable(checkTargets(results, targets));
     expect(lines[1]).toMatch(/^gemm\/nn\/4096 f32 +23,450 +23,450 {2}met +46,900 +0\.50$/);
     expect(lines[2]).toMatch(/^gemm\/nn\/4096 f16 +46,899 +46,900 {2}not met +– +–$/);
   });
 
-  test("of an unlisted adapter the peak is the roof; of one that wasn't measured nothing is said", () => {
-    expect(peakOf({ ...results, adapter: "GPU" })).toEqual({ peak: 60_000, source: "the roof as measured" });
+  test("unlisted adapters use the measured peak; unmeasured adapters have no targets", () => {
+    expect(peakOf({ ...results, adapter: "GPU" })).toEqual({ peak: 60_000, source: "measured" });
     const nothing = { adapter: "GPU", f32: [{ name: "gemm/nn/4096", note: "the GPU was lost" }] };
     expect(peakOf(nothing)).toBeUndefined();
-    for (const verdict of checkTargets(nothing, judged)) {
+    for (const verdict of checkTargets(nothing, targets)) {
       expect(verdict).toMatchObject({ measured: undefined, target: undefined, met: undefined });
     }
   });

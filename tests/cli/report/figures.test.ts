@@ -11,7 +11,7 @@ import { numbersOf, parse, svgs } from "./support.ts";
 
 describe("figures", () => {
   for (const [type, figure] of Object.entries({ ...FIGURES, wide: WIDE_HEATMAP })) {
-    test(`${type}: well-formed, with title and caption, and inside its paper`, () => {
+    test(`${type}: well-formed, with title and caption, and inside its frame`, () => {
       const { text } = renderFigure(figure);
       const elements = parse(text);
       expect(elements[0].name).toBe("figure");
@@ -31,7 +31,7 @@ describe("figures", () => {
     });
   }
 
-  test("lines: points lie where a ruler puts them, chance is dashed and has a band, and few values are ticks", () => {
+  test("lines: points are to scale, nulls are dashed with a band, and few values become ticks", () => {
     const { text } = renderFigure({
       type: "lines",
       title: "t",
@@ -55,7 +55,7 @@ describe("figures", () => {
     for (const label of ["1", "10", "100", "y (nats)", "k"]) expect(labels).toContain(label);
   });
 
-  test("bars: negative values go left of zero, and chance is marked where it is", () => {
+  test("bars: negative values extend left of zero, and nulls are marked", () => {
     const bar = (name: string, value: number, chance?: number) => ({ name, value, null: chance });
     const figure: Figure = {
       type: "bars",
@@ -73,7 +73,7 @@ describe("figures", () => {
     expect(numbersOf(mark.attributes.d)[0]).toBeCloseTo(start, 0);
   });
 
-  test("heatmap: what isn't there is left out, signs have colours, and all cells share the scale", () => {
+  test("heatmap: omits missing values, colours by sign, and uses one scale for all cells", () => {
     const cells = parse(svgs(renderFigure(FIGURES.heatmap).text).at(-1)!).filter(
       ({ attributes }) => attributes["fill-opacity"],
     );
@@ -83,7 +83,7 @@ describe("figures", () => {
     expect(renderFigure(WIDE_HEATMAP).text).toContain('class="cold"');
   });
 
-  test("the numbers stand in the table", () => {
+  test("tables contain the numbers", () => {
     const cells = (figure: Figure) =>
       (renderFigure(figure).text.match(/<table.*?<\/table>/gs) ?? [])
         .flatMap(parse)
@@ -101,7 +101,7 @@ describe("figures", () => {
     for (const count of counts.filter((count) => count > 0)) expect(shown).toContain(String(count));
   });
 
-  test("whatever the numbers, nothing is drawn at a place that isn't one", () => {
+  test("never draws at coordinates that are not finite", () => {
     const value = fc.oneof(
       fc.double({ noNaN: true, noDefaultInfinity: true, min: -1e9, max: 1e9 }),
       fc.constantFrom(0, 1, -1, 1e-12, -1e-12, 1e30, -1e30),
@@ -181,7 +181,7 @@ describe("figures", () => {
 });
 
 describe("numbers and scales", () => {
-  test("as people read them", () => {
+  test("formats numbers", () => {
     const cases: [number, string][] = [
       [0, "0"],
       [0.2281, "0.228"],
@@ -236,7 +236,7 @@ describe("numbers and scales", () => {
     expect(logarithmic([1, 100], [0, 10]).at(0)).toBeNaN();
   });
 
-  test("a column of numbers has one number of digits, unless its sizes are too different", () => {
+  test("a column uses one number of decimals, unless magnitudes differ too much", () => {
     const column = (...values: number[]) =>
       parse(
         table(
@@ -257,9 +257,9 @@ describe("numbers and scales", () => {
     expect(column(1.79e-9, 0.0371)).toEqual(["1.79 × 10⁻⁹", "0.0371"]);
   });
 
-  test("distance from chance counts on the side that is claimed", () => {
+  test("the z-score is positive on the claimed side", () => {
     const [gini, silhouette, , algebra] = RESULTS.certificate.claims;
-    expect(zScore(gini)).toBeCloseTo(-(0.683 - 0.608) / 0.014, 9); // less was claimed
+    expect(zScore(gini)).toBeCloseTo(-(0.683 - 0.608) / 0.014, 9); // the claim's side is "less"
     expect(zScore(silhouette)).toBeCloseTo((0.2281 + 0.1184) / 0.0094, 9);
     expect(zScore(algebra)).toBe(Infinity);
     const [inside, beyond] = [silhouette, algebra].map((claim) =>

@@ -1,9 +1,12 @@
-/** Results made by hand: every kind of figure, claims that hold and claims that don't, and text that tries to get out. */
+/** Synthetic results: every type of figure, claims that hold and that do not, and text that attempts HTML injection. */
+
 import type { Results } from "../../../cli/report/results.ts";
-import { PRESETS, resolveConfig } from "../../../runtime/config/config.ts";
-import { CLAIMS, type ClaimId } from "../../../runtime/experiments/framework/claims.ts";
-import type { Claim, ProbeId, ProbeResult } from "../../../runtime/experiments/framework/experiment.ts";
+import { resolveConfig } from "../../../runtime/config/config.ts";
+import { PRESETS } from "../../../runtime/config/presets.ts";
+import type { Claim } from "../../../runtime/experiments/certificate.ts";
 import { type Figure, histogram } from "../../../runtime/experiments/framework/figure.ts";
+import { CLAIMS, type ClaimId, type ExperimentId } from "../../../runtime/experiments/registry.ts";
+import type { ExperimentResult } from "../../../runtime/experiments/suite.ts";
 
 export const HOSTILE = `</text></td><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;]]>--><!-- \u202e\0\ud800`;
 
@@ -29,7 +32,7 @@ export const FIGURES: Readonly<Record<Figure["type"], Figure>> = {
   },
   bars: {
     type: "bars",
-    title: "Silhouette, by what is looked at",
+    title: "Silhouette by representation",
     caption: "1 where words stand with their own category only. Marked: permuted categories.",
     y: { label: "silhouette (cosine)" },
     bars: [
@@ -68,7 +71,7 @@ export const FIGURES: Readonly<Record<Figure["type"], Figure>> = {
   heatmap: {
     type: "heatmap",
     title: "Where the push is too late",
-    caption: "Share of prompts whose answer changes, by where it is pushed and how hard.",
+    caption: "Fraction of prompts whose answer changes, by depth and strength of the intervention.",
     x: { label: "push", unit: "× residual norm" },
     y: { label: "layer" },
     value: { label: "share of prompts" },
@@ -99,7 +102,7 @@ export const FIGURES: Readonly<Record<Figure["type"], Figure>> = {
   },
 };
 
-/** Values of both signs, in more columns than a column of the page holds. */
+/** Values of both signs, with more columns than fit a column of the page. */
 export const WIDE_HEATMAP: Figure = {
   type: "heatmap",
   title: "What each position says, by layer",
@@ -128,7 +131,7 @@ const claim = (id: ClaimId, values: Partial<Claim>): Claim => ({
 
 const CHECKPOINT = "61e836d1bef54dda1d86ebaadec055243a8da559d8e9ddab4f287ede81cef745";
 
-const result = (id: ProbeId, values: Partial<ProbeResult>): ProbeResult => ({
+const result = (id: ExperimentId, values: Partial<ExperimentResult>): ExperimentResult => ({
   id,
   question: `What of ${id}?`,
   checkpoint: CHECKPOINT,

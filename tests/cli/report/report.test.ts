@@ -20,31 +20,33 @@ const both = [
 const comparison = renderComparison(both);
 
 describe("the page", () => {
-  test("says of each claim what was seen, what chance gives, and whether it holds", () => {
+  test("shows the observation, null and verdict of each claim", () => {
     expect(report).toContain("<strong>3 of 5 claims hold</strong>");
     const text = report.replace(/<[^>]*>/g, "");
     expect(text).toContain(
-      "Observed 0.228 (95% interval 0.188 to 0.267); chance – permuted categories, 999 draws – gives −0.118 ± 0.0094. " +
-        "That is 37 standard deviations from it. p = 0.001, corrected for 22 claims 0.022.",
+      "Observed 0.228 (95% interval 0.188 to 0.267); null (permuted categories, 999 draws): −0.118 ± 0.0094. " +
+        "The distance is 37 standard deviations. p = 0.001, corrected for 22 claims: 0.022.",
     );
-    expect(text).toContain("It lies on the other side of chance, where nothing was claimed.");
-    expect(text).toContain("Alone it would pass; of so many claims some come this far by luck.");
-    expect(text).toContain("All draws gave the same.");
-    expect(text).toContain("It does not apply here: an unfactored model has no basis.");
-    expect(text).toContain("2 claims were not looked at");
-    expect(report.match(/verdict holds/g)!.length).toBe(2 + 3); // in sections, the seeds' having none; in the table
+    expect(text).toContain("The effect lies on the side opposite to the claim.");
+    expect(text).toContain(
+      "Uncorrected it would pass, but among this many claims some reach this by chance.",
+    );
+    expect(text).toContain("All draws are equal.");
+    expect(text).toContain("Not applicable: an unfactored model has no basis.");
+    expect(text).toContain("2 claims were not tested");
+    expect(report.match(/verdict holds/g)!.length).toBe(2 + 3); // in sections (none for the seeds) and in the table
   });
 
-  test("the same results give the same bytes, also after a round through the file", () => {
+  test("rendering is deterministic, also after a round trip through the file", () => {
     expect(renderReport(structuredClone(RESULTS))).toBe(report);
     const file = join(temporaryFolder({ "results.json": encodeResults(RESULTS) }), "results.json");
-    // JSON has no lone surrogates' trouble: they are escaped.
+    // JSON escapes lone surrogates, so they survive the round trip.
     expect(readResults(file)).toEqual(RESULTS);
     expect(renderReport(readResults(file))).toBe(report);
     expect(renderComparison(structuredClone(both) as unknown as typeof both)).toBe(comparison);
   });
 
-  test("text of tokens stays text", () => {
+  test("escapes token text", () => {
     expect(markup`${HOSTILE}`.text).toBe(
       "&lt;/text&gt;&lt;/td&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&lt;img src=x onerror=&#39;alert(2)&#39;&gt;&amp;amp;" +
         "]]&gt;--&gt;&lt;!-- \ufffd\ufffd\ufffd",
@@ -55,7 +57,7 @@ describe("the page", () => {
     }
   });
 
-  test("names nothing outside of itself", () => {
+  test("has no external references", () => {
     for (const html of [report, comparison]) {
       expect(html).not.toMatch(/https?:|url\(|@import|srcset|<link rel="stylesheet"/);
     }
@@ -99,7 +101,7 @@ describe.skipIf(noChromium !== undefined)(`in Chromium${noChromium ? `: ${noChro
   afterAll(() => browser?.close());
 
   for (const file of ["report.html", "compare.html"]) {
-    test(`${file} opens without a complaint or a request, and fits its window`, async () => {
+    test(`${file} opens without errors or requests, and fits the window`, async () => {
       for (const [width, colorScheme] of [
         [1280, "light"],
         [390, "dark"],
@@ -143,7 +145,7 @@ describe.skipIf(noChromium !== undefined)(`in Chromium${noChromium ? `: ${noChro
   }
 });
 
-test("results hold no times and no paths", () => {
+test("results contain no times or paths", () => {
   const keys = Object.keys(JSON.parse(encodeResults(RESULTS)) as Results);
   expect(keys).toEqual(["format", "model", "trained", "beside", "text", "results", "certificate"]);
 });

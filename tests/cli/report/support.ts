@@ -1,6 +1,6 @@
 import { expect } from "bun:test";
 
-/** The elements of a piece of markup, in order; throws where it isn't well-formed XML. */
+/** Lists the elements of markup in document order. Throws if it is not well-formed XML. */
 export function parse(text: string): { name: string; attributes: Record<string, string>; text: string }[] {
   const elements: { name: string; attributes: Record<string, string>; text: string }[] = [];
   const open: (typeof elements)[number][] = [];
@@ -27,5 +27,5 @@ export function parse(text: string): { name: string; attributes: Record<string, 
 }
 
 export const svgs = (html: string): string[] => html.match(/<svg.*?<\/svg>/gs) ?? [];
-/** All numbers of a path, or of another attribute. */
+/** All numbers in a path or another attribute. */
 export const numbersOf = (text: string): number[] => (text.match(/-?\d+(\.\d+)?/g) ?? []).map(Number);

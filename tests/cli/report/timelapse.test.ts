@@ -7,11 +7,11 @@ import { temporaryFolder } from "../../support/temporary.ts";
 import { cli, refused } from "../support.ts";
 import { HOSTILE } from "./fixture.ts";
 
-/** Recipes that turn from one axis to another, a quarter of the way at each look. */
+/** Recipes that move from one axis to another, by a quarter at each evaluation. */
 const turned = (from: number, to: number, share: number): number[] =>
   Array.from({ length: 16 }, (_, s) => (s === from ? 1 - share : 0) + (s === to ? share : 0));
 
-const token = (word: string, recipe: number[]): WatchLine["watched"][number] => ({
+const token = (word: string, recipe: number[]): WatchLine["tokens"][number] => ({
   word,
   recipe,
   recipes: [["prince", 0.6123]],
@@ -36,19 +36,19 @@ function cells(html: string, title: string): string[][] {
   );
 }
 
-test("cosines of words with each other, and with what they become; signals; neighbours", () => {
+test("shows cosines between words and with final recipes, signals, and neighbours", () => {
   const html = renderTimelapse(lines);
   expect(html).toContain("<h1>How king and queen formed</h1>");
-  expect(html).toContain("5 looks at a model in training, from step 0 to step 400.");
-  // (.75, .25): the part they share is 1/16 of 10/16.
-  expect(cells(html, "Apart, and together")).toEqual([
+  expect(html).toContain("5 evaluations of a model in training, from step 0 to step 400.");
+  // At (.75, .25), the shared part is 1/16 of 10/16.
+  expect(cells(html, "Similarity of word pairs")).toEqual([
     ["0", "0.000"],
     ["100", "0.100"],
     ["200", "0.500"],
     ["300", "0.900"],
     ["400", "1.000"],
   ]);
-  expect(cells(html, "On the way to what they become").map(([, cosine]) => cosine)).toEqual([
+  expect(cells(html, "Convergence to the final recipe").map(([, cosine]) => cosine)).toEqual([
     "0.000",
     "0.316",
     "0.707",
@@ -64,11 +64,11 @@ test("cosines of words with each other, and with what they become; signals; neig
   expect(renderTimelapse(structuredClone(lines))).toBe(html);
 });
 
-test("one look, one word, no recipes; many words; words that were watched for a while", () => {
+test("handles one evaluation, one word without recipes, many words, and words watched only for a while", () => {
   const [first] = lines;
-  const { recipes: _, ...alone } = first.watched[0];
-  const one = renderTimelapse([{ step: 7, watched: [alone] }]);
-  expect(one).toContain("One look at a model in training, at step 7.");
+  const { recipes: _, ...alone } = first.tokens[0];
+  const one = renderTimelapse([{ step: 7, tokens: [alone] }]);
+  expect(one).toContain("One evaluation of a model in training, at step 7.");
   expect(one).not.toMatch(/NaN|undefined|by recipe</);
   const words = ["a", "b", "c", "d", "e"];
   const many = lines.map((line, i) => ({
@@ -81,7 +81,7 @@ test("one look, one word, no recipes; many words; words that were watched for a 
   expect(html).not.toMatch(/NaN|undefined/);
 });
 
-test("timelapse writes into the run, or where it is told to, and passes over a line that a kill cut short", async () => {
+test("timelapse writes into the run or to --out, and skips a truncated last line", async () => {
   const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
   const run = temporaryFolder({ "watch.jsonl": `${text}{"step":50` });
   const { stdout, code } = await cli("timelapse", run);
@@ -91,13 +91,13 @@ test("timelapse writes into the run, or where it is told to, and passes over a l
   expect(readdirSync(run).sort()).toEqual(["other.html", "timelapse.html", "watch.jsonl"]);
 });
 
-test("what can't be shown", async () => {
+test("rejects runs without watched words", async () => {
   const root = temporaryFolder({
     "empty/watch.jsonl": "",
     "good/watch.jsonl": `${JSON.stringify(lines[0])}\n`,
   });
   expect(await refused("timelapse", join(root, "none"))).toContain("train with --watch");
-  expect(await refused("timelapse", join(root, "empty"))).toContain("nothing in it yet");
+  expect(await refused("timelapse", join(root, "empty"))).toContain("watch.jsonl is empty");
   const out = join(root, "no/where.html");
-  expect(await refused("timelapse", join(root, "good"), "--out", out)).toContain("there is no folder");
+  expect(await refused("timelapse", join(root, "good"), "--out", out)).toContain("does not exist");
 });

@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { accuracy, answer, METHODS, permutedAnswers, rank } from "../../../runtime/analysis/analogies.ts";
 import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { pureEnds } from "../../../runtime/experiments/recipes/codebooks.ts";
 import { matrix } from "../../../runtime/math/matrix.ts";
 import { Random } from "../../../runtime/math/random.ts";
 import type { Analogy } from "../../../runtime/text/word-sets.ts";
@@ -18,14 +17,14 @@ const question = (...ids: number[]) =>
   ids.map((id) => ({ text: `w${id}`, id, count: 0 })) as unknown as Analogy;
 
 describe("analogies", () => {
-  test("scores by hand", () => {
+  test("worked scores", () => {
     expect(METHODS["3CosAdd"](0.5, 0.25, 1)).toBe(0.75);
-    // Moved to [0, 1]: .75 · .5 / (.625 + .001), times 2
+    // Shifted to [0, 1]: .75 · .5 / (.625 + .001), times 2
     expect(METHODS["3CosMul"](0.25, 0.5, 0)).toBeCloseTo((2 * 0.75 * 0.5) / (0.625 + 0.001), 12);
     expect(METHODS["third word alone"](1, 1, 0.3)).toBe(0.3);
   });
 
-  test("ranks: a question's own words count among all, and not otherwise; what scores alike comes after", () => {
+  test("ranks: the words of a question count only in rankOfAll; ties rank after the answer", () => {
     const scores = Float64Array.of(0.9, 0.8, 0.1, 0.5, 0.7, 0.5);
     expect(rank(scores, 3, [0, 1, 2])).toEqual({ best: 4, rank: 2, rankOfAll: 4 });
     expect(rank(scores, 4, [0, 0, 2])).toEqual({ best: 1, rank: 2, rankOfAll: 3 });
@@ -77,21 +76,5 @@ describe("analogies", () => {
     const same = questions.map(() => ({ best: 10, rank: 1, rankOfAll: 1 }));
     const hits = permutedAnswers([{ name: "s", questions }], same, 50, new Random("p"));
     expect(new Set(hits)).toEqual(new Set([1 / 6]));
-  });
-});
-
-describe("codebooks", () => {
-  test("the share of ends with one category", () => {
-    const labels = [...Array(5).fill(0), ...Array(5).fill(1)];
-    // By the first signal the five of either category stand together, by the second they alternate.
-    const recipes = matrix(
-      10,
-      2,
-      Float32Array.from(labels.flatMap((_, i) => [i, (i % 5) * 2 + (i < 5 ? 0 : 1)])),
-    );
-    expect(pureEnds(recipes, labels)).toBe(0.5);
-    // The first word at the far end spoils both: the sixth takes its place.
-    recipes.data[0] = 100;
-    expect(pureEnds(recipes, labels)).toBe(0);
   });
 });

@@ -125,8 +125,8 @@ test("what can't be compared is refused", async () => {
   const { model } = await setUp();
   const band = (more: object) => model.chanceBand(ids, { interventions: [add({})], target: SEA, ...more });
   const refusals: [object, RegExp][] = [
-    [{ interventions: [] }, /no direction to compare/],
-    [{ target: 290 }, /target is 290: one of 290 tokens/],
+    [{ interventions: [] }, /no interventions to compare/],
+    [{ target: 290 }, /target is 290: expected one of 290 tokens/],
     [{ target: " king queen" }, /target/],
     [{ draws: 0 }, /draws is 0/],
     [{ interventions: [add({ hook: "hook_nowhere" })] }, /hook/],

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { klDivergence } from "../../../runtime/math/logits.ts";
 import { assertClose } from "../../support/compare.ts";
-import { expectError } from "../formats/support.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { SEA, setUpPatches } from "../patches/support.ts";
 import { randomIds } from "../transformer/inference-support.ts";
 

@@ -1,17 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import type { Explanation, SignalShare } from "../../../runtime/analysis/explain.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import {
-  type PartialConfig,
-  parameterSpecs,
-  resolveConfig,
-  VARIANTS,
-} from "../../../runtime/config/config.ts";
+import { type PartialConfig, resolveConfig, VARIANTS } from "../../../runtime/config/config.ts";
+import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { Model } from "../../../runtime/model/model.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
-import { expectError } from "../formats/support.ts";
 import { dot, SEA, setUp, THE } from "../interventions/support.ts";
 import { CHECKPOINT } from "../patches/support.ts";
 import { makeModel, randomIds } from "../transformer/inference-support.ts";
@@ -307,14 +303,14 @@ describe("refused", async () => {
         "a position beyond",
         [[1, 2], { position: 2 }],
         "usage",
-        /^position is 2: one of the sequence's was expected$/,
+        /^position is 2: expected one of the sequence's$/,
       ],
       ["half a position", [[1, 2], { position: 0.5 }], "usage", /^position is 0\.5/],
       [
         "padding for a target",
         [[1], { target: 290 }],
         "usage",
-        /^target is 290: one of 290 tokens was expected$/,
+        /^target is 290: expected one of 290 tokens$/,
       ],
       ["NaN for a target", [[1], { target: Number.NaN }], "usage", /^target is NaN/],
       ["a target of several tokens", [[1], { target: " people" }], "usage", /^target: " people" is 2 tokens/],
@@ -323,7 +319,7 @@ describe("refused", async () => {
         "an intervention on logits",
         [[1], { interventions: [{ op: "set", target: { token: " sea" }, hook: "hook_logits", value: 1 }] }],
         "usage",
-        /^what interventions do to logits is in no signal$/,
+        /^interventions on logits cannot be attributed to signals$/,
       ],
       [
         "a patch for another model",

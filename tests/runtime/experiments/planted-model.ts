@@ -1,17 +1,19 @@
-/** Toy models in which something is planted. */
+/** Toy models with planted structure. */
+
 import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import type { PartialConfig } from "../../../runtime/config/config.ts";
+import type { Claim } from "../../../runtime/experiments/certificate.ts";
 import { corrected } from "../../../runtime/experiments/certificate.ts";
-import type { Claim, Probe, ProbeContext } from "../../../runtime/experiments/framework/experiment.ts";
+import type { Experiment, ExperimentContext } from "../../../runtime/experiments/framework/experiment.ts";
 import type { Matrix } from "../../../runtime/math/matrix.ts";
 import { matrix, rowOf } from "../../../runtime/math/matrix.ts";
 import { Random } from "../../../runtime/math/random.ts";
 import { toyConfig, toyContext, toyModel, toyText, toyTokenizer, V } from "./toy-model.ts";
 
-/** The token of a word with its space. */
+/** The token of a word with a leading space. */
 export const tokenOf = (word: string): number => toyTokenizer.tokenId(` ${word}`)!;
 
-/** Recipes of all tokens, Gaussian with this deviation, and padding. */
+/** Recipes of all tokens and of padding, Gaussian with the given standard deviation, with a planted structure. */
 export function recipesOf(
   deviation: number,
   plant: (row: (id: number) => Float32Array) => void,
@@ -24,14 +26,14 @@ export function recipesOf(
   return table;
 }
 
-/** (d,d), a multiple of the identity. */
+/** A multiple of the identity, (d,d). */
 export function scaledIdentity(d: number, by: number): Float32Array {
   const out = new Float32Array(d * d);
   for (let i = 0; i < d; i++) out[i * d + i] = by;
   return out;
 }
 
-/** A context of a toy model with parameters of its own, that can be patched. */
+/** An experiment context of a toy model that can be patched, with some parameters replaced by `values`. */
 export async function contextWith(
   backend: Backend,
   {
@@ -45,14 +47,14 @@ export async function contextWith(
     values?: Record<string, Float32Array>;
     text?: Int32Array;
   } = {},
-): Promise<ProbeContext> {
+): Promise<ExperimentContext> {
   const checkpoint = String(seed).padStart(64, "0");
   const model = await toyModel(backend, { seed, config: toyConfig(config), values, checkpoint });
   return { ...(await toyContext(model, { seed })), text };
 }
 
-/** A probe's only claim, were no other looked at. */
-export async function claimOf(probe: Probe, context: ProbeContext): Promise<Claim> {
-  const [claim] = corrected((await probe.run(context)).claims);
+/** The only claim of an experiment, corrected as if no other experiment ran. */
+export async function claimOf(experiment: Experiment, context: ExperimentContext): Promise<Claim> {
+  const [claim] = corrected((await experiment.run(context)).claims);
   return claim;
 }

@@ -1,27 +1,24 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
-import { corrected, matchSeeds } from "../../../runtime/experiments/certificate.ts";
-import type { ClaimId } from "../../../runtime/experiments/framework/claims.ts";
-import {
-  PROBE_IDS,
-  type Probe,
-  type ProbeContext,
-} from "../../../runtime/experiments/framework/experiment.ts";
+import { corrected } from "../../../runtime/experiments/certificate.ts";
+import type { Experiment, ExperimentContext } from "../../../runtime/experiments/framework/experiment.ts";
 import { randomOrthogonal } from "../../../runtime/experiments/framework/null-draws.ts";
 import { algebra } from "../../../runtime/experiments/recipes/algebra.ts";
 import { atlas } from "../../../runtime/experiments/recipes/atlas.ts";
 import { galaxy } from "../../../runtime/experiments/recipes/galaxy-clusters.ts";
 import { geometry } from "../../../runtime/experiments/recipes/geometry.ts";
 import { hardtopk } from "../../../runtime/experiments/recipes/hardtopk.ts";
+import { matchSeeds } from "../../../runtime/experiments/recipes/seed-matching.ts";
 import { sparsity } from "../../../runtime/experiments/recipes/sparsity.ts";
-import { PROBES, runSuite } from "../../../runtime/experiments/suite.ts";
+import type { ClaimId } from "../../../runtime/experiments/registry.ts";
+import { runSuite } from "../../../runtime/experiments/suite.ts";
 import { type Matrix, matrix, multiply, rowOf } from "../../../runtime/math/matrix.ts";
 import { Random } from "../../../runtime/math/random.ts";
 import { CATEGORIES, RELATIONS, SIMILAR } from "../../../runtime/text/word-lists.ts";
 import { toyConfig, toyContext, toyModel, toyProbed, toyText, toyTokenizer, V } from "./toy-model.ts";
 
-/** Hundreds of draws for each of many models take a busy machine longer than the usual five seconds. */
+/** Hundreds of draws for many models take a busy machine longer than the default five seconds. */
 const TIMEOUT = { timeout: 120_000 };
 
 let backend: Backend;
@@ -32,16 +29,16 @@ afterAll(() => backend.dispose());
 
 const id = (word: string) => toyTokenizer.tokenId(` ${word}`)!;
 
-/** Which of a probe's claims hold, were it the only one that ran. */
-async function holding(context: ProbeContext, ...probes: Probe[]): Promise<ClaimId[]> {
+/** The claims of some experiments that hold if no others run. */
+async function holding(context: ExperimentContext, ...experiments: Experiment[]): Promise<ClaimId[]> {
   const claims = [];
-  for (const probe of probes) claims.push(...(await probe.run(context)).claims);
+  for (const experiment of experiments) claims.push(...(await experiment.run(context)).claims);
   return corrected(claims)
     .filter(({ holds }) => holds)
     .map(({ id }) => id);
 }
 
-/** Recipes of independent Gaussian entries, to plant something in. */
+/** Recipes of independent Gaussian entries with a planted structure. */
 function recipes(plant: (row: (word: string) => Float32Array, random: Random) => void): Matrix {
   const random = new Random("planted");
   const table = matrix(V, 32);
@@ -53,7 +50,7 @@ function recipes(plant: (row: (word: string) => Float32Array, random: Random) =>
 const contextWith = async (recipe: Matrix) => toyContext(await toyModel(backend), { recipe });
 
 describe("at initialisation", () => {
-  test("of 20 models at most four show any claim that holds", TIMEOUT, async () => {
+  test("at most four of 20 models have a claim that holds", TIMEOUT, async () => {
     const found: string[] = [];
     for (let seed = 1; seed <= 20; seed++) {
       const model = await toyModel(backend, { seed });
@@ -64,7 +61,7 @@ describe("at initialisation", () => {
     expect(found.length, found.join(", ")).toBeLessThanOrEqual(4);
   });
 
-  test("signals of another seed don't match, and the same signals in another order do", async () => {
+  test("signals of another seed do not match; the same signals in another order do", async () => {
     const model = await toyModel(backend, { seed: 1 });
     const stranger = await toyProbed(await toyModel(backend, { seed: 2 }));
     const chance = await toyContext(model, { seeds: [stranger], draws: 99 });
@@ -90,7 +87,7 @@ describe("at initialisation", () => {
   });
 });
 
-describe("what is planted is found", () => {
+describe("planted structure is found", () => {
   test("clusters: categories of words around centres", async () => {
     const context = await contextWith(
       recipes((row, random) => {
@@ -107,7 +104,7 @@ describe("what is planted is found", () => {
     ]);
   });
 
-  test("signals: one for each category, which a rotation of the same recipes hides", async () => {
+  test("signals: one per category; rotating the same recipes hides them", async () => {
     const planted = recipes((row) => {
       for (const [s, words] of Object.values(CATEGORIES).entries())
         for (const word of words) row(word)[3 * s] += 4;
@@ -133,14 +130,14 @@ describe("what is planted is found", () => {
     ]);
   });
 
-  test("signals that are used alike, where a direction that all recipes share would be used by all", async () => {
+  test("evenly used signals: a direction shared by all recipes and spread over all signals", async () => {
     // A shared direction spread evenly over the signals: any rotation makes it uneven.
     const even = recipes(() => {});
     for (let i = 0; i < even.data.length; i++) even.data[i] += i % 2 ? 2.5 : -2.5;
     expect(await holding(await contextWith(even), sparsity)).toContain("sparsity.gini");
   });
 
-  test("analogies: second words are the first ones, moved along a relation", async () => {
+  test("analogies: second words are first words shifted along a relation", async () => {
     const planted = recipes((row, random) => {
       for (const pairs of Object.values(RELATIONS)) {
         const relation = Array.from({ length: 32 }, () => 1.5 * random.normal());
@@ -155,7 +152,7 @@ describe("what is planted is found", () => {
     ]);
   });
 
-  test("pairs of like meaning", async () => {
+  test("pairs of similar meaning", async () => {
     const planted = recipes((row) => {
       for (const [first, second] of SIMILAR)
         for (let s = 0; s < 32; s++) row(second)[s] += 0.7 * row(first)[s];
@@ -163,7 +160,7 @@ describe("what is planted is found", () => {
     expect(await holding(await contextWith(planted), atlas)).toEqual(["atlas.similarity"]);
   });
 
-  test("a basis with few directions", async () => {
+  test("a basis that uses few directions", async () => {
     const config = toyConfig();
     const random = new Random("basis");
     const basis = Float32Array.from({ length: 32 * 32 }, (_, at) => random.normal() + (at % 32 < 2 ? 2 : 0));
@@ -176,7 +173,7 @@ describe("runSuite", () => {
   const text = toyText(400);
 
   test(
-    "the same seed gives the same JSON, whichever probes run; another seed other draws",
+    "the same seed gives the same JSON, whichever experiments run; another seed gives other draws",
     TIMEOUT,
     async () => {
       const model = await toyModel(backend);
@@ -190,7 +187,7 @@ describe("runSuite", () => {
       const [one, two] = [alone, other].map(({ certificate }) => certificate.claims[0].null);
       expect(one.mean).not.toBe(two.mean);
 
-      // JSON holds everything that is there, and nothing that isn't a number.
+      // The results survive JSON, and contain no NaN or infinity.
       expect(JSON.parse(JSON.stringify(first))).toEqual(first);
       expect(JSON.stringify(first)).not.toContain("null,");
       const { family, claims, notRun } = first.certificate;
@@ -203,8 +200,8 @@ describe("runSuite", () => {
     },
   );
 
-  test("all arms: the twin, top-k, another seed; progress ends at 1", TIMEOUT, async () => {
-    const arm = async (variant: "reflow" | "gpt2-new" | "reflow-topk", seed: number) => ({
+  test("all models to compare with: the twin, top-k, another seed; progress ends at 1", TIMEOUT, async () => {
+    const variantModel = async (variant: "reflow" | "gpt2-new" | "reflow-topk", seed: number) => ({
       model: await toyModel(backend, {
         seed,
         config: toyConfig({
@@ -217,10 +214,10 @@ describe("runSuite", () => {
     });
     const progress: number[] = [];
     const { results, certificate } = await runSuite({
-      ...(await arm("reflow", 1)),
-      twin: await arm("gpt2-new", 1),
-      topk: await arm("reflow-topk", 1),
-      seeds: [await arm("reflow", 2)],
+      ...(await variantModel("reflow", 1)),
+      twin: await variantModel("gpt2-new", 1),
+      topk: await variantModel("reflow-topk", 1),
+      seeds: [await variantModel("reflow", 2)],
       ids: ["hardtopk", "galaxy"],
       text,
       quick: true,
@@ -235,7 +232,7 @@ describe("runSuite", () => {
       expect(names).toContain(name);
 
     const topk = await runSuite({
-      ...(await arm("reflow-topk", 1)),
+      ...(await variantModel("reflow-topk", 1)),
       ids: ["sparsity"],
       text,
       quick: true,
@@ -244,7 +241,7 @@ describe("runSuite", () => {
       Array(4).fill("models at initialisation"),
     );
     const twin = await runSuite({
-      ...(await arm("gpt2-new", 1)),
+      ...(await variantModel("gpt2-new", 1)),
       ids: ["geometry", "algebra"],
       text,
       quick: true,
@@ -256,11 +253,7 @@ describe("runSuite", () => {
     expect(twin.certificate.claims.map(({ id }) => id)).toEqual(["algebra.embedding"]);
   });
 
-  test("every experiment that is listed exists", () => {
-    expect(PROBES.map(({ id }) => id)).toEqual([...PROBE_IDS]);
-  });
-
-  test("what can't be run is an error that says why", async () => {
+  test("what cannot be run is an error with a reason", async () => {
     const model = await toyModel(backend);
     const suite = { model, text };
     await expect(runSuite({ ...suite, ids: ["galxy"] })).rejects.toMatchObject({
@@ -273,13 +266,13 @@ describe("runSuite", () => {
     const twin = await toyModel(backend, {
       config: toyConfig({ variant: "gpt2-new", n_signals: undefined }),
     });
-    await expect(runSuite({ ...suite, seeds: [{ model: twin }] })).rejects.toThrow("no other seed");
+    await expect(runSuite({ ...suite, seeds: [{ model: twin }] })).rejects.toThrow("not another seed");
     await expect(runSuite({ ...suite, sets: { analogies: "a b" } })).rejects.toMatchObject({
       code: "format",
     });
     const broken = await toyModel(backend, { values: { basis: new Float32Array(32 * 32).fill(Number.NaN) } });
     await expect(runSuite({ ...suite, model: broken })).rejects.toMatchObject({ code: "numerics" });
-    const stop = AbortSignal.abort(new Error("enough"));
-    await expect(runSuite({ ...suite, ids: ["galaxy"], signal: stop })).rejects.toThrow("enough");
+    const aborted = AbortSignal.abort(new Error("enough"));
+    await expect(runSuite({ ...suite, ids: ["galaxy"], signal: aborted })).rejects.toThrow("enough");
   });
 });

@@ -1,7 +1,11 @@
-/** Tiny models whose tokens are the words that probes look at. */
+/** Tiny models whose tokens are the words of the built-in lists. */
 import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import { type ModelConfig, type PartialConfig, resolveConfig } from "../../../runtime/config/config.ts";
-import type { Probe, ProbeContext, ProbedModel } from "../../../runtime/experiments/framework/experiment.ts";
+import type {
+  Experiment,
+  ExperimentContext,
+  ExperimentModel,
+} from "../../../runtime/experiments/framework/experiment.ts";
 import type { Matrix } from "../../../runtime/math/matrix.ts";
 import { matrix, multiply } from "../../../runtime/math/matrix.ts";
 import { Random } from "../../../runtime/math/random.ts";
@@ -14,7 +18,7 @@ import { type EvaluationSets, readWords } from "../../../runtime/text/word-sets.
 import { initialize } from "../../../runtime/transformer/parameters.ts";
 import { prepareWeights } from "../../../runtime/transformer/weights.ts";
 
-/** All words of the built-in lists, with their spaces; nothing is merged into them, but each is a token. */
+/** All words of the built-in lists, with leading spaces. Each is a token of its own; there are no merges. */
 const words = [
   ...Object.values(lists.CATEGORIES).flat(),
   ...lists.SENTIMENT.flat(),
@@ -43,7 +47,7 @@ export function toyConfig(overrides: PartialConfig = {}): ModelConfig {
   });
 }
 
-/** A model at initialisation, with some parameters of its own. */
+/** A model at initialisation, with some parameters replaced by `values`. */
 export async function toyModel(
   backend: Backend,
   {
@@ -71,7 +75,7 @@ export async function toyModel(
   );
 }
 
-/** Zipf's frequencies over the words, in an order of the seed's. */
+/** Random words with a Zipf distribution of frequencies. */
 export function toyText(length: number, seed = 1): Int32Array {
   const random = new Random(`${seed}/text`);
   const first = ALPHABET.length + 1;
@@ -89,15 +93,15 @@ export async function toyContext(
     seeds = [],
     textLength = 600,
   }: {
-    /** In the place of the model's own, (V,S). */
+    /** Replaces the recipes of the model, (V,S). */
     recipe?: Matrix;
     draws?: number;
     sets?: EvaluationSets;
     seed?: number;
-    seeds?: ProbedModel[];
+    seeds?: ExperimentModel[];
     textLength?: number;
   } = {},
-): Promise<ProbeContext> {
+): Promise<ExperimentContext> {
   const text = toyText(textLength, seed);
   return {
     model: await toyProbed(model, recipe),
@@ -111,7 +115,7 @@ export async function toyContext(
   };
 }
 
-export async function toyProbed(model: Model, recipe?: Matrix): Promise<ProbedModel> {
+export async function toyProbed(model: Model, recipe?: Matrix): Promise<ExperimentModel> {
   const tables = await model.tables();
   const [, S] = tables.recipe.shape;
   const own = recipe ?? matrix(V, S, tables.recipe.data.subarray(0, V * S));
@@ -120,8 +124,8 @@ export async function toyProbed(model: Model, recipe?: Matrix): Promise<ProbedMo
   return { model, recipe: own, basis, embedding };
 }
 
-/** Runs a probe, if it applies, and gives its claims by id. */
-export async function claimsOf(probe: Probe, context: ProbeContext) {
-  const { claims } = await probe.run(context);
+/** Runs an experiment and returns its claims by id. */
+export async function claimsOf(experiment: Experiment, context: ExperimentContext) {
+  const { claims } = await experiment.run(context);
   return new Map(claims.map((claim) => [claim.id, claim]));
 }

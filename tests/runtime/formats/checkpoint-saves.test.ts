@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parameterSpecs } from "../../../runtime/config/config.ts";
+import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import {
   openCheckpoint,
   pruneCheckpoints,
@@ -11,9 +11,9 @@ import {
 import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
 import { elementsOf } from "../../../runtime/formats/safetensors.ts";
 import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { expectError } from "./support.ts";
-import { randomValues, tinyConfig, writeTiny } from "./tiny.ts";
+import { randomValues, tinyConfig, writeTiny } from "./random-checkpoint.ts";
 
 const root = temporaryFolder();
 chmodSync(root, 0o755); // some tests save as another user
@@ -30,11 +30,11 @@ describe("a save that fails", () => {
   test("leaves what is there alone", async () => {
     const run = newRun();
     await writeTiny(stepFolder(run, 1));
-    await expectError(() => writeTiny(stepFolder(run, 1), 2), "checkpoint", /step-00000001 is there already/);
+    await expectError(() => writeTiny(stepFolder(run, 1), 2), "checkpoint", /step-00000001 already exists/);
     const other = newRun();
     mkdirSync(other);
     writeFileSync(join(other, "thesis.txt"), "");
-    await expectError(() => writeTiny(other), "checkpoint", /is there already/);
+    await expectError(() => writeTiny(other), "checkpoint", /already exists/);
     expect(readdirSync(other)).toEqual(["thesis.txt"]);
   });
 
@@ -82,7 +82,7 @@ describe("a save that fails", () => {
         "checkpoint",
         /step-00000002 could not be written: no space is left on the disk \(ENOSPC, \d+ MB free\)/,
       );
-      expect(error.help).toContain("what was saved before is still there");
+      expect(error.help).toContain("earlier checkpoints are intact");
       expect(readdirSync(run)).toEqual(["step-00000001"]);
       openCheckpoint(run).close();
     }
@@ -114,7 +114,7 @@ describe("a save that fails", () => {
     // At the limit on a file's size the system writes a part first, and fails at the next write.
     expect(await errorOfChild(join(parent, "x"), "trap '' XFSZ; ulimit -f 16")).toEqual({
       code: "checkpoint",
-      message: expect.stringMatching(/x could not be written: the file is larger than is allowed/),
+      message: expect.stringMatching(/x could not be written: the file exceeds the allowed size/),
     });
     expect(readdirSync(parent)).toEqual([]);
   });

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { parameterSpecs } from "../../../runtime/config/config.ts";
+import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import {
   latestCheckpoint,
   openCheckpoint,
@@ -26,9 +26,9 @@ import {
   writeSafetensors,
 } from "../../../runtime/formats/safetensors.ts";
 import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { expectError } from "./support.ts";
-import { randomValues, tinyConfig, tokenizerJson, writeTiny } from "./tiny.ts";
+import { randomValues, tinyConfig, tokenizerJson, writeTiny } from "./random-checkpoint.ts";
 
 const root = temporaryFolder();
 chmodSync(root, 0o755); // some tests save as another user

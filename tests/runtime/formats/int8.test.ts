@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { dequantizeRows, quantizeRows } from "../../../runtime/formats/int8.ts";
-import { expectError } from "./support.ts";
+import { expectError } from "../../support/expect-error.ts";
 
 test("hand-worked: scale, rounding, ties to even", () => {
   // absmax 127, so that the scale is 1 and values are rounded as they are.

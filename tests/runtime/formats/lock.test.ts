@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { lockFolder } from "../../../runtime/formats/lock.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { expectError } from "./support.ts";
 
 const root = temporaryFolder();
 let folders = 0;

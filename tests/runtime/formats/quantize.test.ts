@@ -2,14 +2,14 @@ import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parameterSpecs } from "../../../runtime/config/config.ts";
+import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import { openCheckpoint, stepFolder } from "../../../runtime/formats/checkpoint.ts";
 import { quantizeRows } from "../../../runtime/formats/int8.ts";
 import { quantizeCheckpoint } from "../../../runtime/formats/quantize.ts";
 import { elementsOf, readSafetensors, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { expectError } from "./support.ts";
-import { randomValues, tinyConfig, writeTiny } from "./tiny.ts";
+import { randomValues, tinyConfig, writeTiny } from "./random-checkpoint.ts";
 
 const root = temporaryFolder();
 let folders = 0;
@@ -117,7 +117,7 @@ test("int8 weights that were asked for but aren't there, or are another model's"
   await expectError(
     () => openCheckpoint(folder, { weights: "int8" }),
     "checkpoint",
-    /does not say which model/,
+    /does not name the model/,
   );
   tensors.delete("basis.scale");
   writeFileSync(path, writeSafetensors(tensors));

@@ -3,7 +3,7 @@
  * first.
  */
 import { pruneCheckpoints, stepFolder } from "../../../runtime/formats/checkpoint.ts";
-import { writeTiny } from "./tiny.ts";
+import { writeTiny } from "./random-checkpoint.ts";
 
 const [run, last] = process.argv.slice(2);
 for (let step = Number(last) + 1; ; step++) {

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import type { HostArray } from "../../../runtime/backend/contract/backend.ts";
 import { type TensorData, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
 import { openTensorStream } from "../../../runtime/formats/tensor-stream.ts";
-import { expectError } from "./support.ts";
-import { randomValues } from "./tiny.ts";
+import { expectError } from "../../support/expect-error.ts";
+import { randomValues } from "./random-checkpoint.ts";
 
 const values = randomValues(1000);
 const bytes = writeSafetensors(
@@ -62,11 +62,11 @@ test("tensors come whole, whatever pieces they arrive in and are asked for in", 
 test("tensors are read once, in their order; what can't be read is named", async () => {
   const state = { cancelled: false };
   const file = await openTensorStream(streamOf(bytes, [100], state), "x");
-  await expect(file.readF32("f32", () => {})).rejects.toThrow('tensor "f32" isn\'t what comes next');
+  await expect(file.readF32("f32", () => {})).rejects.toThrow('tensor "f32" is not the next one');
   await expectError(() => file.readF32("odd", () => {}), "format", /x: tensor "odd" has the dtype I8/);
-  await expectError(() => file.read("nope", () => {}), "format", /x: tensor "nope" is not there/);
+  await expectError(() => file.read("nope", () => {}), "format", /x: tensor "nope" does not exist/);
   await file.read("odd", () => {});
-  await expect(file.read("odd", () => {})).rejects.toThrow("isn't what comes next");
+  await expect(file.read("odd", () => {})).rejects.toThrow("is not the next one");
   await file.close();
   expect(state.cancelled).toBe(true);
 });
@@ -79,7 +79,7 @@ describe("a stream that ends or fails early", () => {
 
   test("says after how many bytes", async () => {
     for (const size of [0, 5, 8, 20, 500, bytes.length - 1]) {
-      const message = new RegExp(`^x broke off after ${size} bytes \\(no more came\\)`);
+      const message = new RegExp(`^x broke off after ${size} bytes \\(the stream ended\\)`);
       await expectError(() => readAll(streamOf(bytes.slice(0, size), [64])), "network", message);
     }
     let pulls = 0;

@@ -5,12 +5,12 @@ import type {
   GenerateEvent,
   GenerateOptions,
   Prompt,
-} from "../../../runtime/generation/generate.ts";
+} from "../../../runtime/generation/options.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import type { Activation, Hook } from "../../../runtime/transformer/hooks.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
-import { expectError } from "../formats/support.ts";
 import { makeModel, onBackends, randomIds, tinyConfig } from "../transformer/inference-support.ts";
 
 /** 256 bytes, "ab", and <|endoftext|>; the models' vocabulary is padded to 263. */

@@ -1,6 +1,6 @@
 import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import type { PartialConfig, Variant } from "../../../runtime/config/config.ts";
-import type { GenerateEvent, GenerateOptions, Prompt } from "../../../runtime/generation/generate.ts";
+import type { GenerateEvent, GenerateOptions, Prompt } from "../../../runtime/generation/options.ts";
 import type { GenerationPool } from "../../../runtime/generation/pool.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";

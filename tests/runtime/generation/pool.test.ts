@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { VARIANTS } from "../../../runtime/config/config.ts";
-import type { GenerateEvent, GenerateOptions, TokenEvent } from "../../../runtime/generation/generate.ts";
+import type { GenerateEvent, GenerateOptions, TokenEvent } from "../../../runtime/generation/options.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import type { Hook } from "../../../runtime/transformer/hooks.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
-import { expectError } from "../formats/support.ts";
 import { onBackends, randomIds } from "../transformer/inference-support.ts";
 import { all, alone, pooled, tokenizer } from "./pool-support.ts";
 

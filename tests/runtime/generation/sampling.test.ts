@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { Sampler, type SamplingOptions } from "../../../runtime/generation/sampling.ts";
 import { logprobs, topK } from "../../../runtime/math/logits.ts";
 import { Random } from "../../../runtime/math/random.ts";
-import { expectError } from "../formats/support.ts";
+import { expectError } from "../../support/expect-error.ts";
 
 const draw = (logits: number[], options: SamplingOptions, { seen = [] as number[], seed = 1 } = {}) =>
   new Sampler(options, logits.length).next(Float32Array.from(logits), seen, new Random(`${seed}`));

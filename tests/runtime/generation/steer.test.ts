@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import type { GenerateEvent } from "../../../runtime/generation/generate.ts";
+import type { GenerateEvent } from "../../../runtime/generation/options.ts";
 import type { SteerEvent } from "../../../runtime/generation/steer.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { assertClose } from "../../support/compare.ts";
-import { expectError } from "../formats/support.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { SEA, setUp } from "../interventions/support.ts";
 
 const setting = await setUp();

@@ -4,7 +4,7 @@ import { momentsOf } from "../../../runtime/interventions/reference.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { directionAlong } from "../../../runtime/math/direction.ts";
 import { Random } from "../../../runtime/math/random.ts";
-import { expectError } from "../formats/support.ts";
+import { expectError } from "../../support/expect-error.ts";
 
 /** v of length 5: u = (0.6, 0, 0.8). */
 const u = directionAlong(Float64Array.of(3, 0, 4));

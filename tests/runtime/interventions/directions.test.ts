@@ -4,8 +4,8 @@ import { pointsOf, type Space } from "../../../runtime/interventions/points.ts";
 import type { Target } from "../../../runtime/interventions/spec.ts";
 import type { InferenceModel } from "../../../runtime/transformer/inference.ts";
 import { assertClose } from "../../support/compare.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
-import { expectError } from "../formats/support.ts";
 import { combine, norm, SEA, type Setting, setUp, THE } from "./support.ts";
 
 const withTokenizer = ({ inner }: Setting): InferenceModel => ({ ...inner, tokenizer: tinyTokenizer });
@@ -116,19 +116,19 @@ describe("targets", () => {
   test("what has no direction is an error that names the field", async () => {
     const s = await setUp();
     const cases: [Target, Space, RegExp][] = [
-      [{ signal: 20 }, "residual", /^x\.signal is 20: one of 20 signals was expected/],
-      [{ signal: 3 }, "logits", /^x\.signal is 3: a token was expected at hook_logits/],
+      [{ signal: 20 }, "residual", /^x\.signal is 20: expected one of 20 signals/],
+      [{ signal: 3 }, "logits", /^x\.signal is 3: expected a token at hook_logits/],
       [{ token: " king" }, "residual", /^x\.token: " king" is 2 tokens, " kin" "g"/],
       [{ expression: "the - king" }, "residual", /^x\.expression: " king" is 2 tokens/],
       [{ expression: "the -" }, "residual", /^x\.expression: a word/],
       [{ expression: "the - the" }, "residual", /^x has no direction: it adds up to zero/],
       [{ vector: Array(24).fill(0) }, "residual", /^x has no direction/],
-      [{ vector: [1, 2] }, "residual", /^x\.vector has 2 numbers: 24 were expected/],
-      [{ vector: Array(24).fill(1) }, "signals", /^x\.vector has 24 numbers: 20 were expected/],
+      [{ vector: [1, 2] }, "residual", /^x\.vector has 2 numbers: expected 24/],
+      [{ vector: Array(24).fill(1) }, "signals", /^x\.vector has 24 numbers: expected 20/],
       [
         { vector: Array.from({ length: 300 }, (_, i) => Number(i > 291)) },
         "logits",
-        /^x\.vector\[292\] is 1: 0, for there is no such token, was expected/,
+        /^x\.vector\[292\] is 1: expected 0, since there is no such token/,
       ],
     ];
     for (const [target, space, message] of cases) {
@@ -193,7 +193,7 @@ describe("hook points", () => {
       [
         "hook_resid_pots",
         [0, 1],
-        /^x\.hook is "hook_resid_pots": a hook point's name was expected/,
+        /^x\.hook is "hook_resid_pots": expected a hook point's name/,
         'did you mean "hook_resid_post"?',
       ],
       ["blocks.0.hook_resid_pots", undefined, /a hook point's name/, 'did you mean "hook_resid_post"?'],
@@ -202,16 +202,16 @@ describe("hook points", () => {
       [
         "blocks.2.hook_resid_post",
         undefined,
-        /^x\.hook is "blocks\.2\.hook_resid_post": a block of the model's was expected/,
+        /^x\.hook is "blocks\.2\.hook_resid_post": expected a block of the model's/,
         "the blocks are 0 to 1",
       ],
-      ["hook_resid_post", [0, 2], /^x\.layers is \[0,2\]: \[first, last\] from 0 to 1 was expected/],
+      ["hook_resid_post", [0, 2], /^x\.layers is \[0,2\]: expected \[first, last\] from 0 to 1/],
       ["hook_resid_post", undefined, /^x\.layers is missing/],
       ["hook_embed", [0, 1], /^x\.layers is there, but hook_embed is in no block/],
       [
         "attn.hook_q",
         [0, 1],
-        /^x\.hook is "attn\.hook_q": a point of the residual stream, the signals or the logits was expected/,
+        /^x\.hook is "attn\.hook_q": expected a point of the residual stream, the signals or the logits/,
       ],
       ["blocks.0.mlp.hook_post", undefined, /a point of the residual stream/],
     ];

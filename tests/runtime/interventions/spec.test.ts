@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { type Intervention, parseInterventions } from "../../../runtime/interventions/spec.ts";
-import { expectError } from "../formats/support.ts";
+import { expectError } from "../../support/expect-error.ts";
 
 const place = { target: { token: " king" }, hook: "hook_resid_post", layers: [0, 1] };
 const add = { op: "add", ...place, strength: 1 };
@@ -45,13 +45,13 @@ test("one, or a list, with every field", () => {
 
 /** What is wrong, what the message says, and the help, where it is more than the fields of an op. */
 const CASES: [spec: unknown, message: string, help?: string][] = [
-  [[add, { ...add, strength: Number.NaN }], "interventions[1].strength is NaN: a finite number was expected"],
+  [[add, { ...add, strength: Number.NaN }], "interventions[1].strength is NaN: expected a finite number"],
   [
     { ...add, strength: 1e38 },
-    "interventions[0].strength is 1e+38: a number of at most 1000000 in size was expected",
+    "interventions[0].strength is 1e+38: expected a number of at most 1000000 in size",
   ],
-  [{ ...add, strength: Infinity }, "interventions[0].strength is Infinity: a finite number was expected"],
-  [{ ...add, strength: "1" }, 'interventions[0].strength is "1": a finite number was expected'],
+  [{ ...add, strength: Infinity }, "interventions[0].strength is Infinity: expected a finite number"],
+  [{ ...add, strength: "1" }, 'interventions[0].strength is "1": expected a finite number'],
   [
     { op: "add", ...place },
     "interventions[0].strength is missing",
@@ -62,11 +62,11 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   [{ op: "swap", ...place }, "interventions[0].with is missing"],
   [
     { op: "set", ...place, value: -Infinity },
-    "interventions[0].value is -Infinity: a finite number was expected",
+    "interventions[0].value is -Infinity: expected a finite number",
   ],
   [
     { op: "scale", ...place, factor: 2e6 },
-    "interventions[0].factor is 2000000: a number of at most 1000000 in size was expected",
+    "interventions[0].factor is 2000000: expected a number of at most 1000000 in size",
   ],
   [
     { op: "add", ...place, strenght: 1 },
@@ -80,33 +80,30 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   ],
   [
     { ...add, op: "ad" },
-    'interventions[0].op is "ad": add, set, scale, ablate, swap was expected',
+    'interventions[0].op is "ad": expected add, set, scale, ablate, swap',
     'did you mean "add"?',
   ],
   [place, "interventions[0].op is missing", "an intervention has an op: add, set, scale, ablate, swap"],
-  [{ ...add, unit: "norm" }, 'interventions[0].unit is "norm": residNorm, raw, sigma was expected'],
+  [{ ...add, unit: "norm" }, 'interventions[0].unit is "norm": expected residNorm, raw, sigma'],
   [
     { op: "ablate", ...place, ablateWith: "max" },
-    'interventions[0].ablateWith is "max": zero, mean, resample was expected',
+    'interventions[0].ablateWith is "max": expected zero, mean, resample',
   ],
-  [{ ...add, hook: 3 }, "interventions[0].hook is 3: text was expected"],
-  [{ ...add, layers: [1] }, "interventions[0].layers is [1]: [first, last] was expected"],
-  [{ ...add, layers: [2, 1] }, "interventions[0].layers is [2,1]: [first, last] was expected"],
-  [{ ...add, layers: [0, 1, 2] }, "interventions[0].layers is [0,1,2]: [first, last] was expected"],
-  [{ ...add, layers: [0, 0.5] }, "interventions[0].layers[1] is 0.5: a whole number from 0 on was expected"],
-  [{ ...add, layers: 2 }, "interventions[0].layers is 2: [first, last] was expected"],
+  [{ ...add, hook: 3 }, "interventions[0].hook is 3: expected text"],
+  [{ ...add, layers: [1] }, "interventions[0].layers is [1]: expected [first, last]"],
+  [{ ...add, layers: [2, 1] }, "interventions[0].layers is [2,1]: expected [first, last]"],
+  [{ ...add, layers: [0, 1, 2] }, "interventions[0].layers is [0,1,2]: expected [first, last]"],
+  [{ ...add, layers: [0, 0.5] }, "interventions[0].layers[1] is 0.5: expected a whole number of at least 0"],
+  [{ ...add, layers: 2 }, "interventions[0].layers is 2: expected [first, last]"],
   [
     { ...add, positions: "some" },
-    'interventions[0].positions is "some": all, prompt, generated or a list of positions was expected',
+    'interventions[0].positions is "some": expected all, prompt, generated or a list of positions',
   ],
-  [{ ...add, positions: [] }, "interventions[0].positions is []: a list of positions was expected"],
-  [
-    { ...add, positions: [1, -1] },
-    "interventions[0].positions[1] is -1: a whole number from 0 on was expected",
-  ],
+  [{ ...add, positions: [] }, "interventions[0].positions is []: expected a list of positions"],
+  [{ ...add, positions: [1, -1] }, "interventions[0].positions[1] is -1: expected a whole number of at least 0"],
   [
     { ...add, when: { signal: 1 } },
-    'interventions[0].when is {"signal":1}: a condition with gt or lt was expected',
+    'interventions[0].when is {"signal":1}: expected a condition with gt or lt',
   ],
   [{ ...add, when: { signal: 1, gte: 2 } }, "interventions[0].when.gte is not a field", 'did you mean "gt"?'],
   [
@@ -116,7 +113,7 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   ],
   [
     { ...add, when: { signal: 1, gt: Number.NaN } },
-    "interventions[0].when.gt is NaN: a finite number was expected",
+    "interventions[0].when.gt is NaN: expected a finite number",
   ],
   [
     { ...add, target: { tokn: " a" } },
@@ -125,41 +122,38 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   ],
   [
     { ...add, target: {} },
-    "interventions[0].target is {}: one of signal, token, expression and vector was expected",
+    "interventions[0].target is {}: expected one of signal, token, expression and vector",
   ],
   [
     { ...add, target: { token: " a", signal: 1 } },
-    'interventions[0].target is {"signal":1,"token":" a"}: one of signal, token, expression and vector was expected',
+    'interventions[0].target is {"signal":1,"token":" a"}: expected one of signal, token, expression and vector',
   ],
   [
     { ...add, target: "king" },
-    'interventions[0].target is "king": a target was expected',
+    'interventions[0].target is "king": expected a target',
     'a target is {"signal":17}, {"token":" king"}, {"expression":"king - man"} or {"vector":[0.5,-1,…]}',
   ],
-  [{ ...add, target: { token: "" } }, 'interventions[0].target.token is "": text was expected'],
+  [{ ...add, target: { token: "" } }, 'interventions[0].target.token is "": expected text'],
   [
     { ...add, target: { signal: 1.5 } },
-    "interventions[0].target.signal is 1.5: a whole number from 0 on was expected",
+    "interventions[0].target.signal is 1.5: expected a whole number of at least 0",
   ],
-  [
-    { ...add, target: { vector: [] } },
-    "interventions[0].target.vector is []: a list of numbers was expected",
-  ],
+  [{ ...add, target: { vector: [] } }, "interventions[0].target.vector is []: expected a list of numbers"],
   [
     { ...add, target: { vector: [1, Number.NaN] } },
-    "interventions[0].target.vector[1] is NaN: a finite number was expected",
+    "interventions[0].target.vector[1] is NaN: expected a finite number",
   ],
   [
     { ...add, target: { vector: [1, "2"] } },
-    'interventions[0].target.vector[1] is "2": a finite number was expected',
+    'interventions[0].target.vector[1] is "2": expected a finite number',
   ],
   [
     { op: "swap", ...place, with: { vector: [1e9] } },
-    "interventions[0].with.vector[0] is 1000000000: a number of at most 1000000 in size was expected",
+    "interventions[0].with.vector[0] is 1000000000: expected a number of at most 1000000 in size",
   ],
-  ["add", 'interventions is "add": a list of interventions was expected'],
-  [null, "interventions is null: a list of interventions was expected"],
-  [[7], "interventions[0] is 7: an intervention, which is an object, was expected"],
+  ["add", 'interventions is "add": expected a list of interventions'],
+  [null, "interventions is null: expected a list of interventions"],
+  [[7], "interventions[0] is 7: expected an intervention (an object)"],
   [[[]], "interventions[0].op is missing"],
 ];
 

@@ -1,5 +1,5 @@
 import type { ModelConfig, PartialConfig, Variant } from "../../../runtime/config/config.ts";
-import type { GenerateOptions, Prompt } from "../../../runtime/generation/generate.ts";
+import type { GenerateOptions, Prompt } from "../../../runtime/generation/options.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";

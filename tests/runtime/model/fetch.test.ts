@@ -5,9 +5,9 @@ import { pathToFileURL } from "node:url";
 import { quantizeCheckpoint } from "../../../runtime/formats/quantize.ts";
 import { loadModel } from "../../../runtime/mod.ts";
 import { fetchModel } from "../../../runtime/model/fetch.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { writeTinyCheckpoint } from "../../support/tiny-checkpoint.ts";
-import { expectError } from "../formats/support.ts";
 
 const root = temporaryFolder();
 const server = Bun.serve({
@@ -66,7 +66,7 @@ test("what can't be fetched is named", async () => {
   const closed = Bun.serve({ port: 0, hostname: "localhost", fetch: () => new Response() });
   const { url } = closed;
   await closed.stop(true);
-  await expectError(() => logits(url), "network", /json can't be fetched: /);
+  await expectError(() => logits(url), "network", /json could not be fetched: /);
 });
 
 test("what arrives and is wrong, too", async () => {

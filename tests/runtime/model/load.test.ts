@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HostArray, Tensor } from "../../../runtime/backend/contract/backend.ts";
-import { type ModelConfig, parameterSpecs, VARIANTS } from "../../../runtime/config/config.ts";
+import { type ModelConfig, VARIANTS } from "../../../runtime/config/config.ts";
+import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import { openCheckpoint, writeCheckpoint } from "../../../runtime/formats/checkpoint.ts";
 import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
 import { f32ToF16 } from "../../../runtime/formats/f16.ts";
@@ -14,9 +15,9 @@ import { Model } from "../../../runtime/model/model.ts";
 import { readModel } from "../../../runtime/model/read.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { assertClose } from "../../support/compare.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { expectError } from "../formats/support.ts";
 import {
   makeModel,
   randomIds,

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { GenerateOptions, Prompt } from "../../../runtime/generation/generate.ts";
+import type { GenerateOptions, Prompt } from "../../../runtime/generation/options.ts";
 import type { Intervention } from "../../../runtime/interventions/spec.ts";
 import { Model } from "../../../runtime/model/model.ts";
 import { composePatches, type GenePatch, invertPatch } from "../../../runtime/patches/patch.ts";
 import { assertClose } from "../../support/compare.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
-import { expectError } from "../formats/support.ts";
 import { makeModel } from "../transformer/inference-support.ts";
 import { CHECKPOINT, SEA, setUpPatches, THE, WAS } from "./support.ts";
 
@@ -187,7 +187,10 @@ describe("refused", () => {
       patchOf([n, 0, 1]),
       new RegExp(`^patch\\.edits\\[0\\]\\.token is ${n}: one of ${n} tokens`),
     );
-    await refused(patchOf([0, 0, 1], [1, S, 1]), /^patch\.edits\[1\]\.signal is 20: one of 20 signals/);
+    await refused(
+      patchOf([0, 0, 1], [1, S, 1]),
+      /^patch\.edits\[1\]\.signal is 20: expected one of 20 signals/,
+    );
   });
 
   test("NaN, 1e38, and what is no patch", async () => {

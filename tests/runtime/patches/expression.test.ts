@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { Model } from "../../../runtime/model/model.ts";
 import { parseStatements } from "../../../runtime/patches/expression.ts";
 import type { GenePatch } from "../../../runtime/patches/patch.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
-import { expectError } from "../formats/support.ts";
 import { combine } from "../interventions/support.ts";
 import { CHECKPOINT, SEA, setUpPatches, THE, WAS } from "./support.ts";
 
@@ -85,7 +85,7 @@ describe("createPatch", () => {
   test("needs a tokenizer, recipes and an identity", async () => {
     const refused = (subject: Model, message: RegExp) =>
       expectError(() => subject.createPatch("sea += the"), "usage", message);
-    await refused(new Model(inner), /the model has no tokenizer$/);
+    await refused(new Model(inner), /needs a tokenizer, and the model has none$/);
     await refused(new Model({ ...inner, checkpoint: undefined }, tinyTokenizer), /^it isn't known which/);
     await refused((await setUpPatches("gpt2-new")).model, /^a gpt2-new has no recipes to edit$/);
     await refused((await setUpPatches("reflow-topk")).model, /reflow-topk can't be edited/);

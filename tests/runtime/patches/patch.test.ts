@@ -8,7 +8,7 @@ import {
   netEdits,
   parsePatch,
 } from "../../../runtime/patches/patch.ts";
-import { expectError } from "../formats/support.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { CHECKPOINT } from "./support.ts";
 
 const patch = (...edits: [number, number, number][]): GenePatch => ({
@@ -61,18 +61,22 @@ describe("as a file", () => {
 
   const edit = { token: 1, signal: 2, delta: 0.5 };
   const WRONG: [what: string, json: unknown, message: RegExp][] = [
-    ["no object", 3, /^patch is 3: a gene patch, which is an object, was expected$/],
-    ["null", null, /^patch is null: a gene patch/],
+    ["no object", 3, /^patch is 3: expected a gene patch \(an object\)$/],
+    ["null", null, /^patch is null: expected a gene patch/],
     ["a list", [edit], /^patch\.0 is not a field|^patch/],
     ["no model", { edits: [] }, /^patch\.model is missing$/],
-    ["a short model", { model: "abc", edits: [] }, /^patch\.model is "abc": 64 hexadecimal digits/],
+    ["a short model", { model: "abc", edits: [] }, /^patch\.model is "abc": expected 64 hexadecimal digits/],
     ["no edits", { model: CHECKPOINT }, /^patch\.edits is missing$/],
     [
       "edits that are none",
       { model: CHECKPOINT, edits: {} },
-      /^patch\.edits is {}: a list of edits was expected$/,
+      /^patch\.edits is {}: expected a list of edits$/,
     ],
-    ["an edit that is none", { model: CHECKPOINT, edits: [edit, 7] }, /^patch\.edits\[1\] is 7: an edit/],
+    [
+      "an edit that is none",
+      { model: CHECKPOINT, edits: [edit, 7] },
+      /^patch\.edits\[1\] is 7: expected an edit/,
+    ],
     ["another key", { model: CHECKPOINT, edits: [], name: "x" }, /^patch\.name is not a field$/],
     [
       "a misspelt key",
@@ -87,12 +91,12 @@ describe("as a file", () => {
     ...[Number.NaN, Infinity, 1e38, -2e6, "1", null].map((delta): [string, unknown, RegExp] => [
       `delta ${delta}`,
       { model: CHECKPOINT, edits: [edit, { ...edit, delta }] },
-      /^patch\.edits\[1\]\.delta is .*: a (finite number|number of at most 1000000 in size) was expected$/,
+      /^patch\.edits\[1\]\.delta is .*: expected a (finite number|number of at most 1000000 in size)$/,
     ]),
     ...[-1, 0.5, "3", 2 ** 60].map((token): [string, unknown, RegExp] => [
       `token ${token}`,
       { model: CHECKPOINT, edits: [{ ...edit, token }] },
-      /^patch\.edits\[0\]\.token is .*: a whole number from 0 on was expected$/,
+      /^patch\.edits\[0\]\.token is .*: expected a whole number of at least 0$/,
     ]),
   ];
   for (const [what, json, message] of WRONG) {

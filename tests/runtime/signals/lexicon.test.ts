@@ -94,7 +94,7 @@ test("of a model without recipes, dimensions stand for signals", async () => {
 test("what isn't there is refused", async () => {
   const { model, config } = await setUp();
   const lexicon = await Lexicon.of(model);
-  expect(() => lexicon.token(290)).toThrow("token is 290: one of 290 tokens");
+  expect(() => lexicon.token(290)).toThrow("token is 290: expected one of 290 tokens");
   expect(() => lexicon.signal(config.n_signals!)).toThrow("signal is");
   expect(() => lexicon.find("king queen")).toThrow("tokens");
   expect(lexicon.neighbours(-1)).rejects.toThrow("token is -1");

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { pretokenEnd } from "../../../runtime/text/pretokenize.ts";
-import { oddText, PATTERN } from "./helpers.ts";
+import { oddText, PATTERN } from "./generators.ts";
 
 function pretokens(text: string): string[] {
   const words: string[] = [];

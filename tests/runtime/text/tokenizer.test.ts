@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { ReflowError } from "../../../runtime/common/errors.ts";
 import { Tokenizer } from "../../../runtime/text/tokenizer.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
-import { oddText, PATTERN, repetitiveText } from "./helpers.ts";
+import { oddText, PATTERN, repetitiveText } from "./generators.ts";
 
 const sentences =
   "The king's horses and the queen's men walked there, and they're walking still. We'll see 12 or 123 of them, " +

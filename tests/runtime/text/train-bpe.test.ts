@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { ReflowError } from "../../../runtime/common/errors.ts";
 import { ALPHABET } from "../../../runtime/text/byte-level.ts";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
-import { PATTERN, repetitiveText } from "./helpers.ts";
+import { PATTERN, repetitiveText } from "./generators.ts";
 
 const mergesOf = (texts: string[], vocabSize: number) => trainBpe(texts, vocabSize).toJSON().model.merges;
 

@@ -24,14 +24,14 @@ function messageOf(run: () => unknown): string {
 }
 
 describe("built-in lists", () => {
-  test("no word is in two categories, and each has twelve", () => {
+  test("no word is in two categories, and each category has twelve", () => {
     const all = Object.values(lists.CATEGORIES).flat();
     expect(new Set(all).size).toBe(all.length);
     for (const words of Object.values(lists.CATEGORIES)) expect(words.length).toBe(12);
     expect(Object.keys(lists.CATEGORIES).length).toBe(10);
   });
 
-  test("pairs are of two different words, and a relation's answers are not its questions", () => {
+  test("pairs consist of two different words, and no first word of a relation repeats", () => {
     for (const pairs of [lists.SENTIMENT, lists.SIMILAR, ...Object.values(lists.RELATIONS)]) {
       for (const pair of pairs) {
         expect(pair.length).toBe(2);
@@ -45,14 +45,14 @@ describe("built-in lists", () => {
 });
 
 describe("readWords", () => {
-  test("a word is its token with a leading space, with its count in the text", () => {
+  test("a word is its token with a leading space, and has its count in the text", () => {
     const { find, frequency } = readWords(toyTokenizer, V, Int32Array.of(id("king"), 3, id("king")));
     expect(find("king")).toEqual({ text: "king", id: id("king"), count: 2 });
     expect(find("xylophone")).toBeUndefined();
     expect(frequency[3]).toBe(1);
   });
 
-  test("what is several tokens is left out, and counted; so is what the model has no row for", () => {
+  test("words of several tokens, and words without a row in the model, are left out and counted", () => {
     const sets = {
       analogies:
         ": some\nking queen man woman\nking queen xylophone woman\nking queen man king\n: none\nxylophone b c d",
@@ -73,7 +73,7 @@ describe("readWords", () => {
     expect(fewer.counts.categories).toEqual({ kept: 5, leftOut: 115 });
   });
 
-  test("built-in relations ask every two pairs of a section", () => {
+  test("built-in relations combine every two pairs of a section", () => {
     const { analogies } = readWords(toyTokenizer, V, none);
     expect(analogies.map(({ questions }) => questions.length)).toEqual(Array(6).fill(12 * 11));
     for (const { questions } of analogies) {
@@ -93,7 +93,7 @@ describe("evaluation sets", () => {
     expect(messageOf(() => parseAnalogies("\n \n"))).toContain("nothing in it");
   });
 
-  test("similarity: two words and a rating between tabs, comments left out", () => {
+  test("similarity: two words and a rating separated by tabs, without comments", () => {
     expect(parseSimilarity("# Word 1\tWord 2\told\nold\tnew\t1.58\n")).toEqual([
       { words: ["old", "new"], rating: 1.58 },
     ]);

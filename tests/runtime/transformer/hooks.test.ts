@@ -6,8 +6,8 @@ import { Model } from "../../../runtime/model/model.ts";
 import { type Activation, type HookFunction, hookNames } from "../../../runtime/transformer/hooks.ts";
 import { PREFILL_ROWS } from "../../../runtime/transformer/inference.ts";
 import { assertClose } from "../../support/compare.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
-import { expectError } from "../formats/support.ts";
 import { makeModel, onBackends, randomIds, randomValues, tinyConfig } from "./inference-support.ts";
 
 const close = (actual: ArrayLike<number>, expected: ArrayLike<number>, what: string) =>

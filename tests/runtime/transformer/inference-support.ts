@@ -4,10 +4,10 @@ import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
 import {
   type ModelConfig,
   type PartialConfig,
-  parameterSpecs,
   resolveConfig,
   type Variant,
 } from "../../../runtime/config/config.ts";
+import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import { f32ToF16 } from "../../../runtime/formats/f16.ts";
 import { quantizeRows } from "../../../runtime/formats/int8.ts";
 import { Random } from "../../../runtime/math/random.ts";

@@ -11,9 +11,9 @@ import {
 } from "../../../runtime/transformer/inference.ts";
 import { RunState } from "../../../runtime/transformer/run-state.ts";
 import { assertClose } from "../../support/compare.ts";
+import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { WASM_BUILDS } from "../../support/wasm-builds.ts";
-import { expectError } from "../formats/support.ts";
 import {
   makeModel,
   onBackends,
@@ -289,7 +289,7 @@ describe("evaluate", () => {
 
   test("what can't be evaluated is an error", async () => {
     const model = await make(config);
-    await expectError(() => model.evaluate([1]), "data", /1 tokens can't be evaluated/);
+    await expectError(() => model.evaluate([1]), "data", /1 tokens cannot be evaluated/);
     await expectError(() => model.evaluate([1, 2], { stride: 9 }), "usage", /stride is 9/);
     await expectError(() => model.evaluate([1, 2], { stride: 0 }), "usage", /stride is 0/);
     await expectError(() => model.evaluate([1, 61]), "data", /token id 61, at position 1/);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { parameterSpecs, resolveConfig } from "../../../runtime/config/config.ts";
+import { resolveConfig } from "../../../runtime/config/config.ts";
+import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import { initialize } from "../../../runtime/transformer/parameters.ts";
 import { ropeTable } from "../../../runtime/transformer/rope.ts";
 import { length } from "../../support/compare.ts";

@@ -2,12 +2,12 @@ import { describe, expect, test } from "bun:test";
 import {
   type ModelConfig,
   type PartialConfig,
-  PRESETS,
-  parameterCount,
   resolveConfig,
   VARIANTS,
   type Variant,
 } from "../../../runtime/config/config.ts";
+import { parameterCount } from "../../../runtime/config/parameter-specs.ts";
+import { PRESETS } from "../../../runtime/config/presets.ts";
 import { Random } from "../../../runtime/math/random.ts";
 import { AdamW } from "../../../runtime/transformer/optimizer.ts";
 import { initialize } from "../../../runtime/transformer/parameters.ts";

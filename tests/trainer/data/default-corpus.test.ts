@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { defaultCorpus, gpt2Files, splitByYear } from "../../../trainer/data/default-corpus.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
 const saved = process.env.npm_config_registry;
 
@@ -17,9 +17,9 @@ test("every 40th year is held out", () => {
   expect([...train, ...val].sort()).toEqual(files);
 });
 
-test("without a network, each says what to pass instead", async () => {
+test("without a network, errors name the alternative", async () => {
   process.env.npm_config_registry = "http://127.0.0.1:1/";
   const options = { cacheDir: temporaryFolder() };
-  expect(await refusal("network", () => defaultCorpus(options))).toContain("--data FILE|FOLDER");
-  expect(await refusal("network", () => gpt2Files(options))).toContain("--tokenizer FILE");
+  expect(await errorText("network", () => defaultCorpus(options))).toContain("--data FILE|FOLDER");
+  expect(await errorText("network", () => gpt2Files(options))).toContain("--tokenizer FILE");
 });

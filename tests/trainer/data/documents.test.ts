@@ -4,9 +4,9 @@ import fc from "fast-check";
 import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { cutBefore, documentFiles, readDocuments } from "../../../trainer/data/documents.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
-/** The documents of files with these contents, parts put together. */
+/** The documents of files with the given contents, with their parts concatenated. */
 function documents(files: Record<string, string | Uint8Array>): string[] {
   const folder = temporaryFolder(files);
   const found = [""];
@@ -22,7 +22,7 @@ const MIB = 1 << 20;
 const SEPARATOR = "\n\n<|endoftext|>\n\n";
 
 describe("text files", () => {
-  test("documents stand between separators on lines of their own", () => {
+  test("documents are separated by separators on their own lines", () => {
     expect(documents({ "a.txt": `One\n\ntwo.${SEPARATOR}Three.\n` })).toEqual(["One\n\ntwo.", "Three."]);
     expect(documents({ "a.txt": "One.\n<|endoftext|>\nTwo." })).toEqual(["One.", "Two."]);
     expect(documents({ "a.txt": "One.\r\n\r\n<|endoftext|>\r\n\r\nTwo.\r\n" })).toEqual(["One.", "Two."]);
@@ -30,20 +30,20 @@ describe("text files", () => {
     expect(documents({ "a.txt": "One.\n<|endoftext|>" })).toEqual(["One."]);
   });
 
-  test("within a line, a separator is text", () => {
+  test("a separator within a line is text", () => {
     const text = "Say <|endoftext|>\n<|endoftext|>!\nx<|endoftext|>";
     expect(documents({ "a.txt": text })).toEqual([text]);
   });
 
-  test("a file's end is a document's", () => {
+  test("the end of a file ends its document", () => {
     expect(documents({ "a.txt": "One", "b.txt": "", "c.txt": "Two" })).toEqual(["One", "Two"]);
   });
 
-  test("a byte order mark is no text", () => {
+  test("a byte order mark is not text", () => {
     expect(documents({ "a.txt": "\u{feff}One" })).toEqual(["One"]);
   });
 
-  test("any documents come back", () => {
+  test("any documents survive a round trip", () => {
     const document = fc.string({ unit: fc.constantFrom("a", "é", "😀", " ", "\n", "<", "|", ".") });
     const trimmed = fc.array(document.map((text) => text.trim()).filter(Boolean), { minLength: 1 });
     fc.assert(
@@ -54,8 +54,8 @@ describe("text files", () => {
     );
   });
 
-  test("wherever the file is cut while it is read", () => {
-    // A separator and a character of four bytes across the first MiB's end.
+  test("chunk boundaries do not affect the documents", () => {
+    // A separator, and a character of four bytes, across the end of the first MiB.
     for (let shift = 0; shift <= 20; shift += 2) {
       const first = "word "
         .repeat(MIB)
@@ -70,7 +70,7 @@ describe("text files", () => {
   });
 });
 
-test("a line that only begins like a separator, cut where it does", () => {
+test("a line that starts like a separator, across a chunk boundary", () => {
   const text = `${"word ".repeat(MIB).slice(0, MIB - 14)}\n<|endoftext|>!\nThe end.`;
   expect(documents({ "a.txt": text })).toEqual([text]);
 });
@@ -79,7 +79,7 @@ describe("long documents", () => {
   const words = Array.from({ length: 700_000 }, (_, i) => (i % 17 ? `w${i % 101}` : "and,\n\n so  on"));
   const text = words.join(" ");
 
-  test("come in parts, whose tokens are the document's", () => {
+  test("are split into parts, whose tokens are those of the document", () => {
     const folder = temporaryFolder({ "a.txt": `${text}${SEPARATOR}Two.` });
     const parts = [...readDocuments([join(folder, "a.txt")])];
     expect(parts.length).toBeGreaterThan(3);
@@ -92,31 +92,31 @@ describe("long documents", () => {
     expect(Bun.deepEquals(tokens, [...tokenizer.encode(text)])).toBe(true);
   });
 
-  test("megabytes without a space, or of nothing else between two words", () => {
+  test("may have megabytes without a space, or of spaces between two words", () => {
     for (const text of ["x".repeat(3 * MIB), "😀".repeat(MIB), `a${" ".repeat(3 * MIB)}b`]) {
       expect(documents({ "a.txt": text }).map((found) => found === text)).toEqual([true]);
     }
   });
 
-  test("white space at the end of a long document ends it", () => {
+  test("may end with white space", () => {
     const found = documents({ "a.txt": `x${" ".repeat(3 * MIB)}${SEPARATOR}Two.` });
     expect(found.map((document) => document.trim())).toEqual(["x", "Two."]);
   });
 
-  test("a cut is before white space and after a character that is none", () => {
+  test("are cut after a word, before white space", () => {
     expect(cutBefore("one two three", 9)).toBe(7);
     expect(cutBefore("one two three", 7)).toBe(7);
     expect(cutBefore("one\ntwo", 6)).toBe(3);
-    // U+0085 is white space for the tokenizer, though not for JavaScript's \s.
+    // U+0085 is white space for the tokenizer, but not for JavaScript's \s.
     expect(cutBefore("one\u0085 two", 8)).toBe(8);
-    // The next part would begin with what looks like a separator.
+    // Otherwise the next part would start with an apparent separator.
     expect(cutBefore("one two <|endoftext|>", 10)).toBe(3);
     expect(cutBefore("xx😀xx", 3)).toBe(4);
   });
 });
 
 describe("JSONL", () => {
-  test("a document is a line's text, as it is", () => {
+  test("a document is the text of a line, unchanged", () => {
     const lines = [
       '{"text":"One\\n\\n<|endoftext|>\\n\\nstill one ","id":1}',
       "",
@@ -131,38 +131,38 @@ describe("JSONL", () => {
     const cases = {
       "not JSON": "{text",
       "another type": '{"text":3}',
-      "no object": '"text"',
+      "not an object": '"text"',
       nothing: "null",
     };
     for (const wrong of Object.values(cases)) {
       const jsonl = `{"text":"fine"}\n\n${wrong}\n`;
-      expect(await refusal("data", () => documents({ "a.jsonl": jsonl }))).toContain("a.jsonl:3: ");
+      expect(await errorText("data", () => documents({ "a.jsonl": jsonl }))).toContain("a.jsonl:3: ");
     }
   });
 });
 
-describe("what is no text is refused", () => {
+describe("input that is not text is an error", () => {
   const cases: Record<string, [Record<string, string | Uint8Array>, string]> = {
-    "an empty file": [{ "a.txt": "" }, "there is no text in"],
-    "white space": [{ "a.txt": " \n\n" }, "there is no text in"],
-    "separators only": [{ "a.txt": SEPARATOR, "b.txt": "" }, "there is no text in"],
-    "JSONL without text": [{ "a.jsonl": '{"text":""}\n' }, "there is no text in"],
+    "an empty file": [{ "a.txt": "" }, "contains no text"],
+    "white space": [{ "a.txt": " \n\n" }, "contains no text"],
+    "separators only": [{ "a.txt": SEPARATOR, "b.txt": "" }, "contains no text"],
+    "JSONL without text": [{ "a.jsonl": '{"text":""}\n' }, "contains no text"],
     "a zero byte": [{ "a.txt": "text\0text" }, "a zero byte"],
     "invalid UTF-8": [{ "a.txt": Uint8Array.of(0x61, 0xff, 0x62) }, "invalid UTF-8 between bytes 0 and 3"],
-    "half a character": [{ "a.txt": Uint8Array.of(0x61, 0xe2, 0x82) }, "half a character"],
+    "an incomplete character": [{ "a.txt": Uint8Array.of(0x61, 0xe2, 0x82) }, "an incomplete character"],
     "UTF-16": [{ "a.txt": Buffer.from("\u{feff}text", "utf16le") }, "a zero byte"],
   };
-  for (const [name, [files, said]] of Object.entries(cases)) {
+  for (const [name, [files, expected]] of Object.entries(cases)) {
     test(name, async () => {
-      const text = await refusal("data", () => documents(files));
-      expect(text).toContain(said);
+      const text = await errorText("data", () => documents(files));
+      expect(text).toContain(expected);
       expect(text).toContain("a.");
     });
   }
 });
 
 describe("paths", () => {
-  test("a file, or a folder's .txt files by name", () => {
+  test("a file, or the .txt files of a folder in the order of their names", () => {
     const folder = temporaryFolder({
       "b.txt": "",
       "a.txt": "",
@@ -176,13 +176,13 @@ describe("paths", () => {
     expect(documentFiles(join(folder, "c.md"))).toEqual([join(folder, "c.md")]);
   });
 
-  test("errors name them", async () => {
+  test("errors name the path", async () => {
     const folder = temporaryFolder({ "c.md": "", "d/e": "" });
-    expect(await refusal("data", () => documentFiles(folder))).toContain("no .txt files; it has c.md, d");
-    const missing = join(folder, "missing.txt");
-    expect(await refusal("data", () => documentFiles(missing))).toContain(
-      `${missing}: there is no such file`,
+    expect(await errorText("data", () => documentFiles(folder))).toContain(
+      "no .txt files; it contains c.md, d",
     );
-    expect(await refusal("data", () => [...readDocuments([join(folder, "d")])])).toContain("d: ");
+    const missing = join(folder, "missing.txt");
+    expect(await errorText("data", () => documentFiles(missing))).toContain(`${missing}: no such file`);
+    expect(await errorText("data", () => [...readDocuments([join(folder, "d")])])).toContain("d: ");
   });
 });

@@ -1,8 +1,8 @@
 import { expect } from "bun:test";
 import { type ErrorCode, ReflowError } from "../../../runtime/common/errors.ts";
 
-/** Runs what must fail with a ReflowError, and gives its message and help as one text. */
-export async function refusal(code: ErrorCode, run: () => unknown): Promise<string> {
+/** Asserts that a function fails with a ReflowError of the given code. Resolves to its message and help as one text. */
+export async function errorText(code: ErrorCode, run: () => unknown): Promise<string> {
   try {
     await run();
   } catch (error) {
@@ -11,5 +11,5 @@ export async function refusal(code: ErrorCode, run: () => unknown): Promise<stri
     expect(found).toBe(code);
     return `${message}\n${help}`;
   }
-  throw new Error("it was not refused");
+  throw new Error(`expected a ReflowError with code ${code}`);
 }

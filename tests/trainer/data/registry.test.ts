@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createTarGzip } from "nanotar";
 import { type DataPackage, fetchPackage } from "../../../trainer/data/registry.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
 const tarball = await createTarGzip([
   { name: "package/package.json", data: "{}" },
@@ -19,7 +19,7 @@ const pinned: DataPackage = {
   name: "@scope/corpus",
   version: "1.2.3",
   integrity: integrityOf(tarball),
-  instead: "pass your own text with --data FILE|FOLDER",
+  alternative: "pass your own text with --data FILE|FOLDER",
 };
 
 let server: Server;
@@ -59,7 +59,7 @@ async function stopServer(): Promise<void> {
 const readA = (folder: string) => readFileSync(join(folder, "data/a.txt"), "utf8");
 
 describe("fetching", () => {
-  test("unpacks the package into the cache, and needs no network again", async () => {
+  test("unpacks the package into the cache, which later calls use without a network", async () => {
     const cacheDir = temporaryFolder();
     const progress: number[][] = [];
     const onProgress = (done: number, of: number) => progress.push([done, of]);
@@ -73,14 +73,14 @@ describe("fetching", () => {
     expect(readdirSync(join(cacheDir, "packages"))).toEqual(["scope-corpus-1.2.3"]);
   });
 
-  test("two at once both get it", async () => {
+  test("concurrent calls all succeed", async () => {
     const cacheDir = temporaryFolder();
     const folders = await Promise.all([1, 2, 3].map(() => fetchPackage(pinned, { cacheDir })));
     expect(folders.map(readA)).toEqual(["Fellow citizens", "Fellow citizens", "Fellow citizens"]);
     expect(readdirSync(join(cacheDir, "packages"))).toHaveLength(1);
   });
 
-  test("the registry may be in the user's .npmrc, for the scope or for all", async () => {
+  test("the registry may be set in the user's .npmrc, for the scope or globally", async () => {
     for (const line of [`registry=${address()}`, `@scope:registry = ${address().slice(0, -1)}`]) {
       delete process.env.npm_config_registry;
       delete process.env.NPM_CONFIG_REGISTRY;
@@ -93,17 +93,17 @@ describe("fetching", () => {
   });
 });
 
-describe("a broken cache is fetched again", () => {
-  const breakages: Record<string, (folder: string) => void> = {
+describe("a damaged cache entry is fetched again", () => {
+  const damages: Record<string, (folder: string) => void> = {
     "a truncated file": (folder) => truncateSync(join(folder, "package/data/a.txt"), 3),
     "a missing file": (folder) => rmSync(join(folder, "package/data/a.txt")),
     "another text of the same length": (folder) =>
       writeFileSync(join(folder, "package/data/a.txt"), "fellow citizens"),
     "no manifest": (folder) => rmSync(join(folder, "manifest.json")),
-    "half a manifest": (folder) => truncateSync(join(folder, "manifest.json"), 20),
-    "a manifest of another kind": (folder) => writeFileSync(join(folder, "manifest.json"), "[]"),
+    "a truncated manifest": (folder) => truncateSync(join(folder, "manifest.json"), 20),
+    "an invalid manifest": (folder) => writeFileSync(join(folder, "manifest.json"), "[]"),
   };
-  for (const [name, damage] of Object.entries(breakages)) {
+  for (const [name, damage] of Object.entries(damages)) {
     test(name, async () => {
       const cacheDir = temporaryFolder();
       const folder = await fetchPackage(pinned, { cacheDir });
@@ -113,23 +113,23 @@ describe("a broken cache is fetched again", () => {
     });
   }
 
-  test("and without a network, the error says so and leaves it", async () => {
+  test("without a network, the error reports the damage and keeps the files", async () => {
     const cacheDir = temporaryFolder();
     const folder = await fetchPackage(pinned, { cacheDir });
     truncateSync(join(folder, "data/a.txt"), 3);
     await stopServer();
-    const text = await refusal("network", () => fetchPackage(pinned, { cacheDir }));
-    expect(text).toContain("is broken");
+    const text = await errorText("network", () => fetchPackage(pinned, { cacheDir }));
+    expect(text).toContain("is damaged");
     expect(text).toContain("--data FILE|FOLDER");
     expect(readA(folder)).toBe("Fel");
   });
 });
 
-describe("what goes wrong is said, with what to pass instead", () => {
-  const fails = async (code: "network" | "data", said: RegExp, timeoutMs?: number) => {
+describe("errors name the cause and the alternative", () => {
+  const fails = async (code: "network" | "data", expected: RegExp, timeoutMs?: number) => {
     const cacheDir = temporaryFolder();
-    const text = await refusal(code, () => fetchPackage(pinned, { cacheDir, timeoutMs }));
-    expect(text).toMatch(said);
+    const text = await errorText(code, () => fetchPackage(pinned, { cacheDir, timeoutMs }));
+    expect(text).toMatch(expected);
     expect(text).toContain("@scope/corpus@1.2.3");
     expect(text).toContain("pass your own text with --data FILE|FOLDER");
     expect(existsSync(join(cacheDir, "packages"))).toBe(false);
@@ -140,7 +140,7 @@ describe("what goes wrong is said, with what to pass instead", () => {
     await fails("network", /could not fetch .* from http:\/\/127\.0\.0\.1/);
   });
 
-  test("a registry with a password, which is not shown", async () => {
+  test("a registry with a password, which is omitted from the error", async () => {
     process.env.npm_config_registry = "http://user:secret@127.0.0.1:1/";
     await fails("network", /from http:\/\/127\.0\.0\.1:1\/: /);
   });
@@ -152,7 +152,7 @@ describe("what goes wrong is said, with what to pass instead", () => {
 
   test("other contents", async () => {
     respond = (_, response) => response.end(tarball.slice(0, -1));
-    await fails("data", /not what was published: its hash is sha512-/);
+    await fails("data", /not the published package: its hash is sha512-/);
   });
 
   test("a connection closed half-way", async () => {
@@ -168,16 +168,16 @@ describe("what goes wrong is said, with what to pass instead", () => {
       response.writeHead(200, { "content-length": tarball.length });
       response.write(tarball.slice(0, 100));
     };
-    await fails("network", /nothing came for 0\.1 s/, 100);
+    await fails("network", /no data received for 0\.1 s/, 100);
   });
 
   test("a server that never answers", async () => {
     respond = () => {};
-    await fails("network", /nothing came for 0\.1 s/, 100);
+    await fails("network", /no data received for 0\.1 s/, 100);
   });
 });
 
-test("slow is not late as long as something comes", async () => {
+test("a slow download succeeds as long as data keeps arriving", async () => {
   respond = async (_, response) => {
     for (let at = 0; at < tarball.length; at += 64) {
       response.write(tarball.slice(at, at + 64));
@@ -190,7 +190,7 @@ test("slow is not late as long as something comes", async () => {
   expect(readA(folder)).toBe("Fellow citizens");
 });
 
-test("a file outside the package is refused, and nothing is written", async () => {
+test("a file outside the package is an error, and nothing is written", async () => {
   for (const name of ["package/../../evil.txt", "/evil.txt", "../evil.txt", "evil.txt"]) {
     const evil = await createTarGzip([
       { name: "package/a.txt", data: "a" },
@@ -199,14 +199,14 @@ test("a file outside the package is refused, and nothing is written", async () =
     respond = (_, response) => response.end(evil);
     const cacheDir = temporaryFolder();
     const run = () => fetchPackage({ ...pinned, integrity: integrityOf(evil) }, { cacheDir });
-    expect(await refusal("data", run)).toContain("outside its folder: evil.txt");
+    expect(await errorText("data", run)).toContain("outside its folder: evil.txt");
     expect(readdirSync(cacheDir)).toEqual([]);
   }
 });
 
-test("a cache that can't be written", async () => {
+test("a cache that cannot be written", async () => {
   const cacheDir = join(temporaryFolder({ file: "" }), "file");
-  const text = await refusal("data", () => fetchPackage(pinned, { cacheDir }));
+  const text = await errorText("data", () => fetchPackage(pinned, { cacheDir }));
   expect(text).toContain(`could not write ${cacheDir}`);
   expect(text).toContain("REFLOW_CACHE");
 });

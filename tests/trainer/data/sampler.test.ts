@@ -2,9 +2,9 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { countWindows, readBatch, Sampler } from "../../../trainer/data/sampler.ts";
 import type { TokenSource } from "../../../trainer/data/shards.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
-/** 0, 1, 2, … */
+/** The tokens 0, 1, 2, … */
 const counting = (length: number): TokenSource => ({
   length,
   name: "counting.bin",
@@ -21,20 +21,20 @@ const epoch = (sampler: Sampler, index: number) =>
 const inOrder = (windows: number) => Array.from({ length: windows }, (_, i) => i);
 
 describe("countWindows", () => {
-  test("the last window's last target is a token too", () => {
+  test("the last window requires a token for its last target", () => {
     expect(countWindows(counting(9), 4)).toBe(2);
     expect(countWindows(counting(8), 4)).toBe(1);
     expect(countWindows(counting(5), 4)).toBe(1);
   });
 
-  test("says how many tokens are needed", async () => {
-    const text = await refusal("data", () => countWindows(counting(256), 256));
-    expect(text).toContain("counting.bin has 256 tokens; one window of context 256 needs 257");
+  test("the error names the number of tokens required", async () => {
+    const text = await errorText("data", () => countWindows(counting(256), 256));
+    expect(text).toContain("counting.bin has 256 tokens, but a window of context 256 requires 257");
   });
 });
 
 describe("sequential", () => {
-  test("step s reads windows s·B to s·B + B − 1, and goes on with the next epoch", () => {
+  test("step s reads windows s·B to s·B + B − 1, and the next epoch follows", () => {
     const source = counting(3 * 4 + 2);
     const sampler = new Sampler({ windows: countWindows(source, 4), order: "sequential", seed: 1 });
     const ids = new Int32Array(8);
@@ -49,7 +49,7 @@ describe("sequential", () => {
 });
 
 describe("shuffled", () => {
-  test("every epoch has every window once", () => {
+  test("every epoch contains every window once", () => {
     const seed = fc.oneof(fc.nat(), fc.integer(), fc.maxSafeNat());
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 600 }), seed, fc.nat(1000), (windows, seed, index) => {
@@ -59,7 +59,7 @@ describe("shuffled", () => {
     );
   });
 
-  test("also where there are more than 2^31", () => {
+  test("supports more than 2^31 windows", () => {
     const sampler = new Sampler({ windows: 2 ** 32, order: "shuffled", seed: 5 });
     const found = Array.from({ length: 10_000 }, (_, n) => sampler.window(n));
     expect(new Set(found).size).toBe(found.length);
@@ -68,7 +68,7 @@ describe("shuffled", () => {
     expect(found.filter((window) => window >= 2 ** 31).length / found.length).toBeCloseTo(0.5, 1);
   });
 
-  test("a function of seed and n alone", () => {
+  test("the window depends only on seed and n", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.nat(), fc.array(fc.nat(1000)), (windows, seed, ns) => {
         const options = { windows, order: "shuffled", seed } as const;
@@ -78,7 +78,7 @@ describe("shuffled", () => {
     );
   });
 
-  test("epochs, and seeds that differ in any bit, have orders of their own", () => {
+  test("epochs differ in order, and so do seeds that differ in any bit", () => {
     const orders = new Set<string>();
     for (let index = 0; index < 50; index++) {
       orders.add(`${epoch(new Sampler({ windows: 50, order: "shuffled", seed: 1 }), index)}`);
@@ -90,7 +90,7 @@ describe("shuffled", () => {
     expect(orders.size).toBe(50 + 52 + 1);
   });
 
-  test("over epochs every place has every window about as often", () => {
+  test("over many epochs every position gets every window about equally often", () => {
     // χ² with (n−1)² degrees of freedom, k; its standard deviation is √(2k).
     for (const n of [2, 3, 4, 5, 7, 16, 17]) {
       const epochs = 2_000;
@@ -109,7 +109,7 @@ describe("shuffled", () => {
     }
   });
 
-  test("all six orders of three windows come, about equally often", () => {
+  test("all six orders of three windows occur about equally often", () => {
     const sampler = new Sampler({ windows: 3, order: "shuffled", seed: 9 });
     const seen = new Map<string, number>();
     for (let e = 0; e < 3_000; e++) {
@@ -120,7 +120,7 @@ describe("shuffled", () => {
     for (const count of seen.values()) expect(Math.abs(count - 500)).toBeLessThan(5 * Math.sqrt(500));
   });
 
-  test("neighbours are as far apart as chance has them", () => {
+  test("adjacent windows are as far apart as in a random order", () => {
     const sampler = new Sampler({ windows: 10_001, order: "shuffled", seed: 1 });
     const order = epoch(sampler, 0);
     let distance = 0;
@@ -135,7 +135,7 @@ describe("shuffled", () => {
     expect([0, 1, 2, 1e12].map((n) => sampler.window(n))).toEqual([0, 0, 0, 0]);
   });
 
-  test("no windows are a bug", () => {
+  test("an invalid number of windows throws a RangeError", () => {
     for (const windows of [0, 1.5, 2 ** 33]) {
       expect(() => new Sampler({ windows, order: "shuffled", seed: 7 })).toThrow(RangeError);
     }

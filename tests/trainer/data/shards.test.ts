@@ -4,12 +4,12 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { openTokens, sliceTokens } from "../../../trainer/data/shards.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
 const uint16 = (ids: number[]) => new Uint8Array(Uint16Array.from(ids).buffer);
 const uint32 = (ids: number[]) => new Uint8Array(Uint32Array.from(ids).buffer);
 
-/** llm.c's file: 256 int32, then the ids. */
+/** A file in llm.c's format: 256 int32, then the ids. */
 function llmc(magic: number, version: number, count: number, ids: Uint8Array): Uint8Array {
   const header = new Int32Array(256);
   header.set([magic, version, count]);
@@ -35,7 +35,7 @@ describe("formats", () => {
     expect(readAll({ "train.bin": Uint8Array.of(1, 2, 0xff, 0xff) })).toEqual([0x0201, 0xffff]);
   });
 
-  test("bare uint32, where that is said", () => {
+  test("bare uint32, if specified", () => {
     expect(readAll({ "train-000.bin": uint32([7, 70_000]) }, "uint32")).toEqual([7, 70_000]);
   });
 
@@ -44,7 +44,7 @@ describe("formats", () => {
     expect(readAll({ "a.bin": llmc(20240801, 7, 2, uint32([128_000, 6])) })).toEqual([128_000, 6]);
   });
 
-  test("shards of both kinds are one sequence", () => {
+  test("shards of both kinds form one sequence", () => {
     const files = {
       "a.bin": uint16([1, 2]),
       "b.bin": llmc(20240520, 1, 1, uint16([3])),
@@ -54,7 +54,7 @@ describe("formats", () => {
   });
 });
 
-test("any part of any shards", () => {
+test("any range of any shards", () => {
   const shards = fc.array(fc.array(fc.nat(0xffff), { minLength: 1, maxLength: 20 }), {
     minLength: 1,
     maxLength: 5,
@@ -80,58 +80,61 @@ test("any part of any shards", () => {
   );
 });
 
-test("more tokens at once than the buffer holds", () => {
+test("a read longer than the buffer", () => {
   const ids = Array.from({ length: 100_000 }, (_, i) => i % 50_000);
   expect(Bun.deepEquals(readAll({ "a.bin": uint16(ids) }), ids)).toBe(true);
 });
 
-describe("what is wrong is refused", () => {
+describe("invalid files are an error", () => {
   const cases: Record<string, [Uint8Array, string]> = {
     "an empty file": [new Uint8Array(), "the file is empty"],
     "an odd size": [new Uint8Array(7), "7 bytes are not a whole number of uint16 ids"],
     "fewer tokens than the header says": [
       llmc(20240520, 1, 3, uint16([1, 2])),
-      "says 3 tokens, 1030 bytes; it has 1028",
+      "says 3 tokens (1030 bytes), but the file has 1028 bytes",
     ],
     "more tokens than the header says": [llmc(20240520, 1, 1, uint16([1, 2])), "says 1 tokens"],
     "a header alone": [llmc(20240801, 7, 0, uint32([])), "says 0 tokens"],
     "a negative count": [llmc(20240801, 7, -1, uint32([])), "says -1 tokens"],
-    "half a header": [llmc(20240520, 1, 3, uint16([1])).subarray(0, 100), "says 3 tokens"],
-    "another version": [llmc(20240801, 1, 1, uint32([1])), "version 1\nversion 7 is supported"],
+    "a truncated header": [llmc(20240520, 1, 3, uint16([1])).subarray(0, 100), "says 3 tokens"],
+    "another version": [
+      llmc(20240801, 1, 1, uint32([1])),
+      "version 1 of llm.c's format 20240801 is not supported\nexpected version 7",
+    ],
   };
-  for (const [name, [data, said]] of Object.entries(cases)) {
+  for (const [name, [data, expected]] of Object.entries(cases)) {
     test(name, async () => {
-      const text = await refusal("data", () => readAll({ "good.bin": uint16([1]), "bad.bin": data }));
+      const text = await errorText("data", () => readAll({ "good.bin": uint16([1]), "bad.bin": data }));
       expect(text).toContain("bad.bin: ");
-      expect(text).toContain(said);
+      expect(text).toContain(expected);
     });
   }
 
   test("a missing file", async () => {
     const missing = join(temporaryFolder(), "train.bin");
-    expect(await refusal("data", () => openTokens(missing, { vocabSize: V }))).toContain(
-      `${missing}: there is no`,
+    expect(await errorText("data", () => openTokens(missing, { vocabSize: V }))).toContain(
+      `${missing}: no such file`,
     );
   });
 
-  test("an id outside the vocabulary, with its place in its file", async () => {
+  test("an id outside the vocabulary, with its position in its file", async () => {
     const folder = temporaryFolder({ "a.bin": uint16([1, 2]), "b.bin": uint16([9, 10, 11]) });
     const source = openTokens([join(folder, "a.bin"), join(folder, "b.bin")], { vocabSize: 10 });
     source.read(0, new Int32Array(3));
-    const text = await refusal("data", () => source.read(1, new Int32Array(3)));
+    const text = await errorText("data", () => source.read(1, new Int32Array(3)));
     expect(text).toContain("b.bin: token 1 is 10, but the vocabulary has 10 tokens");
     source.close();
   });
 
-  test("a file cut off after it was opened", async () => {
+  test("a file truncated after it was opened", async () => {
     const file = join(temporaryFolder({ "a.bin": uint16([1, 2, 3]) }), "a.bin");
     const source = openTokens(file, { vocabSize: 10 });
     truncateSync(file, 4);
-    expect(await refusal("data", () => source.read(0, new Int32Array(3)))).toContain("ends before byte 6");
+    expect(await errorText("data", () => source.read(0, new Int32Array(3)))).toContain("ends before byte 6");
     source.close();
   });
 
-  test("positions beyond the end are bugs", () => {
+  test("positions out of range throw a RangeError", () => {
     const file = join(temporaryFolder(), "a.bin");
     writeFileSync(file, uint16([1, 2, 3]));
     const source = openTokens(file, { vocabSize: 10 });

@@ -2,13 +2,13 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { DocumentPart } from "../../../trainer/data/documents.ts";
 import { heldOutCut, heldOutSize, sliceDocuments } from "../../../trainer/data/split.ts";
-import { refusal } from "./expect-error.ts";
+import { errorText } from "./expect-error.ts";
 
 const parts = (...texts: string[]): DocumentPart[] => texts.map((text) => ({ text, ends: true }));
 const join = (found: Iterable<DocumentPart>) =>
   Array.from(found, ({ text, ends }) => text + (ends ? "|" : "")).join("");
 
-test("1% is held out, and up to a tenth of what is small", () => {
+test("1% is held out, and up to a tenth of small data", () => {
   expect(heldOutSize(1_000_000, 500)).toBe(10_000);
   expect(heldOutSize(10_000, 500)).toBe(500);
   expect(heldOutSize(1_000, 500)).toBe(100);
@@ -42,18 +42,18 @@ describe("heldOutCut", () => {
     expect(cut).toBe(890);
   });
 
-  test("cuts text without a space anywhere between characters", () => {
+  test("cuts text without spaces between characters", () => {
     const cut = heldOutCut(() => parts("😀".repeat(5_001)));
     expect(cut % 2).toBe(0);
     expect(cut).toBeGreaterThan(8_000);
   });
 
-  test("refuses a single character", async () => {
-    expect(await refusal("data", () => heldOutCut(() => parts("x")))).toContain("a text of 1 characters");
+  test("fails for a single character", async () => {
+    expect(await errorText("data", () => heldOutCut(() => parts("x")))).toContain("a text of 1 characters");
   });
 });
 
-test("slices put together are the whole", () => {
+test("concatenated slices are the whole text", () => {
   const part = fc.record({
     text: fc.string({ minLength: 1, maxLength: 5, unit: "binary-ascii" }),
     ends: fc.boolean(),

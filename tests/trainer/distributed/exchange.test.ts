@@ -5,12 +5,16 @@ import { ReflowError } from "../../../runtime/common/errors.ts";
 import { bf16ToF32 } from "../../../runtime/formats/f16.ts";
 import type { Collective } from "../../../trainer/collective/collective.ts";
 import { f32ToBf16 } from "../../../trainer/collective/mpi/bf16.ts";
-import { agreedStop, broadcast, Exchange, mustAgree, stopNumber } from "../../../trainer/distributed/synchronization.ts";
-import type { Stop } from "../../../trainer/distributed/stop-reason.ts";
+import { broadcast, Exchange, requireAgreement } from "../../../trainer/distributed/exchange.ts";
+import {
+  agreedStopReason,
+  encodeStopReason,
+  type StopReason,
+} from "../../../trainer/distributed/stop-reason.ts";
 
 const round = (values: Float32Array) => bf16ToF32(f32ToBf16(Float32Array.from(values)));
 
-/** Ranks of this process, over a wire that keeps 8 significant bits. */
+/** Ranks within this process, over a wire that keeps 8 significant bits. */
 function ranksOf(world: number): Collective[] {
   let waiting: { values: Float32Array; done: () => void }[] = [];
   const allReduce = async (values: Float32Array) => {
@@ -32,7 +36,7 @@ function ranksOf(world: number): Collective[] {
   });
 }
 
-test("messages arrive to the last bit, beside sums that the wire rounds", async () => {
+test("gathered numbers are exact, while the wire rounds the sums", async () => {
   const message = fc.array(fc.double(), { minLength: 3, maxLength: 3 });
   await fc.assert(
     fc.asyncProperty(fc.array(message, { minLength: 1, maxLength: 5 }), async (messages) => {
@@ -40,12 +44,14 @@ test("messages arrive to the last bit, beside sums that the wire rounds", async 
         ranksOf(messages.length).map((rank, i) => {
           const exchange = new Exchange(rank, { values: 2, numbers: 3 });
           exchange.values.set([1, i]);
-          return exchange.run(...messages[i]).then((told) => ({ told, sums: [...exchange.values] }));
+          return exchange
+            .sumAndGather(...messages[i])
+            .then((gathered) => ({ gathered, sums: [...exchange.values] }));
         }),
       );
       const world = messages.length;
-      for (const { told, sums } of all) {
-        assert.deepEqual(told, messages);
+      for (const { gathered, sums } of all) {
+        assert.deepEqual(gathered, messages);
         assert.deepEqual(sums, [world, (world * (world - 1)) / 2]);
       }
     }),
@@ -53,7 +59,7 @@ test("messages arrive to the last bit, beside sums that the wire rounds", async 
   );
 });
 
-test("one rank's values come to all as they are, of whatever bits", async () => {
+test("broadcast copies any bit pattern exactly", async () => {
   const values = fc.uint8Array({ minLength: 4, maxLength: 64 });
   await fc.assert(
     fc.asyncProperty(values, fc.nat(2), async (bytes, from) => {
@@ -71,16 +77,16 @@ test("one rank's values come to all as they are, of whatever bits", async () => 
   );
 });
 
-test("one rank that wants to stop stops all; a signal comes before the time", () => {
-  const agreed = (...stops: (Stop | undefined)[]) => agreedStop(stops.map(stopNumber));
+test("one rank that stops ends the job; a signal takes precedence over the time limit", () => {
+  const agreed = (...stops: (StopReason | undefined)[]) => agreedStopReason(stops.map(encodeStopReason));
   assert.equal(agreed(undefined, undefined), undefined);
   assert.equal(agreed(undefined, "minutes"), "minutes");
   assert.equal(agreed(undefined, "minutes", "SIGTERM"), "SIGTERM");
 });
 
-test("ranks that found different things refuse to begin", async () => {
+test("ranks with different settings are an error on every rank", async () => {
   const check = (found: unknown[]) =>
-    Promise.allSettled(ranksOf(3).map((rank) => mustAgree(rank, found[rank.rank], "settings")));
+    Promise.allSettled(ranksOf(3).map((rank) => requireAgreement(rank, found[rank.rank], "settings")));
   const same = await check([{ a: 1 }, { a: 1 }, { a: 1 }]);
   assert.deepEqual(
     same.map(({ status }) => status),
@@ -88,6 +94,6 @@ test("ranks that found different things refuse to begin", async () => {
   );
   for (const result of await check([{ a: 1 }, { a: 1 }, { a: 2 }])) {
     assert.ok(result.status === "rejected" && result.reason instanceof ReflowError);
-    assert.match(result.reason.message, /^rank 2 does not have the settings that rank 0 has$/);
+    assert.match(result.reason.message, /^rank 2 and rank 0 differ in settings$/);
   }
 });

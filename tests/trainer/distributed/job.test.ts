@@ -1,12 +1,12 @@
-/** Jobs of several ranks that one of them, or somebody else, ends: what is said, what is left, and that it goes on. */
+/** Failures and signals in jobs of several ranks: the error, the files left behind, and the resumed run. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Child } from "../../support/child.ts";
-import { assertSame, COMMON, timeless, Workplace } from "../workspace.ts";
+import { assertSameFiles, COMMON, Workspace, withoutTimings } from "../workspace.ts";
 
-const place = new Workplace();
+const workspace = new Workspace();
 const TIMEOUT = { timeout: 60_000 };
 const STEPS = 250;
 const COMMAND = [
@@ -14,9 +14,9 @@ const COMMAND = [
   ...["--log-every", "1", "--save-every", "50"],
 ];
 
-before(() => place.run([...COMMAND, "--out", "whole"]), TIMEOUT);
+before(() => workspace.run([...COMMAND, "--out", "whole"]), TIMEOUT);
 
-/** Process ids of the ranks that a launcher started, by rank. They are found after its death, too. */
+/** The process ids of the ranks that a launcher started, by rank. Also finds them after the launcher's death. */
 function ranksOf({ child }: Child): number[] {
   const ranks: number[] = [];
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
@@ -26,20 +26,20 @@ function ranksOf({ child }: Child): number[] {
       const variables = environment.replaceAll("\0", "\n");
       if (memory.test(variables)) ranks[Number(/^REFLOW_RANK=(\d)/m.exec(variables)![1])] = Number(pid);
     } catch {
-      // It ended, or is somebody else's.
+      // The process has ended, or belongs to another user.
     }
   }
   return ranks;
 }
 
-/** No process and no shared memory is left of a job. */
+/** Asserts that no process and no shared memory of a job remain. */
 function assertGone(trainer: Child): void {
   assert.deepEqual(ranksOf(trainer), []);
   const left = readdirSync("/dev/shm").filter((name) => name.startsWith(`reflow-${trainer.child.pid}-`));
   assert.deepEqual(left, []);
 }
 
-/** Ends with status 1 within so many seconds, and one error. */
+/** Asserts that the job ends with status 1 and a single error, within the given number of seconds. */
 async function assertFails(trainer: Child, error: RegExp, seconds = 10): Promise<void> {
   const start = performance.now();
   await trainer.ends(1);
@@ -51,39 +51,40 @@ async function assertFails(trainer: Child, error: RegExp, seconds = 10): Promise
   assertGone(trainer);
 }
 
-const losses = (run: string) => timeless(place.metrics(run)).filter(({ loss }) => loss !== undefined);
+const losses = (run: string) =>
+  withoutTimings(workspace.metrics(run)).filter(({ loss }) => loss !== undefined);
 
-/** Its resumption leaves what the run would have left that nothing happened to. */
+/** Asserts that the resumed run equals an uninterrupted one. */
 async function assertResumes(run: string): Promise<void> {
-  await place.run([...COMMAND, "--out", run, "--resume"]);
-  assertSame(place.newest(run), place.newest("whole"), run);
+  await workspace.run([...COMMAND, "--out", run, "--resume"]);
+  assertSameFiles(workspace.newest(run), workspace.newest("whole"), run);
   assert.deepEqual(losses(run), losses("whole"));
 }
 
 for (const rank of [0, 1]) {
-  test(`kill -9 of rank ${rank}: the job ends, and resumes bit for bit`, TIMEOUT, async () => {
+  test(`kill -9 of rank ${rank} ends the job, which resumes bit for bit`, TIMEOUT, async () => {
     const run = `killed-${rank}`;
-    const trainer = place.start([...COMMAND, "--out", run]);
+    const trainer = workspace.start([...COMMAND, "--out", run]);
     await trainer.says(/step 60\//);
     const pid = ranksOf(trainer)[rank];
     process.kill(pid, "SIGKILL");
     const error = new RegExp(
-      `\nerror: rank ${rank} \\(process ${pid}, wasm\\): ended by SIGKILL\nhelp: {2}--resume goes on`,
+      `\nerror: rank ${rank} \\(process ${pid}, wasm\\): ended by SIGKILL\nhelp: {2}pass --resume to continue`,
     );
     await assertFails(trainer, error);
     await assertResumes(run);
   });
 }
 
-test("a rank that stalls past the deadline", TIMEOUT, async () => {
-  const trainer = place.start([...COMMAND, "--steps", "100000", "--deadline", "0.5", "--out", "stalled"]);
+test("a rank that stalls past the deadline ends the job", TIMEOUT, async () => {
+  const trainer = workspace.start([...COMMAND, "--steps", "100000", "--deadline", "0.5", "--out", "stalled"]);
   await trainer.says(/step 10\//);
   const pid = ranksOf(trainer)[1];
   process.kill(pid, "SIGSTOP");
   await assertFails(
     trainer,
     new RegExp(
-      `\nerror: rank 1 \\(process ${pid}, wasm\\): the others waited 0\\.5 s for it in an all-reduce; its process is stopped\n`,
+      `\nerror: rank 1 \\(process ${pid}, wasm\\): the other ranks waited 0\\.5 s for it in an all-reduce; its process is stopped\n`,
     ),
   );
 });
@@ -92,20 +93,20 @@ for (const [fault, what] of [
   ["loss", "the loss is NaN"],
   ["gradient", "the gradients' norm is NaN"],
 ]) {
-  test(`a ${fault} that is not finite on one rank`, TIMEOUT, async () => {
+  test(`a non-finite ${fault} on one rank ends the job`, TIMEOUT, async () => {
     const faults = { FAULT: fault, FAULT_STEP: "12", FAULT_RANK: "1" };
     const args = [...COMMAND, "--save-every", "10", "--out", fault];
-    const trainer = place.start(args, [], faults);
+    const trainer = workspace.start(args, [], faults);
     await assertFails(
       trainer,
       new RegExp(`\nerror: rank 1 \\(process \\d+, wasm\\): step 12: ${what}\nhelp: {2}lower --lr`),
     );
-    assert.deepEqual(place.checkpoints(fault), ["step-00000010"]);
+    assert.deepEqual(workspace.checkpoints(fault), ["step-00000010"]);
   });
 }
 
-test("a launcher that is killed takes its ranks along", TIMEOUT, async () => {
-  const trainer = place.start([...COMMAND, "--steps", "100000", "--out", "orphaned"]);
+test("ranks exit when their launcher is killed", TIMEOUT, async () => {
+  const trainer = workspace.start([...COMMAND, "--steps", "100000", "--out", "orphaned"]);
   await trainer.says(/step 10\//);
   assert.equal(ranksOf(trainer).length, 2);
   trainer.signal("SIGKILL");
@@ -115,51 +116,51 @@ test("a launcher that is killed takes its ranks along", TIMEOUT, async () => {
   assertGone(trainer);
 });
 
-test("a signal to the launcher, or to a rank: all save the same step, and go on", TIMEOUT, async () => {
-  const trainer = place.start([...COMMAND, "--out", "interrupted"]);
-  await trainer.says(/step 60\//);
-  trainer.signal("SIGINT");
-  await trainer.ends(130);
-  assertGone(trainer);
-  const [first] = place.checkpoints("interrupted").slice(-1);
-  assert.match(
-    trainer.stderr,
-    new RegExp(`SIGINT.*: saving.*\n(.*\n)*Saved interrupted/${first}; add --resume`),
-  );
-
-  const second = place.start([...COMMAND, "--out", "interrupted", "--resume"]);
-  await second.says(new RegExp(`step ${Number(first.slice(5)) + 50}/`));
-  process.kill(ranksOf(second)[1], "SIGTERM");
-  await second.ends(143);
-  assertGone(second);
-  await assertResumes("interrupted");
-});
-
 test(
-  "a signal that comes twice at once, as a terminal's does through bun run: it is one",
+  "after a signal to the launcher or to a rank, all ranks save the same step and the run resumes",
   TIMEOUT,
   async () => {
-    const trainer = place.start([...COMMAND, "--steps", "100000", "--out", "terminal"]);
-    await trainer.says(/step 10\//);
-    // Nothing can be saved before the second one comes.
-    const [, rank] = ranksOf(trainer);
-    process.kill(rank, "SIGSTOP");
+    const trainer = workspace.start([...COMMAND, "--out", "interrupted"]);
+    await trainer.says(/step 60\//);
     trainer.signal("SIGINT");
-    await sleep(20);
-    trainer.signal("SIGINT");
-    await sleep(100);
-    process.kill(rank, "SIGCONT");
     await trainer.ends(130);
-    assert.equal(place.checkpoints("terminal").length, 1);
+    assertGone(trainer);
+    const [first] = workspace.checkpoints("interrupted").slice(-1);
+    assert.match(
+      trainer.stderr,
+      new RegExp(`SIGINT.*: saving.*\n(.*\n)*Saved interrupted/${first}; pass --resume`),
+    );
+
+    const second = workspace.start([...COMMAND, "--out", "interrupted", "--resume"]);
+    await second.says(new RegExp(`step ${Number(first.slice(5)) + 50}/`));
+    process.kill(ranksOf(second)[1], "SIGTERM");
+    await second.ends(143);
+    assertGone(second);
+    await assertResumes("interrupted");
   },
 );
 
-test("a second signal ends the ranks at once", TIMEOUT, async () => {
-  const trainer = place.start([...COMMAND, "--steps", "100000", "--out", "impatient"]);
+test("a duplicate signal, as from a terminal through bun run, counts once", TIMEOUT, async () => {
+  const trainer = workspace.start([...COMMAND, "--steps", "100000", "--out", "terminal"]);
+  await trainer.says(/step 10\//);
+  // A stopped rank prevents the checkpoint from completing before the second signal.
+  const [, rank] = ranksOf(trainer);
+  process.kill(rank, "SIGSTOP");
+  trainer.signal("SIGINT");
+  await sleep(20);
+  trainer.signal("SIGINT");
+  await sleep(100);
+  process.kill(rank, "SIGCONT");
+  await trainer.ends(130);
+  assert.equal(workspace.checkpoints("terminal").length, 1);
+});
+
+test("a second signal ends the ranks immediately", TIMEOUT, async () => {
+  const trainer = workspace.start([...COMMAND, "--steps", "100000", "--out", "impatient"]);
   await trainer.says(/step 10\//);
   process.kill(ranksOf(trainer)[1], "SIGSTOP");
   trainer.signal("SIGINT");
-  await trainer.says(/once more to leave at once/);
+  await trainer.says(/repeat the signal to exit immediately/);
   await sleep(300);
   trainer.signal("SIGINT");
   await trainer.ends(130);
@@ -167,23 +168,23 @@ test("a second signal ends the ranks at once", TIMEOUT, async () => {
   assert.doesNotMatch(trainer.stderr, /error/);
 });
 
-test("what users can mend is said once, with status 2", TIMEOUT, async () => {
-  const first = place.start([...COMMAND, "--data", "none.txt", "--out", "mistaken"]);
-  const second = place.start([...COMMAND, "--out", "whole"]);
+test("an error that the user can correct is printed once, with status 2", TIMEOUT, async () => {
+  const first = workspace.start([...COMMAND, "--data", "none.txt", "--out", "mistaken"]);
+  const second = workspace.start([...COMMAND, "--out", "whole"]);
   await Promise.all([first.ends(2), second.ends(2)]);
   assert.equal(
     first.stderr.slice(first.stderr.indexOf("error")),
-    "error: none.txt: there is no such file or folder\nhelp:  check the path, and that you may read it\n",
+    "error: none.txt: no such file or folder\nhelp:  check the path and its permissions\n",
   );
   assert.equal(
     second.stderr,
-    "error: whole holds a run already\nhelp:  add --resume to go on, or choose another --out\n",
+    "error: whole already contains a run\nhelp:  pass --resume to continue it, or choose another --out\n",
   );
   for (const trainer of [first, second]) assertGone(trainer);
 });
 
-test("--dry-run of several ranks", TIMEOUT, async () => {
-  const trainer = await place.run([...COMMAND, "--dry-run", "--out", "dry"]);
+test("--dry-run with several ranks", TIMEOUT, async () => {
+  const trainer = await workspace.run([...COMMAND, "--dry-run", "--out", "dry"]);
   assert.match(trainer.stderr, /250 steps of 128 tokens \(batch 4 × accumulate 1 × 2 ranks × context 16\)/);
   assertGone(trainer);
 });

@@ -1,18 +1,18 @@
-/** A killed run, a full disk, a loss that isn't finite: the last good checkpoint is there, and goes on. */
+/** After a kill, a full disk or a non-finite loss, the last good checkpoint remains and can be resumed. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openCheckpoint } from "../../../runtime/formats/checkpoint.ts";
-import { assertSame, COMMON, CPU, text, timeless, Workplace } from "../workspace.ts";
+import { assertSameFiles, COMMON, CPU, text, Workspace, withoutTimings } from "../workspace.ts";
 
-const place = new Workplace();
+const workspace = new Workspace();
 const TIMEOUT = { timeout: 60_000 };
 
-/** Opens a run's newest checkpoint, hashes compared. Its step, and whether all its values are finite. */
+/** Opens and verifies a run's newest checkpoint. Returns its step, and whether all its values are finite. */
 function readNewest(run: string): { step: number; finite: boolean } {
-  const checkpoint = openCheckpoint(place.path(run));
+  const checkpoint = openCheckpoint(workspace.path(run));
   const { position } = checkpoint.readJson("trainer.json") as { position: { step: number } };
   const moments = checkpoint.openTensors("optimizer.safetensors");
   let finite = true;
@@ -27,11 +27,11 @@ function readNewest(run: string): { step: number; finite: boolean } {
   return { step: position.step, finite };
 }
 
-test("kill -9 at any moment of a run that saves at every step", TIMEOUT, async () => {
+test("kill -9 at random times of a run that saves at every step", TIMEOUT, async () => {
   const args = [...COMMON, "--steps", "100000", "--save-every", "1", "--log-every", "1", "--out", "killed"];
   let last = 0;
   for (let round = 0; round < 6; round++) {
-    const trainer = place.start([...args, ...(round === 0 ? [] : ["--resume"])]);
+    const trainer = workspace.start([...args, ...(round === 0 ? [] : ["--resume"])]);
     await trainer.says(new RegExp(`step ${last + 3}/`));
     await sleep(23 * Math.random());
     trainer.signal("SIGKILL");
@@ -40,38 +40,42 @@ test("kill -9 at any moment of a run that saves at every step", TIMEOUT, async (
     assert.ok(step >= last + 2 && finite, `step ${step} after ${last}`);
     last = step;
   }
-  const trainer = place.start([...args, "--resume"]);
+  const trainer = workspace.start([...args, "--resume"]);
   await trainer.says(/\nstep /);
   trainer.signal("SIGTERM");
   await trainer.ends(143);
   const { step } = readNewest("killed");
-  const steps = timeless(place.metrics("killed")).map(({ step }) => step);
+  const steps = withoutTimings(workspace.metrics("killed")).map(({ step }) => step);
   assert.deepEqual(
     steps,
     Array.from({ length: step }, (_, i) => i + 1),
   );
-  const names = readdirSync(place.path("killed")).sort();
-  assert.deepEqual(names, ["metrics.jsonl", ...place.checkpoints("killed")], "what the kills left is gone");
-  assert.equal(place.checkpoints("killed").length, 2);
+  const names = readdirSync(workspace.path("killed")).sort();
+  assert.deepEqual(
+    names,
+    ["metrics.jsonl", ...workspace.checkpoints("killed")],
+    "files left behind by the kills are removed",
+  );
+  assert.equal(workspace.checkpoints("killed").length, 2);
 });
 
 interface Disk {
   name: string;
   error: RegExp;
-  /** Makes a run's folder too small for a second checkpoint of 400 KB, */
+  /** Makes a run's folder too small for a second checkpoint of 400 KB, unless {@link wrap} does. */
   narrow(folder: string): void;
-  /** this, put before the command, does. */
+  /** A command that runs the trainer with the limit. */
   wrap: string[];
   widen(folder: string): void;
-  /** Before the folder can be removed. */
+  /** Must be called before the folder can be removed. */
   release(folder: string): void;
 }
 
 const fileSizeLimit: Disk = {
-  name: "a limit on the size of files",
-  error: /could not be written: the file is larger than is allowed there \(EFBIG\)/,
+  name: "a limit on file sizes",
+  error: /could not be written: the file exceeds the allowed size \(EFBIG\)/,
   narrow() {},
-  // In blocks of 512 bytes. Where the signal is ignored, write says EFBIG.
+  // In blocks of 512 bytes. With the signal ignored, write fails with EFBIG.
   wrap: ["sh", "-c", 'trap "" XFSZ; ulimit -f 400; exec "$@"', "sh"],
   widen() {},
   release() {},
@@ -91,7 +95,7 @@ const fullDisk: Disk = {
 
 /** Mounting is a privilege; the other way to fill a disk is always there. */
 function canMount(): boolean {
-  const folder = place.path("mount");
+  const folder = workspace.path("mount");
   mkdirSync(folder);
   try {
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k", "reflow-test", folder], { stdio: "ignore" });
@@ -107,79 +111,81 @@ const disks = "Deno" in globalThis ? [] : [fileSizeLimit];
 if (canMount()) disks.push(fullDisk);
 for (const disk of disks) {
   test(
-    `${disk.name} is reported, the old checkpoint kept; with space, the run goes on`,
+    `${disk.name} is an error that keeps the old checkpoint; with space, the run resumes`,
     TIMEOUT,
     async () => {
       const run = disk.name.replaceAll(" ", "-");
-      disk.narrow(place.path(run));
+      disk.narrow(workspace.path(run));
       try {
         const args = [...COMMON, "--schedule", "constant", "--warmup", "5"];
-        await place.run([...args, "--steps", "10", "--save-every", "10", "--out", run]);
-        const before = place.newest(run);
+        await workspace.run([...args, "--steps", "10", "--save-every", "10", "--out", run]);
+        const before = workspace.newest(run);
         const more = [...args, "--steps", "20", "--save-every", "20", "--out", run, "--resume"];
-        const { stderr } = await place.run(more, 2, disk.wrap);
+        const { stderr } = await workspace.run(more, 2, disk.wrap);
         assert.match(stderr, disk.error);
         assert.match(stderr, /\nhelp: {2}/);
-        assert.deepEqual(readdirSync(place.path(run)).sort(), ["metrics.jsonl", "step-00000010"]);
-        assertSame(place.newest(run), before, "the old checkpoint");
-        disk.widen(place.path(run));
-        await place.run(more);
+        assert.deepEqual(readdirSync(workspace.path(run)).sort(), ["metrics.jsonl", "step-00000010"]);
+        assertSameFiles(workspace.newest(run), before, "the old checkpoint");
+        disk.widen(workspace.path(run));
+        await workspace.run(more);
         assert.deepEqual(readNewest(run), { step: 20, finite: true });
       } finally {
-        disk.release(place.path(run));
+        disk.release(workspace.path(run));
       }
     },
   );
 }
 
-test("a gradient that is not finite: back a few times, then given up", TIMEOUT, async () => {
+test("a non-finite gradient is rolled back a few times, then ends the run", TIMEOUT, async () => {
   const wild = ["--lr", "1e10", "--grad-clip", "0", "--warmup", "0", "--save-every", "1", "--steps", "30"];
-  const { stderr } = await place.run([...COMMON, ...wild, "--out", "wild"], 2);
-  const back = stderr.match(/^step 2: the .* is NaN; back to step 1, passing over the batches in between$/gm);
-  assert.equal(back?.length, 3, stderr);
-  assert.match(stderr, /\nerror: step 2: the .* is NaN, after going back 3 times\nhelp: {2}lower --lr/);
+  const { stderr } = await workspace.run([...COMMON, ...wild, "--out", "wild"], 2);
+  const rollbacks = stderr.match(
+    /^step 2: the .* is NaN; rolled back to step 1, skipping the batches in between$/gm,
+  );
+  assert.equal(rollbacks?.length, 3, stderr);
+  assert.match(stderr, /\nerror: step 2: the .* is NaN, after 3 rollbacks\nhelp: {2}lower --lr/);
   assert.deepEqual(readNewest("wild"), { step: 1, finite: true });
 });
 
-test("an update that is not finite is never saved", TIMEOUT, async () => {
+test("a non-finite update is never saved", TIMEOUT, async () => {
   const wild = ["--lr", "1e39", "--grad-clip", "0", "--warmup", "0", "--save-every", "1", "--steps", "30"];
-  const { stderr } = await place.run([...COMMON, ...wild, "--out", "wilder"], 2);
-  assert.match(stderr, /error: step 1: the weights' norm became (NaN|Infinity), after going back 3 times/);
-  assert.deepEqual(place.checkpoints("wilder"), []);
-  assert.equal(existsSync(place.path("wilder", "trainer.lock")), false);
+  const { stderr } = await workspace.run([...COMMON, ...wild, "--out", "wilder"], 2);
+  assert.match(stderr, /error: step 1: the weights' norm became (NaN|Infinity), after 3 rollbacks/);
+  assert.deepEqual(workspace.checkpoints("wilder"), []);
+  assert.equal(existsSync(workspace.path("wilder", "trainer.lock")), false);
 });
 
-test("two trainers on one folder: the second refuses, naming the first", TIMEOUT, async () => {
-  const first = place.start([...COMMON, "--steps", "100000", "--out", "shared", "--log-every", "1"]);
+test("a second trainer on the same folder is an error that names the first", TIMEOUT, async () => {
+  const first = workspace.start([...COMMON, "--steps", "100000", "--out", "shared", "--log-every", "1"]);
   await first.says(/\nstep 1\//);
-  const second = await place.run([...COMMON, "--out", "shared"], 2);
+  const second = await workspace.run([...COMMON, "--out", "shared"], 2);
   assert.match(
     second.stderr,
     new RegExp(`error: shared is in use by process ${first.child.pid}\nhelp: {2}wait`),
   );
   first.signal("SIGINT");
   await first.ends(130);
-  const third = await place.run([...COMMON, "--out", "shared"], 2);
-  assert.match(third.stderr, /error: shared holds a run already\nhelp: {2}add --resume/);
+  const third = await workspace.run([...COMMON, "--out", "shared"], 2);
+  assert.match(third.stderr, /error: shared already contains a run\nhelp: {2}pass --resume/);
 });
 
-test("a run that another trainer begins and ends in the meantime is left alone", TIMEOUT, async () => {
-  writeFileSync(place.path("long.txt"), text(3_000_000));
+test("a run that another trainer completes in the meantime is not overwritten", TIMEOUT, async () => {
+  writeFileSync(workspace.path("long.txt"), text(3_000_000));
   const args = ["--config", "config.json", ...CPU, "--steps", "5", "--out", "meantime"];
-  const second = place.start([...args, "--data", "long.txt"]);
-  // It has seen that the folder is free, and has some tenths of a second to tokenize.
+  const second = workspace.start([...args, "--data", "long.txt"]);
+  // It has found the folder unused, and then tokenizes for a few tenths of a second.
   await second.says(/AdamW/);
   second.signal("SIGSTOP");
-  await place.run([...args, "--data", "text.txt"]);
-  const first = place.newest("meantime");
+  await workspace.run([...args, "--data", "text.txt"]);
+  const first = workspace.newest("meantime");
   second.signal("SIGCONT");
   await second.ends(2);
-  assert.match(second.stderr, /error: meantime holds a run already/);
-  assertSame(place.newest("meantime"), first, "the first run");
+  assert.match(second.stderr, /error: meantime already contains a run/);
+  assertSameFiles(workspace.newest("meantime"), first, "the first run");
 });
 
-test("a signal does not wait for the end of a long step", TIMEOUT, async () => {
-  const trainer = place.start([...COMMON, "--accumulate", "100000", "--out", "long"]);
+test("a signal interrupts a long step", TIMEOUT, async () => {
+  const trainer = workspace.start([...COMMON, "--accumulate", "100000", "--out", "long"]);
   await trainer.says(/writing to long/);
   await sleep(100);
   trainer.signal("SIGINT");

@@ -8,9 +8,9 @@ import { createWasmBackend, type WasmBackend } from "../../../runtime/backend/wa
 import { ReflowError } from "../../../runtime/common/errors.ts";
 import type { Data } from "../../../trainer/data/load.ts";
 import type { TokenSource } from "../../../trainer/data/shards.ts";
-import { returnToCheckpoint, runTraining } from "../../../trainer/loop/loop.ts";
-import { type Flags, resolveSettings } from "../../../trainer/settings/settings.ts";
+import { restoreLatest, runTraining } from "../../../trainer/loop/loop.ts";
 import { Training } from "../../../trainer/loop/training.ts";
+import { type Flags, resolveSettings } from "../../../trainer/settings/settings.ts";
 import { assertClose } from "../../support/compare.ts";
 import { MODEL } from "../workspace.ts";
 
@@ -25,9 +25,9 @@ after(() => rmSync(root, { recursive: true, force: true }));
 
 const T = MODEL.context;
 const settings = (flags: Flags) => resolveSettings({ model: MODEL, steps: 10, batch: 4, ...flags });
-const noPause = async () => undefined;
+const neverStop = async () => undefined;
 
-/** Tokens 0 to 298, again and again; `reads` records where windows began. */
+/** The tokens 0 to 298, repeated; `reads` records the start of each window read. */
 function countingTokens(length: number): TokenSource & { reads: number[] } {
   const reads: number[] = [];
   return {
@@ -55,7 +55,7 @@ test("--order sequential: step s reads windows s·B to s·B+B−1, and the next 
   const flags = { order: "sequential", batch: 2, accumulate: 2 } as const;
   const training = new Training(backend, settings(flags), dataOf(train));
   training.start();
-  for (let step = 0; step < 4; step++) await training.train(noPause);
+  for (let step = 0; step < 4; step++) await training.train(neverStop);
   const windows = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5];
   assert.deepEqual(
     train.reads,
@@ -63,11 +63,11 @@ test("--order sequential: step s reads windows s·B to s·B+B−1, and the next 
   );
 });
 
-test("shuffled, an epoch has each window once, and no two epochs are in the same order", async () => {
+test("a shuffled epoch contains each window once, and epochs differ in order", async () => {
   const train = countingTokens(12 * T + 1);
   const training = new Training(backend, settings({}), dataOf(train));
   training.start();
-  for (let step = 0; step < 6; step++) await training.train(noPause);
+  for (let step = 0; step < 6; step++) await training.train(neverStop);
   const windows = train.reads.map((position) => position / T);
   const sorted = (from: number) => windows.slice(from, from + 12).sort((a, b) => a - b);
   assert.deepEqual(sorted(0), [...Array(12).keys()]);
@@ -75,7 +75,7 @@ test("shuffled, an epoch has each window once, and no two epochs are in the same
   assert.notDeepEqual(windows.slice(0, 12), windows.slice(12));
 });
 
-test("the global batch is batch × accumulate: 2 of 2 is 1 of 4, up to rounding", async () => {
+test("the global batch is batch × accumulate, up to rounding", async () => {
   const trained = await Promise.all(
     [
       { batch: 4, accumulate: 1 },
@@ -86,7 +86,7 @@ test("the global batch is batch × accumulate: 2 of 2 is 1 of 4, up to rounding"
       training.start();
       assert.equal(training.tokensPerStep, 4 * T);
       const results = [];
-      for (let step = 0; step < 5; step++) results.push(await training.train(noPause));
+      for (let step = 0; step < 5; step++) results.push(await training.train(neverStop));
       return results.flatMap(({ loss, gradNorm }) => [loss, gradNorm]);
     }),
   );
@@ -94,21 +94,20 @@ test("the global batch is batch × accumulate: 2 of 2 is 1 of 4, up to rounding"
     assertClose(other, trained[0], { relative: 1e-5 }, "losses and norms");
 });
 
-test("evaluation takes each window once where asked for all, whatever the batch", async () => {
+test("a full evaluation uses each window once, for any batch size", async () => {
   const losses = [];
   for (const batch of [1, 3, 20, 32]) {
     const training = new Training(backend, settings({ batch }), dataOf(countingTokens(1000)));
     training.start();
-    losses.push(await training.evaluate(Number.POSITIVE_INFINITY, noPause));
-    const some = await training.evaluate(7, noPause);
+    losses.push(await training.evaluate(Number.POSITIVE_INFINITY, neverStop));
+    const some = await training.evaluate(7, neverStop);
     assert.ok(Math.abs(some - Math.log(300)) < 0.2, `${some}`);
   }
   for (const loss of losses) assertClose([loss], [losses[0]], { relative: 1e-6 }, "loss");
 });
 
 /**
- * Runs 20 steps over windows of which some are poisoned: as with data that a model can't take, whatever batch they are in
- * has a loss, or a gradient, that is not finite.
+ * Runs 20 steps over windows of which some are poisoned: every batch that contains one has a non-finite loss or gradient.
  */
 class Poisoned {
   readonly train = countingTokens(200 * T + 1);
@@ -144,7 +143,7 @@ class Poisoned {
     return new Poisoned(await createWasmBackend({ threads: 1 }), kind, windows);
   }
 
-  /** Begins a run, or goes on with it. */
+  /** Starts or resumes a run. */
   async run(name: string, steps = 20): Promise<void> {
     const training = new Training(
       this.#backend,
@@ -153,11 +152,11 @@ class Poisoned {
     );
     const run = join(root, name);
     mkdirSync(run, { recursive: true });
-    returnToCheckpoint(training, run);
+    restoreLatest(training, run);
     await runTraining(training, { run });
   }
 
-  /** The first windows of the batches that were read. */
+  /** The indexes of the batches that were read. */
   get batches(): number[] {
     return this.train.reads.map((position) => position / T / 4).filter(Number.isInteger);
   }
@@ -168,8 +167,8 @@ const position = (run: string) => JSON.parse(read(run, "trainer.json").toString(
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 for (const kind of ["loss", "gradient"] as const) {
-  test(`a ${kind} that is not finite: the run passes over its batches, and a resume does the same`, async () => {
-    // The 7th batch; the 14th, which is step 12 then.
+  test(`after a non-finite ${kind} the run skips the batches, and so does a resumed run`, async () => {
+    // The 7th batch, and the 14th, which is then step 12.
     const windows = [4 * 6 + 1, 4 * 13];
     const whole = await Poisoned.make(kind, windows);
     await whole.run(`${kind}-whole`);
@@ -184,7 +183,7 @@ for (const kind of ["loss", "gradient"] as const) {
       [3, 6, 9, 12, 15, 18, 20],
     );
 
-    // The same as training on what is left: nothing of the steps that failed has stayed.
+    // The result equals training on the remaining batches: failed steps leave no trace.
     const healthy = await Poisoned.make(kind, []);
     const kept = [...range(0, 4), ...range(7, 11), ...range(14, 23)];
     const readAny = healthy.train.read;
@@ -204,18 +203,18 @@ for (const kind of ["loss", "gradient"] as const) {
   });
 }
 
-test("before the first checkpoint the run begins again, after the batches that failed", async () => {
+test("before the first checkpoint the run restarts, after the failed batches", async () => {
   const poisoned = await Poisoned.make("loss", [4]);
   await poisoned.run("early");
   assert.deepEqual(poisoned.batches, range(0, 21));
   assert.deepEqual(position("early"), { step: 20, skipped: 2 });
 });
 
-test("after a few times the run is given up; its last checkpoint stays", async () => {
+test("after a few rollbacks the run is abandoned; its last checkpoint remains", async () => {
   const poisoned = await Poisoned.make("gradient", [40, 44, 52, 56]);
   await assert.rejects(poisoned.run("hopeless"), (error) => {
     assert.ok(error instanceof ReflowError && error.code === "numerics", `${error}`);
-    assert.match(error.message, /^step 11: the gradients' norm is NaN, after going back 3 times$/);
+    assert.match(error.message, /^step 11: the gradients' norm is NaN, after 3 rollbacks$/);
     return true;
   });
   assert.deepEqual(readdirSync(join(root, "hopeless")).sort(), [

@@ -11,9 +11,9 @@ after(() => rmSync(run, { recursive: true, force: true }));
 
 const read = () => readFileSync(join(run, "metrics.jsonl"), "utf8");
 
-test("a line a step; an evaluation takes the place of an earlier one", () => {
+test("one line per step; an evaluation replaces an earlier one", () => {
   const metrics = new Metrics(run);
-  metrics.cut(0);
+  metrics.truncateAfter(0);
   metrics.write({ step: 10, loss: 3 });
   metrics.write({ step: 10, valLoss: 4 });
   metrics.write({ step: 20, loss: 2 });
@@ -21,14 +21,14 @@ test("a line a step; an evaluation takes the place of an earlier one", () => {
   assert.equal(read(), '{"step":10,"loss":3}\n{"step":20,"loss":2}\n{"step":10,"valLoss":5}\n');
 });
 
-test("what is done again is cut, and so is a line that a kill left unfinished", () => {
+test("lines of steps to be repeated are removed, and so is a line cut short by a kill", () => {
   appendFileSync(join(run, "metrics.jsonl"), '{"step":11,"loss":1}\n{"step":1');
-  new Metrics(run).cut(10);
+  new Metrics(run).truncateAfter(10);
   assert.equal(read(), '{"step":10,"loss":3}\n{"step":10,"valLoss":5}\n');
   assert.deepEqual(readdirSync(run), ["metrics.jsonl"]);
 });
 
-test("what the disk has against it is an error for people", () => {
+test("a write failure is a ReflowError", () => {
   const nowhere = new Metrics(join(run, "metrics.jsonl"));
   assert.throws(
     () => nowhere.write({ step: 1, loss: 1 }),

@@ -1,20 +1,20 @@
-/** `--watch`: what is logged of some words while they form. */
+/** `--watch`: the log of some tokens during training. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { openCheckpoint } from "../../../runtime/formats/checkpoint.ts";
 import { Tokenizer } from "../../../runtime/text/tokenizer.ts";
 import { readLines } from "../../../trainer/monitoring/metrics.ts";
-import { findWatched, type WatchLine } from "../../../trainer/monitoring/watch.ts";
-import { COMMON, MODEL, Workplace } from "../workspace.ts";
+import { resolveWatched, type WatchLine } from "../../../trainer/monitoring/watch.ts";
+import { COMMON, MODEL, Workspace } from "../workspace.ts";
 
-const place = new Workplace();
+const workspace = new Workspace();
 const TIMEOUT = { timeout: 60_000 };
-const lines = (run: string) => readLines<WatchLine>(place.path(run, "watch.jsonl"));
+const lines = (run: string) => readLines<WatchLine>(workspace.path(run, "watch.jsonl"));
 
-/** A checkpoint's parameter, whole. */
+/** A whole parameter of a run's newest checkpoint. */
 function parameter(run: string, name: string): { data: Float32Array; columns: number } {
-  const checkpoint = openCheckpoint(place.path(run));
+  const checkpoint = openCheckpoint(workspace.path(run));
   try {
     const [rows, columns] = checkpoint.tensors.tensors.get(name)!.shape;
     const data = new Float32Array(rows * columns);
@@ -29,36 +29,36 @@ const tokenizerOf = (run: string) =>
   Tokenizer.fromJSON(JSON.parse(readFileSync(`${openAndClose(run)}/tokenizer.json`, "utf8")));
 
 function openAndClose(run: string): string {
-  const checkpoint = openCheckpoint(place.path(run));
+  const checkpoint = openCheckpoint(workspace.path(run));
   checkpoint.close();
   return checkpoint.folder;
 }
 
 test(
-  "at the beginning and at each evaluation: recipes and neighbours are the checkpoint's",
+  "recipes and neighbours are logged at the start and at each evaluation, and match the checkpoint",
   TIMEOUT,
   async () => {
-    writeFileSync(place.path("topk.json"), JSON.stringify({ ...MODEL, top_k: 5 }));
+    writeFileSync(workspace.path("topk.json"), JSON.stringify({ ...MODEL, top_k: 5 }));
     for (const [run, flags] of [
       ["factored", []],
       ["topk", ["--variant", "reflow-topk", "--config", "topk.json"]],
       ["twin", ["--variant", "gpt2-new"]],
     ] as const) {
       const args = ["--steps", "25", "--eval-every", "10", "--watch", "the, people,the", "--out", run];
-      await place.run([...COMMON, ...args, ...flags]);
+      await workspace.run([...COMMON, ...args, ...flags]);
       const found = lines(run);
       assert.deepEqual(
         found.map(({ step }) => step),
         [0, 10, 20, 25],
       );
       assert.equal(found[0].valLoss, undefined);
-      const losses = place.metrics(run).filter(({ valLoss }) => valLoss !== undefined);
+      const losses = workspace.metrics(run).filter(({ valLoss }) => valLoss !== undefined);
       assert.deepEqual(
         found.slice(1).map(({ valLoss }) => valLoss),
         losses.map(({ valLoss }) => valLoss),
       );
 
-      const last = found[3].watched;
+      const last = found[3].tokens;
       assert.deepEqual(
         last.map(({ word }) => word),
         ["the", "people"],
@@ -112,32 +112,32 @@ function cosine(a: readonly number[], b: readonly number[]): number {
   return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 }
 
-test("watching changes nothing; a resumed run goes on with what it had logged", TIMEOUT, async () => {
+test("watching does not affect training; a resumed run extends its log", TIMEOUT, async () => {
   const args = ["--eval-every", "5", "--save-every", "10"];
-  await place.run([...COMMON, ...args, "--steps", "20", "--out", "blind"]);
-  await place.run([...COMMON, ...args, "--steps", "20", "--watch", "war", "--out", "watched"]);
-  const weights = (run: string) => place.newest(run).get("model.safetensors")!;
-  assert.ok(weights("watched").equals(weights("blind")));
-  assert.equal(existsSync(place.path("blind", "watch.jsonl")), false);
+  await workspace.run([...COMMON, ...args, "--steps", "20", "--out", "unwatched"]);
+  await workspace.run([...COMMON, ...args, "--steps", "20", "--watch", "war", "--out", "watched"]);
+  const weights = (run: string) => workspace.newest(run).get("model.safetensors")!;
+  assert.ok(weights("watched").equals(weights("unwatched")));
+  assert.equal(existsSync(workspace.path("unwatched", "watch.jsonl")), false);
   const whole = lines("watched");
   const more = ["--out", "watched", "--resume", "--steps", "25", "--watch", "war"];
-  await place.run([...COMMON, ...args, ...more]);
+  await workspace.run([...COMMON, ...args, ...more]);
   const steps = lines("watched").map(({ step }) => step);
   assert.deepEqual(steps, [0, 5, 10, 15, 20, 25]);
   assert.deepEqual(lines("watched").slice(0, 5), whole);
 });
 
-test("words that can't be watched: an error, and no run", TIMEOUT, async () => {
+test("words that cannot be watched are an error, and no run starts", TIMEOUT, async () => {
   for (const [words, message] of [
     [
       "the,unheard",
-      /--watch the,unheard: unheard is \d tokens, " " "u" .*\nhelp: {2}give words of one token/,
+      /--watch the,unheard: unheard is \d tokens, " " "u" .*\nhelp: {2}choose words that are a single token/,
     ],
-    [" , ", /there is no word in it/],
+    [" , ", /expected at least one word/],
   ] as const) {
-    const { stderr } = await place.run([...COMMON, "--watch", words, "--out", "none"], 2);
+    const { stderr } = await workspace.run([...COMMON, "--watch", words, "--out", "none"], 2);
     assert.match(stderr, message);
-    assert.equal(existsSync(place.path("none")), false);
+    assert.equal(existsSync(workspace.path("none")), false);
   }
-  assert.throws(() => findWatched("the", undefined), /the data has no tokenizer/);
+  assert.throws(() => resolveWatched("the", undefined), /the data has no tokenizer/);
 });

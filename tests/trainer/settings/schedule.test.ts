@@ -7,7 +7,7 @@ const rates = (schedule: (typeof SCHEDULES)[number], steps: number[]) =>
   steps.map((step) => learningRate(step, { ...options, schedule }));
 
 describe("worked by hand", () => {
-  test("the warm-up is the same in all", () => {
+  test("all schedules share the warm-up", () => {
     for (const schedule of SCHEDULES) expect(rates(schedule, [0, 1, 2, 3])).toEqual([0.25, 0.5, 0.75, 1]);
   });
 
@@ -21,7 +21,7 @@ describe("worked by hand", () => {
     expect(after).toBe(0.1);
   });
 
-  test("wsd is level, and then a straight line over the last fifth", () => {
+  test("wsd is constant, then decays linearly over the last fifth", () => {
     const wsd = { schedule: "wsd", lr: 1, minLr: 0, warmup: 10, steps: 100 } as const;
     const found = [10, 50, 80, 85, 90, 99, 100, 1000].map((step) => learningRate(step, wsd));
     [1, 1, 1, 0.75, 0.5, 0.05, 0, 0].forEach((rate, i) => {
@@ -29,7 +29,7 @@ describe("worked by hand", () => {
     });
   });
 
-  test("a warm-up into wsd's last fifth shortens that", () => {
+  test("a warm-up that extends into the last fifth shortens wsd's decay", () => {
     const late = { schedule: "wsd", lr: 1, minLr: 0, warmup: 90, steps: 100 } as const;
     expect([89, 90, 95].map((step) => learningRate(step, late))).toEqual([1, 1, 0.5]);
   });
@@ -43,7 +43,7 @@ describe("worked by hand", () => {
   });
 });
 
-test("rates go up to lr and never up again, between minLr and lr", () => {
+test("the rate increases during warm-up, then never increases and stays between minLr and lr", () => {
   const whole = fc.nat(200);
   fc.assert(
     fc.property(fc.constantFrom(...SCHEDULES), whole, whole, (schedule, warmup, steps) => {

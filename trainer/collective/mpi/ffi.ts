@@ -1,6 +1,6 @@
 import { ReflowError } from "../../../runtime/common/errors.ts";
 
-/** C's `int`, or anything as wide as a pointer, which is a number here: addresses stay below 2^53. */
+/** C's `int`, or any type of a pointer's width. Pointers are numbers here, since addresses stay below 2^53. */
 export type CType = "i32" | "pointer";
 export type CFunction = (...args: number[]) => number;
 export type Signature = readonly [args: readonly CType[], result: CType];
@@ -10,11 +10,11 @@ export interface CLibrary<K extends string> {
   close(): void;
 }
 
-/** Calls to C, in which Bun and Deno differ. */
+/** The foreign function interface, which differs between Bun and Deno. */
 export interface Ffi {
-  /** A library that the system's loader finds. Throws where it doesn't, or where it lacks one of the functions. */
+  /** Opens a library through the system's loader. Throws if it is not found, or lacks one of the functions. */
   open<K extends string>(file: string, functions: Record<K, Signature>): CLibrary<K>;
-  /** The address of its first element. The caller keeps the view alive for as long as C uses it. */
+  /** The address of the first element. The caller must keep the view alive for as long as C uses it. */
   addressOf(view: ArrayBufferView): number;
 }
 
@@ -22,7 +22,7 @@ export interface Ffi {
 export async function createFfi(): Promise<Ffi> {
   if ("Bun" in globalThis) return bunFfi(await import("bun:ffi"));
   if ("Deno" in globalThis) return denoFfi((globalThis as unknown as { Deno: DenoFfi }).Deno);
-  throw new ReflowError("usage", "this host can't call MPI", "run the trainer with bun or deno");
+  throw new ReflowError("usage", "this host cannot call MPI", "run the trainer with bun or deno");
 }
 
 const mapValues = <K extends string, V, U>(object: Record<K, V>, f: (value: V) => U) =>
@@ -38,7 +38,7 @@ function bunFfi({ dlopen, ptr }: typeof import("bun:ffi")): Ffi {
   };
 }
 
-/** What is used of it. */
+/** The part of Deno's FFI that is used. */
 interface DenoFfi {
   dlopen<K extends string>(
     file: string,

@@ -1,38 +1,39 @@
-/** Where WebGPU comes from: the platform's own (browsers, Deno), or Dawn through the package `webgpu` (Bun, Node). */
+/** Access to WebGPU: built into the platform (browsers, Deno), or Dawn through the package `webgpu` (Bun, Node). */
 import { ReflowError } from "../../../common/errors.ts";
 import { pciGpus, quietDrivers, setEnvironment } from "./drivers.ts";
 
 /**
- * Dawn's switches: f16 and matrix units on NVIDIA, and workgroup memory that is not zeroed, since every kernel writes what it
- * reads. (SwiftShader takes 2 seconds to compile the zeroing of one kernel.) No kernel leaves its buffers, which a test counts:
- * clamping every index would halve products on matrix units (H100: 65 instead of 135 TFLOP/s for f16).
+ * Dawn toggles: f16 and matrix units on NVIDIA, no zeroing of workgroup memory, and no bounds checks. Every kernel writes
+ * workgroup memory before it reads it (and SwiftShader takes 2 seconds to compile the zeroing of one kernel). No kernel
+ * accesses memory outside its buffers, which a test verifies; clamping every index would halve the speed of products on
+ * matrix units (H100: 65 instead of 135 TFLOP/s for f16).
  */
 const DAWN_TOGGLES =
   "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,disable_workgroup_init,disable_robustness";
 
-// Collected, one of Dawn's GPU objects takes the process with it under Bun (1.4): this global keeps them.
+// If one of Dawn's GPU objects is garbage-collected, Bun (1.4) crashes: this global keeps them reachable.
 const kept = globalThis as { __reflowGpus?: GPU[] };
 
-/** What there is to compute on, in the order that `--device webgpu:N` counts. */
+/** An adapter to compute on, in the order of the indices in `--device webgpu:N`. */
 export interface ListedAdapter {
-  /** As the driver calls it; identical GPUs have the same name. */
+  /** The name that the driver reports; identical GPUs have the same name. */
   name: string;
-  /** `0000:21:00.0`, where identical adapters are told apart by it. */
+  /** PCI address such as `0000:21:00.0`; present if it is needed to distinguish identical adapters. */
   pci?: string;
 }
 
 /**
- * The adapters of this machine, by name. Where the platform doesn't say (Deno, browsers) it is the one that it offers
- * first, or the GPUs on the PCI bus, where there are several.
+ * The adapters of this machine, by name. On platforms that do not list adapters (Deno, browsers), it is the adapter that
+ * they offer first, or the GPUs on the PCI bus if there are several.
  *
- * @throws ReflowError `device` where there is no WebGPU
+ * @throws ReflowError `device` if WebGPU is not available
  */
 export function listAdapters(): Promise<ListedAdapter[]> {
   listed ??= list();
   return listed;
 }
 
-/** Once in a process: after one of several identical GPUs is selected, only that one shows. */
+/** Determined once in a process: after one of several identical GPUs is selected, only that one is visible. */
 let listed: Promise<ListedAdapter[]> | undefined;
 
 async function list(): Promise<ListedAdapter[]> {
@@ -47,16 +48,17 @@ async function list(): Promise<ListedAdapter[]> {
 /**
  * The N-th adapter of {@link listAdapters}, or the one that the platform prefers.
  *
- * Identical GPUs can't be told apart by WebGPU: there, Mesa's device-select layer is asked for one, by its address on the PCI
- * bus. That holds for the whole process, which therefore can use one of them only.
+ * WebGPU cannot distinguish identical GPUs. For these, Mesa's device-select layer selects one by its address on the PCI
+ * bus. The selection applies to the whole process, which can therefore use only one of them.
  *
- * @throws ReflowError `device` where there is none: Dawn's null adapter, which accepts everything and does nothing, is none
+ * @throws ReflowError `device` if there is none. Dawn's null adapter, which accepts everything and does nothing, does not
+ *   count
  */
 export async function requestAdapter(index?: number): Promise<GPUAdapter> {
   const gpu = index === undefined ? await preferredGpu() : await selectedGpu(index);
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (adapter && !isNull(adapter)) return adapter;
-  throw noAdapter(adapter ? "WebGPU offers its null adapter only, which computes nothing" : undefined);
+  throw noAdapter(adapter ? "WebGPU offers only its null adapter, which computes nothing" : undefined);
 }
 
 const noAdapter = (message = "WebGPU finds no adapter") =>
@@ -66,19 +68,19 @@ const noAdapter = (message = "WebGPU finds no adapter") =>
     "install a Vulkan driver and its loader (Debian: libvulkan1), or use --device wasm",
   );
 
-/** What a platform says of an adapter: Dawn's device, and its driver as the description; Deno's name, as the description. */
+/** A display name. Dawn reports the device, and the driver as the description; Deno reports the name as the description. */
 export function adapterName({ device, description, vendor, architecture }: GPUAdapterInfo): string {
-  const said = [device, description]
+  const reported = [device, description]
     .map((text) => text.replace(/[-\0]+$/, ""))
     .filter((text) => /[a-z]{2}/i.test(text));
-  return said.join(", ") || [vendor, architecture].filter(Boolean).join(" ") || "an unnamed adapter";
+  return reported.join(", ") || [vendor, architecture].filter(Boolean).join(" ") || "an unnamed adapter";
 }
 
 const isNull = ({ info }: GPUAdapter): boolean => /\bnull\b/i.test(`${info.device} ${info.description}`);
 
 type Dawn = typeof import("webgpu");
 
-/** Undefined where the platform has WebGPU of its own. */
+/** Undefined if WebGPU is built into the platform. */
 async function loadDawn(): Promise<Dawn | undefined> {
   await quietDrivers();
   if (globalThis.navigator?.gpu) return undefined;
@@ -86,19 +88,24 @@ async function loadDawn(): Promise<Dawn | undefined> {
     throw new ReflowError("device", "this browser has no WebGPU", "use wasm");
   }
   try {
-    // A name that bundlers for browsers don't follow.
+    // A variable, so that bundlers for browsers do not follow the import.
     const name = "webgpu";
     const dawn = (await import(name)) as Dawn;
     Object.assign(globalThis, dawn.globals);
     return dawn;
   } catch (cause) {
-    throw new ReflowError(
-      "device",
-      `the package webgpu can't be loaded: ${(cause as Error).message}`,
-      "install the project's packages again, or use --device wasm",
-      { cause },
-    );
+    throw webgpuMissing(cause as NodeJS.ErrnoException);
   }
+}
+
+function webgpuMissing(cause: NodeJS.ErrnoException): ReflowError {
+  const what = cause.code === "ERR_MODULE_NOT_FOUND" ? "it is not installed" : cause.message;
+  return new ReflowError(
+    "device",
+    `the package webgpu, which WebGPU requires in Bun and Node.js, cannot be loaded: ${what}`,
+    "install it: npm install webgpu@0.6.2 (in a clone of the repository: bun install); or use --device wasm",
+    { cause },
+  );
 }
 
 function createGpu({ create }: Dawn, ...options: string[]): GPU {
@@ -117,11 +124,11 @@ async function selectedGpu(index: number): Promise<GPU> {
   const adapters = await listAdapters();
   const chosen = adapters[index];
   if (!chosen) {
-    const there = adapters.map(({ name }, i) => `webgpu:${i} (${name})`).join(", ");
+    const available = adapters.map(({ name }, i) => `webgpu:${i} (${name})`).join(", ");
     throw new ReflowError(
       "device",
-      `there is no webgpu:${index}`,
-      there ? `there is ${there}` : noAdapter().help,
+      `there is no adapter webgpu:${index}`,
+      available ? `available: ${available}` : noAdapter().help,
     );
   }
   const dawn = await loadDawn();
@@ -131,15 +138,15 @@ async function selectedGpu(index: number): Promise<GPU> {
     if (left !== 1) {
       throw new ReflowError(
         "device",
-        `${left} adapters are named ${chosen.name}, and this process can't choose one of them`,
-        "install Mesa's device-select layer (Debian: mesa-vulkan-drivers), or show each process one GPU (in a container NVIDIA_VISIBLE_DEVICES)",
+        `${left} adapters are named ${chosen.name}, and this process cannot select one of them`,
+        "install Mesa's device-select layer (Debian: mesa-vulkan-drivers), or make one GPU visible to each process (in a container: NVIDIA_VISIBLE_DEVICES)",
       );
     }
   }
   return dawn ? createGpu(dawn, `adapter=${chosen.name}`) : navigator.gpu;
 }
 
-/** Dawn lists its adapters only where it is asked for one that there isn't. */
+/** Dawn lists its adapters only in the error for an adapter that does not exist. */
 async function dawnAdapters(dawn: Dawn): Promise<string[]> {
   try {
     await createGpu(dawn, "adapter=none of them").requestAdapter();
@@ -149,7 +156,7 @@ async function dawnAdapters(dawn: Dawn): Promise<string[]> {
   }
 }
 
-/** Adapters of one name are on the PCI bus in the order in which Vulkan lists them. */
+/** Adds PCI addresses: adapters of one name are on the PCI bus in the order in which Vulkan lists them. */
 async function withAddresses(names: string[]): Promise<ListedAdapter[]> {
   const gpus = await pciGpus();
   return names.map((name, i) => {

@@ -4,21 +4,21 @@ import { ARRAYS, BYTES, check, disposedError, elements } from "../../contract/te
 import { type Constants, type Kernel, moduleCode, type Variant } from "./kernel.ts";
 import type { Tier } from "./tier.ts";
 
-/** Bindings begin at multiples of this; WebGPU's default `minStorageBufferOffsetAlignment`. */
+/** Bindings begin at multiples of this many bytes: WebGPU's default `minStorageBufferOffsetAlignment`. */
 const ALIGNMENT = 256;
-/** Parameters of a dispatch, in bytes: as far apart as uniform offsets must be. */
+/** Bytes reserved for the parameters of a dispatch: the alignment of uniform offsets. */
 const PARAMS_BYTES = 256;
-/** Dispatches recorded before they are submitted, unless something waits for them. */
-const MOST_DISPATCHES = 1024;
-const MOST_WORKGROUPS = 65535;
+/** Maximum number of dispatches that are recorded before they are submitted. */
+const MAX_DISPATCHES = 1024;
+const MAX_WORKGROUPS = 65535;
 
 interface WebgpuTensor extends Tensor {
   readonly buffer: GPUBuffer;
-  /** The buffer's: asking it takes a microsecond. */
+  /** Size of the buffer: reading it from the buffer takes a microsecond. */
   readonly bytes: number;
-  /** Counts buffers: part of the key under which bind groups are kept. */
+  /** Number of the buffer: part of the cache key of bind groups. */
   readonly id: number;
-  /** In bytes, from the buffer's beginning. */
+  /** Offset in the buffer, in bytes. */
   readonly at: number;
   readonly scale?: WebgpuTensor;
 }
@@ -31,32 +31,32 @@ interface Pipeline {
 
 const roundUp = (n: number, to: number) => Math.ceil(n / to) * to;
 
-/** Whether all have the first one's shape. */
+/** Whether all tensors have the shape of the first. */
 export const same = (first: Tensor, ...others: Tensor[]): boolean =>
   others.every(({ shape }) => `${shape}` === `${first.shape}`);
 
-/** The constant of a kernel that takes rows of n elements by `readW` and `writeW`: fours, where they all begin at fours. */
+/** The constant `W` for rows of n elements with `readW` and `writeW`: 4 if all rows begin at multiples of four elements. */
 export function widthFor(n: number, ...tensors: Tensor[]): { W: 1 | 4 } {
   const inFours = (tensors as WebgpuTensor[]).every(({ at, dtype }) => (at / BYTES[dtype]) % 4 === 0);
   return { W: n % 4 === 0 && inFours ? 4 : 1 };
 }
 
 /**
- * The part of the WebGPU backend that holds memory and records dispatches; `mod.ts` adds the ops.
+ * Memory and dispatches of the WebGPU backend; `mod.ts` adds the ops.
  *
- * Dispatches are recorded into one compute pass, and submitted when something waits for them: a training step is a
- * submit for each of its reads. Their parameters go through one uniform buffer, written at the submit. WebGPU reports
- * what fails later than where it failed: it is kept, and thrown by every {@link WebgpuDevice.read} from then on.
+ * Dispatches are recorded into one compute pass and submitted at the next read, write or free: a training step submits
+ * once for each of its reads. Their parameters go through one uniform buffer, which is written at the submit. WebGPU
+ * reports failures asynchronously: the first is kept, and every later {@link WebgpuDevice.read} throws it.
  */
 export class WebgpuDevice {
   readonly name = "webgpu";
   readonly lossRows = 1024;
   readonly #pipelines = new Map<string, Pipeline>();
   readonly #params: GPUBuffer;
-  readonly #hostParams = new ArrayBuffer(MOST_DISPATCHES * PARAMS_BYTES);
+  readonly #hostParams = new ArrayBuffer(MAX_DISPATCHES * PARAMS_BYTES);
   readonly #u32 = new Uint32Array(this.#hostParams);
   readonly #f32 = new Float32Array(this.#hostParams);
-  /** Bind groups by the buffers they bind, to be forgotten with them. */
+  /** Cached bind groups by buffer, to be removed when the buffer is freed. */
   readonly #bound = new Map<number, { groups: Map<string, GPUBindGroup>; key: string }[]>();
   readonly #staging: GPUBuffer[] = [];
   readonly #scratch = new Map<string, Tensor>();
@@ -73,11 +73,11 @@ export class WebgpuDevice {
     readonly gpu: GPUDevice,
     readonly tier: Tier,
     readonly description: string,
-    /** Why the tier is not a better one. */
+    /** Why no faster tier was chosen. */
     readonly reasons: readonly string[] = [],
   ) {
     this.#params = gpu.createBuffer({
-      size: MOST_DISPATCHES * PARAMS_BYTES,
+      size: MAX_DISPATCHES * PARAMS_BYTES,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
     });
     gpu.addEventListener("uncapturederror", (event) => {
@@ -90,18 +90,18 @@ export class WebgpuDevice {
     });
   }
 
-  #refuseIfDisposed(): void {
+  #throwIfDisposed(): void {
     if (this.#disposed) throw disposedError();
   }
 
   // ---- kernels ---------------------------------------------------------------------------------------------
 
   /**
-   * Records a kernel over tensors.
+   * Records a dispatch of a kernel.
    *
-   * @param tensors by the kernel's names for them
-   * @param groups workgroups, along x or along each dimension; a number over 65,535 becomes a grid of two dimensions,
-   *   which the kernel has to see through (`elementwise` does) and to cut off
+   * @param tensors by the names of the kernel's bindings
+   * @param groups number of workgroups, along x or along each dimension. A number over 65,535 becomes a grid of two
+   *   dimensions: the kernel must compute its index from both and skip what is past the end, as `elementwise` does
    */
   run<Binding extends string, Param extends string>(
     kernel: Kernel<Binding, Param>,
@@ -110,13 +110,13 @@ export class WebgpuDevice {
     groups: number | readonly [number, number, number],
     constants: Constants = {},
   ): void {
-    this.#refuseIfDisposed();
+    this.#throwIfDisposed();
     const bound = Object.keys(kernel.bindings).map((name) => tensors[name as Binding] as WebgpuTensor);
     const alias = aliases(kernel, bound);
     const pipeline = this.#pipeline(kernel, { dtypes: bound.map((t) => t.dtype), alias, constants });
     const windows = bound.map((_, b) => windowOf(bound.filter((_, o) => alias[o] === b)));
 
-    if (this.#dispatches === MOST_DISPATCHES) this.flush();
+    if (this.#dispatches === MAX_DISPATCHES) this.flush();
     const base = (this.#dispatches * PARAMS_BYTES) / 4;
     let field = base;
     bound.forEach((t, b) => {
@@ -138,8 +138,8 @@ export class WebgpuDevice {
   #pipeline(kernel: Kernel, variant: Variant): Pipeline {
     const { dtypes, alias, constants } = variant;
     const key = `${kernel.name} ${dtypes} ${alias} ${Object.entries(constants)}`;
-    const known = this.#pipelines.get(key);
-    if (known) return known;
+    const cached = this.#pipelines.get(key);
+    if (cached) return cached;
     const accesses = Object.values(kernel.bindings);
     const entries: GPUBindGroupLayoutEntry[] = [
       { binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { hasDynamicOffset: true } },
@@ -158,9 +158,9 @@ export class WebgpuDevice {
       layout: this.gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main" },
     });
-    const made = { pipeline, layout, bindGroups: new Map() };
-    this.#pipelines.set(key, made);
-    return made;
+    const created = { pipeline, layout, bindGroups: new Map() };
+    this.#pipelines.set(key, created);
+    return created;
   }
 
   #bindGroup(
@@ -189,7 +189,7 @@ export class WebgpuDevice {
     return group;
   }
 
-  /** Submits what is recorded. */
+  /** Submits the recorded dispatches. */
   flush(): void {
     if (!this.#encoder) return;
     this.#pass?.end();
@@ -203,19 +203,19 @@ export class WebgpuDevice {
   // ---- memory ----------------------------------------------------------------------------------------------
 
   alloc(shape: readonly number[], dtype: DType = "f32"): Tensor {
-    this.#refuseIfDisposed();
+    this.#throwIfDisposed();
     if (dtype === "i8" && shape.length !== 2) {
       throw new RangeError(`alloc: i8 tensors have two dimensions, not [${shape}]`);
     }
     const size = elements(shape);
-    // Kernels that read four elements at a time may read to the end of the last four.
+    // Kernels that read four elements at a time may read past the last element, to the end of its group of four.
     const bytes = Math.max(16, roundUp(size * BYTES[dtype], 16));
     const { maxBufferSize, maxStorageBufferBindingSize } = this.gpu.limits;
-    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
-    if (bytes > most) {
+    const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    if (bytes > limit) {
       throw new ReflowError(
         "memory",
-        `a tensor [${shape}] takes ${bytes} bytes, and this GPU binds ${most} at most`,
+        `a tensor [${shape}] needs ${bytes} bytes, but this GPU binds at most ${limit}`,
         "use a smaller --batch, --context or vocabulary, or --device wasm",
       );
     }
@@ -247,7 +247,7 @@ export class WebgpuDevice {
     return { dtype, shape, size, buffer, bytes, id, at: at + offset * BYTES[dtype] } as WebgpuTensor;
   }
 
-  /** Memory between the kernels of one op, kept by name and replaced where it is too small: it holds whatever it held. */
+  /** Temporary memory between the kernels of one op, kept by name and replaced if too small. Its content is undefined. */
   scratch(name: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
     const kept = this.#scratch.get(name);
     if (kept && kept.size >= elements(shape)) return this.view(kept, shape);
@@ -257,18 +257,20 @@ export class WebgpuDevice {
     return tensor;
   }
 
-  /** Writes of f16 and i8 begin at whole words of four bytes, and end there or at the tensor's end. */
+  /** Writes of f16 and i8 must begin at a multiple of four bytes, and end at one or at the end of the tensor. */
   write(tensor: Tensor, values: HostArray, offset = 0): void {
-    this.#refuseIfDisposed();
+    this.#throwIfDisposed();
     const { dtype, size, buffer, at } = tensor as WebgpuTensor;
     check(values instanceof ARRAYS[dtype], `write of a ${values.constructor.name}`, tensor);
     check(offset >= 0 && offset + values.length <= size, "read or write", tensor);
     const start = at + offset * BYTES[dtype];
     const whole = values.byteLength % 4 === 0;
     if (start % 4 !== 0 || !(whole || offset + values.length === size)) {
-      throw new RangeError(`write: ${values.byteLength} bytes from byte ${start} are not whole words`);
+      throw new RangeError(
+        `write: ${values.byteLength} bytes at byte ${start} are not whole words of four bytes`,
+      );
     }
-    // Queued writes come before whatever is submitted later.
+    // A queued write takes effect before everything that is submitted later.
     this.flush();
     let bytes = new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
     if (!whole) {
@@ -280,12 +282,12 @@ export class WebgpuDevice {
   }
 
   /**
-   * Waits for all ops before it, and copies values out.
+   * Waits for all earlier ops and copies values to the host.
    *
-   * @throws ReflowError `device`, `memory` or `lost`: the first that any op has met
+   * @throws ReflowError `device`, `memory` or `lost`: the first failure of any op
    */
   async read(tensor: Tensor, offset = 0, length = tensor.size - offset): Promise<HostArray> {
-    this.#refuseIfDisposed();
+    this.#throwIfDisposed();
     const { dtype, size, buffer, at } = tensor as WebgpuTensor;
     check(offset >= 0 && length >= 0 && offset + length <= size, "read or write", tensor);
     if (this.#failure) throw this.#failure;
@@ -313,7 +315,7 @@ export class WebgpuDevice {
   #takeStaging(bytes: number): GPUBuffer {
     const fits = this.#staging.findIndex(({ size }) => size >= bytes);
     if (fits >= 0) return this.#staging.splice(fits, 1)[0];
-    // None is large enough: those that wait are replaced.
+    // No staging buffer is large enough: replace the unused ones.
     for (const small of this.#staging.splice(0)) small.destroy();
     const size = 2 ** Math.max(16, Math.ceil(Math.log2(bytes)));
     return this.gpu.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
@@ -334,7 +336,7 @@ interface Window {
   size: number;
 }
 
-/** The part of a buffer that holds all of some tensors, from a multiple of 256 bytes on. */
+/** The part of a buffer that contains all of the given tensors, beginning at a multiple of ALIGNMENT. */
 function windowOf(tensors: readonly WebgpuTensor[]): Window {
   if (tensors.length === 0) return { from: 0, size: 0 };
   let [first, end] = [Number.POSITIVE_INFINITY, 0];
@@ -346,7 +348,7 @@ function windowOf(tensors: readonly WebgpuTensor[]): Window {
   return { from, size: end - from };
 }
 
-/** WebGPU binds a buffer that is written only once: whatever else is in it shares that binding. */
+/** WebGPU allows one binding of a buffer that is written: all tensors in that buffer share it. See {@link Variant.alias}. */
 function aliases(kernel: Kernel, bound: readonly WebgpuTensor[]): number[] {
   const written = Object.values(kernel.bindings).map((access) => access.startsWith("write"));
   return bound.map((tensor, b) => {
@@ -358,8 +360,8 @@ function aliases(kernel: Kernel, bound: readonly WebgpuTensor[]): number[] {
 function gridOf(groups: number | readonly [number, number, number]): [number, number, number] {
   if (typeof groups !== "number") return [...groups];
   const n = Math.max(1, Math.ceil(groups));
-  if (n <= MOST_WORKGROUPS) return [n, 1, 1];
-  const rows = Math.ceil(n / MOST_WORKGROUPS);
+  if (n <= MAX_WORKGROUPS) return [n, 1, 1];
+  const rows = Math.ceil(n / MAX_WORKGROUPS);
   return [Math.ceil(n / rows), rows, 1];
 }
 
@@ -382,7 +384,7 @@ function deviceError(error: GPUError): ReflowError {
   }
   return new ReflowError(
     "device",
-    `the GPU refused a command: ${message}`,
-    "use --device wasm, and report it",
+    `the GPU rejected a command: ${message}`,
+    "use --device wasm, and report this as a bug",
   );
 }

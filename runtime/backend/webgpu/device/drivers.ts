@@ -1,8 +1,8 @@
-/** What only a machine's own system says of its GPUs: Linux, under Bun, Deno or Node. */
+/** Information about GPUs from the operating system: Linux, under Bun, Deno or Node. */
 
 const onLinux = () => typeof document === "undefined" && globalThis.process?.platform === "linux";
 
-/** PCI addresses (`0000:21:00.0`) of display and 3D controllers; none where that can't be known. */
+/** PCI addresses (`0000:21:00.0`) of display and 3D controllers; empty if they cannot be determined. */
 export async function pciGpus(): Promise<string[]> {
   if (!onLinux()) return [];
   const { readdirSync, readFileSync } = await import("node:fs");
@@ -15,7 +15,7 @@ export async function pciGpus(): Promise<string[]> {
   }
 }
 
-/** Whether it is worth loading a driver: on Linux there is a device file for every GPU that a process may use. */
+/** Whether loading a driver can succeed: on Linux every GPU that a process may use has a device file. */
 export async function mayHaveGpu(): Promise<boolean> {
   if (!onLinux()) return true;
   const { existsSync, readdirSync } = await import("node:fs");
@@ -23,11 +23,11 @@ export async function mayHaveGpu(): Promise<boolean> {
   return render || existsSync("/dev/nvidia0") || existsSync("/dev/dxg");
 }
 
-/** Sets a variable where drivers read it: Bun's `process.env` doesn't reach the C library's environment. */
+/** Sets an environment variable for drivers too: Bun's `process.env` does not change the C library's environment. */
 export async function setEnvironment(name: string, value: string): Promise<void> {
   process.env[name] = value;
   if (!("Bun" in globalThis) || !onLinux()) return;
-  // A name that bundlers for browsers don't follow.
+  // A variable, so that bundlers for browsers do not follow the import.
   const ffi = "bun:ffi";
   const { dlopen } = (await import(ffi)) as typeof import("bun:ffi");
   const libc = dlopen("libc.so.6", { setenv: { args: ["cstring", "cstring", "i32"], returns: "i32" } });
@@ -35,7 +35,7 @@ export async function setEnvironment(name: string, value: string): Promise<void>
   libc.close();
 }
 
-/** Mesa's drivers complain on stderr where there is no folder for a session's sockets, which nothing here uses. */
+/** Mesa's drivers print a warning if there is no folder for session sockets, which are not used here. */
 export async function quietDrivers(): Promise<void> {
   if (!onLinux() || process.env.XDG_RUNTIME_DIR) return;
   const { tmpdir } = await import("node:os");

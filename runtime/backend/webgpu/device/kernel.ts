@@ -2,21 +2,22 @@ import type { DType } from "../../contract/backend.ts";
 import type { Tier } from "./tier.ts";
 
 /**
- * How a kernel uses a tensor. `read4` and `write4` see it as vectors of four and take indices in fours: the tensor
- * must begin at a multiple of four elements. `readW` and `writeW` are either, as the constant `W` of the call says, 1 or
- * 4 (see `widthFor`); the kernel's code is the same for both, and has `vecW` as the type's name.
+ * How a kernel accesses a tensor. `read4` and `write4` access it as vectors of four elements, with indices in units of
+ * four: the tensor must begin at a multiple of four elements. `readW` and `writeW` access it as vectors of `W` elements,
+ * a constant of the call that is 1 or 4 (see `widthFor`). The kernel's code is the same for both: the type is `vecW`.
  */
 export type Access = "read" | "write" | "read4" | "write4" | "readW" | "writeW";
 export type Constants = Readonly<Record<string, number>>;
 
 /**
- * A compute kernel. What it is bound to is declared, and WGSL's declarations are made from that:
+ * A compute kernel. Its bindings and parameters are declared, and WGSL declarations are generated from them:
  *
- * - for each binding `x` a function `x(i)` that reads its i-th element as f32 (or i32), whatever its dtype, and for
- *   `write` also `set_x(i, value)`. f16 and i8 tensors are read only; of an i8 tensor the scale is a binding of its own.
- *   Where an output is also an input, both names stand for one binding.
- * - `p`, a uniform with the kernel's parameters. What changes from call to call belongs there: constants are compiled in.
- * - `const` for each of the constants that a call gives.
+ * - For each binding `x`, a function `x(i)` that reads its i-th element as f32 (or i32) for any dtype, and for `write`
+ *   also `set_x(i, value)`. f16 and i8 tensors are read-only; the scale of an i8 tensor is a separate binding. If an
+ *   output is also an input, both names refer to one binding.
+ * - `p`, a uniform with the kernel's parameters. Values that change from call to call belong there: constants are
+ *   compiled in.
+ * - A `const` for each constant of the call.
  */
 export interface Kernel<Binding extends string = string, Param extends string = string> {
   readonly name: string;
@@ -35,16 +36,16 @@ export function kernel<Binding extends string, Param extends string>(
   return { name, bindings, params, code: typeof code === "string" ? () => code : code };
 }
 
-/** WGSL for each of 0 … n−1: accumulators are named, since arrays are not sure to be kept in registers. */
+/** WGSL for each of 0 … n−1. Accumulators are named variables, since a compiler may not keep arrays in registers. */
 export const times = (n: number, code: (i: number) => string, separator = "\n"): string =>
   Array.from({ length: n }, (_, i) => code(i)).join(separator);
 
-/** Invocations of a workgroup, in every kernel that has no reason for another number. */
+/** Default number of invocations in a workgroup. */
 export const WORKGROUP = 256;
 
 /**
- * A kernel of one invocation an element: `code` is a function's body that sees the element's index `i`. `p.size` is
- * how many there are.
+ * A kernel with one invocation for each element. `code` is a function body with the element's index `i`; `p.size` is the
+ * number of elements.
  */
 export function elementwise<Binding extends string, Param extends string = never>(
   name: string,
@@ -67,15 +68,15 @@ ${code}
   );
 }
 
-/** What one call of a kernel was compiled for. */
+/** The properties of a call that a kernel is compiled for. */
 export interface Variant {
   dtypes: readonly DType[];
-  /** Of each binding, the first that is bound to the same memory: itself, unless an output is an input too. */
+  /** For each binding, the first that is bound to the same memory: itself, unless an output is also an input. */
   alias: readonly number[];
   constants: Constants;
 }
 
-/** The whole WGSL module of a kernel's variant. */
+/** The complete WGSL module of a kernel's variant. */
 export function moduleCode(kernel: Kernel, variant: Variant, tier: Tier): string {
   const { dtypes, alias, constants } = variant;
   const bindings = Object.entries(kernel.bindings);
@@ -108,22 +109,22 @@ export function moduleCode(kernel: Kernel, variant: Variant, tier: Tier): string
   ].join("\n");
 }
 
-interface Reading {
-  /** What a read gives. */
+interface ElementRead {
+  /** WGSL type of the value that is read. */
   type: string;
-  /** What the buffer is an array of. */
+  /** WGSL element type of the buffer. */
   element: string;
   /** Statements that return element `at`. */
   read(store: string, at: string): string;
 }
 
-const plain = (type: string): Reading => ({
+const plain = (type: string): ElementRead => ({
   type,
   element: type,
   read: (store, at) => `return ${store}[${at}];`,
 });
 
-const NARROW: Record<DType, Reading> = {
+const NARROW: Record<DType, ElementRead> = {
   f32: plain("f32"),
   i32: plain("i32"),
   f16: {
@@ -139,7 +140,7 @@ const NARROW: Record<DType, Reading> = {
   },
 };
 
-const WIDE: Record<DType, Reading> = {
+const WIDE: Record<DType, ElementRead> = {
   f32: plain("vec4<f32>"),
   i32: plain("vec4<i32>"),
   f16: {

@@ -1,28 +1,28 @@
-/** What a device's kernels are written with. */
+/** The WGSL features that the kernels of a device use. */
 export interface Tier {
-  /** Row reductions by subgroup instructions rather than through workgroup memory. */
+  /** Row reductions use subgroup instructions rather than workgroup memory. */
   readonly subgroups: boolean;
   /**
-   * What products are made of: f32; f16 factors with f32 sums; or the same on matrix units ("tensor cores"). Softmax,
-   * norms, the loss and everything stored is f32 in each.
+   * Arithmetic of matrix products: f32; f16 factors with f32 sums; or the same on matrix units ("tensor cores"). Softmax,
+   * norms, the loss and everything stored are f32 in each.
    */
   readonly matmul: "f32" | "f16" | "subgroup-matrix";
-  /** Of "subgroup-matrix": the sizes of a product of f16 that sums in f32. */
+  /** For "subgroup-matrix": the sizes of one product on the matrix units, with f16 factors and f32 sums. */
   readonly matrix?: { M: number; N: number; K: number };
   /** WGSL extensions that every module enables. */
   readonly enables: readonly string[];
 }
 
-/** Of products' factors. `f16` is the fastest that the adapter has and that passes its test: f32, where there is nothing else. */
+/** Precision of the factors of products. `f16` selects the fastest tier that passes the self-test, f32 if there is no other. */
 export type Precision = "f32" | "f16";
 
-/** What every WebGPU device has: 16 KiB of workgroup memory, 256 invocations, f32. */
+/** Requires only what every WebGPU device has: 16 KiB of workgroup memory, 256 invocations, f32. */
 export const PORTABLE: Tier = { subgroups: false, matmul: "f32", enables: [] };
 
-/** WebGPU features that some tier uses. */
+/** WebGPU features that any tier uses. */
 export const FEATURES = ["subgroups", "shader-f16", "chromium-experimental-subgroup-matrix"] as const;
 
-/** Dawn's list of products that the matrix units can do; see `chromium-experimental-subgroup-matrix`. */
+/** An entry of Dawn's list of products that the matrix units support; see `chromium-experimental-subgroup-matrix`. */
 interface SubgroupMatrixConfig {
   componentType: string;
   resultComponentType: string;
@@ -31,11 +31,11 @@ interface SubgroupMatrixConfig {
   K: number;
 }
 
-/** Sizes that divide what the kernels give a subgroup: see `matmul-matrix.ts`. */
+/** Whether the sizes divide the part of a tile that a subgroup computes: see `matmul-subgroup.ts`. */
 const isUsable = ({ componentType, resultComponentType, M, N, K }: SubgroupMatrixConfig): boolean =>
   componentType === "f16" && resultComponentType === "f32" && 64 % M === 0 && 32 % N === 0 && 16 % K === 0;
 
-/** The tiers that an adapter has the features for, best first and {@link PORTABLE} last, and why there aren't more. */
+/** The tiers whose features an adapter has, fastest first and {@link PORTABLE} last, and the reasons why others are missing. */
 export function possibleTiers(
   { features, info }: { features: ReadonlySet<string>; info: GPUAdapterInfo },
   precision: Precision,
@@ -45,8 +45,8 @@ export function possibleTiers(
   const configs = (info as { subgroupMatrixConfigs?: SubgroupMatrixConfig[] }).subgroupMatrixConfigs ?? [];
   const matrix = info.subgroupMinSize === 32 && info.subgroupMaxSize === 32 && configs.find(isUsable);
   if (matrices && !matrix)
-    missing.push("its matrix units don't sum products of f16 in f32, by subgroups of 32");
-  if (precision === "f32") missing.push("products are asked for in f32");
+    missing.push("its matrix units have no product of f16 factors that sums in f32, for subgroups of 32");
+  if (precision === "f32") missing.push("the requested precision is f32");
   const withSubgroups = subgroups ? ["subgroups"] : [];
   const tiers: Tier[] = [];
   if (precision === "f16" && f16) {
@@ -62,7 +62,7 @@ export function possibleTiers(
   return { tiers, missing };
 }
 
-/** "f32 products, subgroups" */
+/** For display: "f32 products, subgroups". */
 export function describeTier({ matmul, subgroups }: Tier): string {
   const products = matmul === "subgroup-matrix" ? "f16 products on matrix units" : `${matmul} products`;
   return subgroups ? `${products}, subgroups` : products;

@@ -1,18 +1,18 @@
 /**
- * The gradients of {@link FORWARD} (Dao et al. 2022, algorithm 4), by weights made again from the scores and `lse`:
- * with w = exp(s − lse), dw = dOut·vᵀ and delta = rowsum(dOut·out),
+ * The gradients of attention (Dao et al. 2022, algorithm 4). Weights are recomputed from the scores and `lse`: with
+ * w = exp(s − lse), dw = dOut·vᵀ and delta = rowsum(dOut·out),
  *
  *   ds = w·(dw − delta)/√D,  dq = ds·k,  dk = dsᵀ·q,  dv = wᵀ·dOut.
  *
- * dq has a workgroup for each block of queries, dk and dv for each block of keys: no sum is shared between workgroups.
+ * There is one workgroup for each block of queries for dq, and one for each block of keys for dk and dv: no sum is
+ * shared between workgroups.
  */
-
 import { kernel, times } from "../device/kernel.ts";
 import { COLUMNS, headRows, ROWS, type Rows, tiles } from "./attention-tiles.ts";
 
 const PARAMS = { groups: "u32", pairs: "u32", length: "u32", heads: "u32", kvHeads: "u32" } as const;
 
-/** Workgroups: p.pairs = B·H for each block of ROWS queries. Leaves delta (B·H, T) for {@link BACKWARD_KEYS}. */
+/** Workgroups: p.pairs = B·H for each block of ROWS queries. Writes delta (B·H, T) for {@link BACKWARD_KEYS}. */
 export const BACKWARD_QUERIES = kernel(
   "attention-backward-queries",
   {
@@ -42,7 +42,7 @@ export const BACKWARD_QUERIES = kernel(
 ${headRows(constants, ["dOut", "out", "q", "k", "v"], ["dq"])}
 ${main(/* wgsl */ `
   let pair = w % p.pairs;
-  // The last queries see the most keys: they begin first.
+  // The last queries see the most keys: they start first.
   let first = (p.groups - 1u - w) / p.pairs * ${ROWS}u;
   let b = pair / p.heads;
   let h = pair % p.heads;
@@ -92,8 +92,8 @@ ${sums("dq")}
 );
 
 /**
- * Workgroups: p.pairs = B·K for each block of ROWS keys. The query heads of a key head are added one after the other.
- * The tiles are the forward's transposed: rows are keys, and columns are queries.
+ * Workgroups: p.pairs = B·K for each block of ROWS keys. The query heads of a key head are added in order. Compared with
+ * the forward, the tiles are transposed: rows are keys, and columns are queries.
  */
 export const BACKWARD_KEYS = kernel(
   "attention-backward-keys",
@@ -109,7 +109,7 @@ export const BACKWARD_KEYS = kernel(
   },
   PARAMS,
   (_, constants) => {
-    // Two sums and two products are twice the forward's registers.
+    // Two sums and two products take twice the registers of the forward.
     const R = 4;
     const { main, product, accumulate, sums, store } = tiles(constants.D, R);
     const keys: Rows = { load: "k", from: "first", end: "p.length", base: "key_base", stride: "p.kvHeads" };
@@ -124,7 +124,7 @@ export const BACKWARD_KEYS = kernel(
 ${headRows(constants, ["dOut", "q", "k", "v"], ["dk", "dv"])}
 ${main(/* wgsl */ `
   let pair = w % p.pairs;
-  // The first keys are seen by the most queries: they begin first.
+  // The first keys are seen by the most queries: they start first.
   let first = w / p.pairs * ${ROWS}u;
   let b = pair / p.kvHeads;
   let key_base = b * p.length * p.kvHeads + pair % p.kvHeads;
@@ -138,7 +138,7 @@ ${sums("dv")}
       ${product("s", keys, queries)}
       ${product("ds", { ...keys, load: "v" }, { ...queries, load: "dOut" })}
       let columns = vec4<u32>(query + 4u * c) + FOUR;
-      // Past the end rows of q and dOut are zeros, and so is all that these columns add.
+      // Rows of q and dOut past the end are zeros, so these columns add nothing.
       var lse4 = vec4<f32>();
       var delta4 = vec4<f32>();
       for (var j = 0u; j < 4u; j++) {

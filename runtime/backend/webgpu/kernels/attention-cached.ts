@@ -1,17 +1,17 @@
-/** Attention of single rows over caches: what decoding runs for each layer and token. */
-
+/** Attention of single rows over caches, which decoding runs for each layer and token. */
 import { elementwise, kernel, times, WORKGROUP } from "../device/kernel.ts";
 import { headRows } from "./attention-tiles.ts";
 
-/** Lanes of a team: of a key, lane c has the vectors c, c + 8, … */
+/** Lanes of a team. Lane c processes the vectors c, c + 8, … of a key. */
 const LANES = 8;
 const TEAMS = WORKGROUP / LANES;
-/** Apart by a multiple of four banks, so that the lanes of a team write to different ones. */
+/** Stride between the parts of a lane, chosen so that the lanes of a team write to different memory banks. */
 const PART = WORKGROUP + 4;
 
 /**
- * A workgroup for each query row and head. Keys come in chunks of one for each invocation; keys n ≡ g (mod TEAMS) are
- * team g's, which keeps a softmax of its own over them (Milakov & Gimelshein 2018), and the teams' are merged in the end.
+ * There is one workgroup for each query row and head. Keys are processed in chunks of one for each invocation. Team g
+ * processes the keys n ≡ g (mod TEAMS) with its own online softmax (Milakov & Gimelshein 2018); the softmaxes of the
+ * teams are merged at the end.
  */
 export const DECODE = kernel(
   "attention-cached",
@@ -75,7 +75,7 @@ fn main(
     sums[team] = sum;
   }
   workgroupBarrier();
-  // A team without keys has a weight of zero: its top is below any other's.
+  // A team without keys has weight zero: its maximum is below all others.
   var most = tops[0];
   for (var g = 1u; g < ${TEAMS}u; g++) { most = max(most, tops[g]); }
   var whole = 0.0;
@@ -97,7 +97,7 @@ fn main(
   },
 );
 
-/** Of each value of x (B·T, C): sequence, and where in its p.part = T·C values. What doesn't fit the cache is left out. */
+/** One invocation for each value of x (B·T, C): p.part = T·C values belong to a sequence. Values past the end of the cache are skipped. */
 export const WRITE_CACHE = elementwise(
   "write-cache",
   { cache: "writeW", x: "readW", start: "read" },

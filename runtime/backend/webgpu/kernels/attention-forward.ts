@@ -1,5 +1,4 @@
-/** softmax(q·kᵀ/√D)·v by tiles (Dao et al. 2022, FlashAttention): scores live in registers and workgroup memory only. */
-
+/** softmax(q·kᵀ/√D)·v by tiles (Dao et al. 2022, FlashAttention): scores exist only in registers and workgroup memory. */
 import { type Constants, kernel, times } from "../device/kernel.ts";
 import { COLUMNS, headRows, ROWS, type Rows, tiles } from "./attention-tiles.ts";
 
@@ -20,7 +19,7 @@ export const FORWARD = kernel(
   (_, constants) => forward(constants, false),
 );
 
-/** The same over caches of p.context positions, where the first query is at start[b]; start is on the device. */
+/** The same over caches of p.context positions, with the first query at position start[b]. */
 export const FORWARD_CACHED = kernel(
   "attention-cached-tiles",
   { out: "writeW", q: "readW", k: "readW", v: "readW", start: "read" },
@@ -38,7 +37,7 @@ function forward(constants: Constants, cached: boolean): string {
 ${headRows(constants, ["q", "k", "v"], ["out"])}
 ${main(/* wgsl */ `
   let pair = w % p.pairs;
-  // The last queries see the most keys: they begin first.
+  // The last queries see the most keys: they start first.
   let first = (p.groups - 1u - w) / p.pairs * ${ROWS}u;
   let b = pair / p.heads;
   let h = pair % p.heads;
@@ -47,7 +46,7 @@ ${main(/* wgsl */ `
   let position = first + ${cached ? "u32(start(b))" : "0u"};
   let seen = min(position + ${ROWS}u, p.context);
 
-  // Of each row: the largest score so far, and the sum of weights relative to that, over this invocation's columns.
+  // For each row, over this invocation's columns: the largest score so far, and the sum of weights relative to it.
   ${rowVectors((u) => `var top${u} = MASKED; var sum${u} = vec4<f32>();`)}
 ${sums("out")}
   for (var key = 0u; key < seen; key += ${COLUMNS}u) {

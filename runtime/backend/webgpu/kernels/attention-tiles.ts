@@ -1,25 +1,25 @@
 /**
- * WGSL that the attention kernels are put together from. A workgroup owns ROWS positions of a head and goes through
- * others, COLUMNS at a time, in two kinds of steps:
+ * WGSL fragments of the attention kernels. A workgroup owns ROWS positions of a head and iterates over other positions,
+ * COLUMNS at a time, in two kinds of steps:
  *
- * - `product`: s (ROWS,COLUMNS) = x·yᵀ, rows of D values by rows of D values;
+ * - `product`: s (ROWS,COLUMNS) = x·yᵀ, with rows of D values on both sides;
  * - `accumulate`: sum (ROWS,D) += s·y.
  *
  * Both take their operands from workgroup memory, in panels of 32 columns: `left` (ROWS,32) and `right` (COLUMNS,32).
- * Invocation (r,c) computes R rows, R·r + i, and of those the columns 4c to 4c + 3 of s, and of each panel of the sum
- * the c-th vector of four. Each row of a panel has its vectors in an order of its own, so that neither writing nor
- * reading them meets the same bank twice.
+ * Invocation (r,c) computes the R rows R·r + i: columns 4c to 4c + 3 of s, and the c-th vector of four in each panel of
+ * the sum. The vectors of a panel are permuted differently in each row, so that neither writes nor reads have bank
+ * conflicts.
  */
 import { type Constants, times } from "../device/kernel.ts";
 
-/** Positions of a workgroup. */
+/** Positions that a workgroup owns. */
 export const ROWS = 64;
-/** Positions of a step. */
+/** Positions that a workgroup processes in one step. */
 export const COLUMNS = 32;
 
 /**
- * For bindings of rows of D values, by `readW` or `writeW`: `load_x(row, four)`, a vector of four of its values, filled up
- * with zeros; for outputs `store_x(row, four, value)`, which leaves out what is past the row's end.
+ * Accessors for bindings of rows of D values (`readW` or `writeW`): `load_x(row, four)` returns a vector of four values,
+ * padded with zeros; for outputs, `store_x(row, four, value)` skips values past the end of the row.
  */
 export function headRows({ D, W }: Constants, inputs: readonly string[], outputs: readonly string[]): string {
   const inRow = D % 32 === 0 ? "" : `if (four < ${D / 4}u)`;
@@ -45,19 +45,19 @@ fn store_${x}(row: u32, four: u32, value: vec4<f32>) {
   return [...inputs.map(get), ...outputs.map(set)].join("\n");
 }
 
-/** Where a panel's rows come from: positions of the binding `load` from `from` on, and zeros from `end` on. */
+/** The source of a panel's rows: positions of the binding `load` from `from` on, and zeros from `end` on. */
 export interface Rows {
   load: string;
   from: string;
   end: string;
-  /** Position 0's row, and how many rows there are from one position to the next. */
+  /** The row of position 0, and the number of rows from one position to the next. */
   base: string;
   stride: string;
 }
 
 /**
  * @param D head width
- * @param R rows of an invocation: the more, the fewer reads a product takes, and the more registers
+ * @param R rows of an invocation: more rows need fewer reads and more registers
  */
 export function tiles(D: number, R: 4 | 8) {
   const invocations = (ROWS / R) * 8;
@@ -75,13 +75,13 @@ export function tiles(D: number, R: 4 | 8) {
       }`;
 
   return {
-    /** The entry point. `code` sees t, (r,c), and which of p.groups workgroups it is: w. */
+    /** The entry point. `code` can use t, (r,c), and w, the index of the workgroup among p.groups. */
     main: (code: string) => /* wgsl */ `
 var<workgroup> left: array<vec4<f32>, ${ROWS * 8}>;
 var<workgroup> right: array<vec4<f32>, ${COLUMNS * 8}>;
 var<workgroup> lanes: array<vec4<f32>, ${ROWS * 2}>;
 const SCALE = f32(${1 / Math.sqrt(D)});
-// Below any score, and finite: its weight is zero.
+// Below any score, and finite: the weight of a masked score is zero.
 const MASKED = vec4<f32>(-1e30);
 const FOUR = vec4<u32>(0u, 1u, 2u, 3u);
 fn max_of(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
@@ -96,7 +96,7 @@ fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
 ) {
-  // Of four neighbours two share a row and two a column: fewer different addresses for each half of a subgroup.
+  // Among four neighbours, two share a row and two a column: each half of a subgroup reads fewer different addresses.
   let r = ((t >> 1u) & 1u) | ((t >> 4u) << 1u);
   let c = (t & 1u) | ((t >> 1u) & 6u);
   let w = group.x + group.y * grid.x;
@@ -104,7 +104,7 @@ fn main(
 ${code}
 }`,
 
-    /** Declares s0 … (R vectors of four) as x·yᵀ. */
+    /** Declares s0, s1, … (R vectors of four) as x·yᵀ. */
     product: (s: string, x: Rows, y: Rows) => /* wgsl */ `
     ${times(R, (i) => `var ${s}${i} = vec4<f32>();`)}
     for (var panel = 0u; panel < ${panels}u; panel++) {
@@ -126,7 +126,7 @@ ${code}
     /** Declares the sums as zeros. */
     sums: (sum: string) => times(panels, (j) => times(R, (i) => `  var ${sum}${i}_${j} = vec4<f32>();`)),
 
-    /** sum += s·y. Every invocation must have passed a barrier since it read `left` or `right`. */
+    /** sum += s·y. All invocations must have passed a barrier since they last read `left` or `right`. */
     accumulate: (sum: string, s: string, y: Rows) => /* wgsl */ `
     ${times(R, (i) => `left[(r * ${R}u + ${i}u) * 8u + (c ^ (r % 8u))] = ${s}${i};`)}
     ${times(
@@ -151,7 +151,7 @@ ${code}
     }`,
     )}`,
 
-    /** Stores the sums as rows of the output `x`, each times `factor(i)`. */
+    /** Stores the sums as rows of the output `x`, the i-th multiplied by `factor(i)`. */
     store: (
       x: string,
       sum: string,
@@ -169,13 +169,13 @@ ${code}
   }`,
       ),
 
-    // What there is one of for each row is held by all invocations of the row, R/4 vectors of four each.
+    // Values per row are held by all invocations of the row, each in R/4 vectors of four.
 
-    /** Statements for each of an invocation's R/4 vectors. */
+    /** Repeats statements for each of the R/4 vectors of an invocation. */
     rowVectors: (code: (u: number) => string) => times(R / 4, code),
-    /** The i-th row's value. */
+    /** The value of the i-th row. */
     rowValue: (x: string, i: number) => `${x}${i >> 2}.${"xyzw"[i & 3]}`,
-    /** Declares x0 … as the sum or the maximum of `part0` … over the eight invocations that share rows. */
+    /** Declares x0, x1, … as the sum or maximum of part0, part1, … over the eight invocations that share rows. */
     across: (x: string, part: string, combine: (a: string, b: string) => string) => {
       const at = (u: number, lane: string) => `lanes[(${8 * u}u + ${lane}) * ${ROWS / R}u + r]`;
       return /* wgsl */ `

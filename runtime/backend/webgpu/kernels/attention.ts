@@ -1,4 +1,4 @@
-/** Attention over sequences and over caches: shapes, and which kernels run. */
+/** Attention over sequences and over caches: shape checks and choice of kernels. */
 import type { AttentionShape, Tensor } from "../../contract/backend.ts";
 import { check } from "../../contract/tensors.ts";
 import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
@@ -8,7 +8,7 @@ import { DECODE, WRITE_CACHE } from "./attention-cached.ts";
 import { FORWARD, FORWARD_CACHED } from "./attention-forward.ts";
 import { ROWS } from "./attention-tiles.ts";
 
-/** Up to so many new rows of a sequence have a workgroup each; more go through tiles. */
+/** Up to this number of new rows in a sequence, each row has its own workgroup; more rows use tiles. */
 const DECODE_ROWS = 8;
 
 export function attention(

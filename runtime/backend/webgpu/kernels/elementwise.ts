@@ -1,10 +1,10 @@
-/** Ops of one invocation for each element, or for each four. */
+/** Ops with one invocation for each element, or for each four elements. */
 import type { Tensor } from "../../contract/backend.ts";
 import { check } from "../../contract/tensors.ts";
 import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { elementwise, type Kernel, WORKGROUP } from "../device/kernel.ts";
 
-/** Runs an elementwise kernel over tensors of one size, by fours where that and where they begin allow it. */
+/** Runs an elementwise kernel over tensors of one size, four elements at a time if size and alignment allow it. */
 export function each<Binding extends string, Param extends string>(
   device: WebgpuDevice,
   kernel: Kernel<Binding, Param | "size">,
@@ -49,11 +49,11 @@ export function addBroadcast(device: WebgpuDevice, x: Tensor, b: Tensor): void {
   device.run(ADD_BROADCAST, { x, b }, { size, period: b.size / W }, size / WORKGROUP, { W });
 }
 
-/** Whether x's last dimensions are b's. */
+/** Whether the last dimensions of x are those of b. */
 export const repeats = (x: Tensor, b: Tensor): boolean =>
   `${x.shape.slice(-b.shape.length)}` === `${b.shape}`;
 
-// The exponents are bounded: beyond 2^126 WGSL promises nothing of a division.
+// The exponents are bounded: WGSL does not specify a division by more than 2^126.
 const SIGMOID = "1.0 / (1.0 + exp(clamp(-g, vecW(-87.0), vecW(87.0))))";
 
 const SWIGLU = elementwise(
@@ -98,7 +98,7 @@ const ROOT = 0.7978845608;
 
 /**
  * gelu(x) = x/2·(1 + tanh u), u = √(2/π)·(x + 0.044715·x³) (Hendrycks & Gimpel 2016). tanh u = 1 − 2/(e^2u + 1), since
- * WGSL's own may be off by 1e-5; beyond ±9 it is ±1, and within it x² and e^2u are finite.
+ * WGSL's own tanh may be off by 1e-5. Beyond ±9 it is ±1; within, x² and e^2u are finite.
  */
 const TANH = /* wgsl */ `
   let y = x(i);

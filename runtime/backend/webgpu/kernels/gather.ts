@@ -1,4 +1,4 @@
-/** Tables of rows by token: look-up, its backward, and the sparse recipes. */
+/** Tables with a row for each token: lookup and its backward, and the top-k of sparse recipes. */
 import type { Tensor } from "../../contract/backend.ts";
 import { check } from "../../contract/tensors.ts";
 import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
@@ -8,9 +8,9 @@ import { rowwise } from "./reduce.ts";
 
 const last = ({ shape }: Tensor) => shape[shape.length - 1];
 
-// ---- look-up -------------------------------------------------------------------------------------------------
+// ---- lookup --------------------------------------------------------------------------------------------------
 
-// An id that is none reads the last row, not what lies behind the table.
+// An invalid id reads the last row instead of memory past the end of the table.
 const ROW = "min(u32(ids(i / p.C)), p.V - 1u)";
 const GATHER = elementwise(
   "gather",
@@ -44,8 +44,9 @@ export function gather(device: WebgpuDevice, out: Tensor, table: Tensor, ids: Te
 }
 
 /**
- * links (M): where a row's id stands next, or M; −1 minus that, where it has stood before. Each of M workgroups reads
- * all M ids: for M = 16,384 those are 268 million cached reads, next to the 10^12 operations of a head's product.
+ * links (M): the next position n with the same id, or M if there is none; −1 − n instead of n if the id has an earlier
+ * position. Each of M workgroups reads all M ids: for M = 16,384 these are 268 million cached reads, compared with the
+ * 10^12 operations of a head's product.
  */
 const LINKS = rowwise(
   "scatter-links",
@@ -53,7 +54,7 @@ const LINKS = rowwise(
   /* wgsl */ `
   let id = ids(row);
   var before = 0.0;
-  var after = 0.0; // M − the nearest
+  var after = 0.0; // M − the next position
   for (var other = lane; other < p.M; other += LANES) {
     if (ids(other) != id) { continue; }
     if (other < row) { before = 1.0; }
@@ -64,7 +65,7 @@ const LINKS = rowwise(
   if (lane == 0u) { set_links(row, select(-1 - next, next, first)); }`,
 );
 
-// The first of a token's rows adds up all of them: one that has each 20th of 16,384 is a chain of 800 reads.
+// The invocation of a token's first row adds all of its rows: a token at every 20th of 16,384 positions is a chain of 800 reads.
 const SCATTER_ADD = elementwise(
   "scatter-add",
   { dTable: "writeW", ids: "read", links: "read", dOut: "readW" },
@@ -97,10 +98,10 @@ export function scatterAdd(device: WebgpuDevice, dTable: Tensor, ids: Tensor, dO
 // ---- the k largest -------------------------------------------------------------------------------------------
 
 /**
- * WGSL that finds the `left`-th largest key of a row, of those `among` its elements, where `j` is one of an invocation's:
- * by digits of four bits from `shift` on, the largest first. Each digit has sixteen of `counts`, which begin as zeros, and
- * costs one barrier. Digits of zero are not counted: it is one where too few are larger. `left` becomes what is left to
- * take of the keys that equal it.
+ * WGSL that finds the `left`-th largest key among the elements of a row that satisfy `among`, where `j` is an invocation's
+ * element: a radix selection by digits of four bits, from `shift` down. Each digit uses sixteen of `counts`, which must be
+ * zero, and one barrier. Zero digits are not counted: the digit is zero if too few others are larger. Afterwards `left` is
+ * the number of keys to take among those that equal the result.
  */
 const selectKey = (found: string, key: string, among: string, shift: string, counts: number) => /* wgsl */ `
   var ${found} = 0u;
@@ -122,7 +123,7 @@ const selectKey = (found: string, key: string, among: string, shift: string, cou
     if (shift == 0u) { break; }
   }`;
 
-/** Positive floats sort as their bits do: the k-th largest is the least that stays. Of its equals the first ones stay. */
+/** Positive floats sort as their bits do. The k-th largest is the smallest value kept; among its equals the first are kept. */
 const TOPK = rowwise(
   "topk",
   { out: "write", x: "read" },
@@ -150,7 +151,7 @@ export function topk(device: WebgpuDevice, out: Tensor, x: Tensor, k: number): v
   const C = last(x);
   check(same(out, x) && k >= 1 && k <= C, "topk", out, x);
   const M = x.size / C;
-  // The highest digit of a column's index.
+  // The shift of the highest digit of a column index.
   const shift = 4 * Math.floor(Math.log2(C) / 4);
   device.run(TOPK, { out, x }, { M, C, k, shift }, M, { EACH: Math.ceil(C / WORKGROUP) });
 }

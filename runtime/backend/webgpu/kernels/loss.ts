@@ -4,11 +4,11 @@ import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { rowwise } from "./reduce.ts";
 
 /**
- * With top the row's largest logit, `rest` the sum of exp(x − top) over all but the target, and `whole` that of all:
- * loss = log whole − (target's x − top), and the target's gradient is −rest/whole. Nothing cancels in them where the
- * target is nearly certain: there log whole is log(1 + rest), as 2·atanh(rest / (2 + rest)), since WGSL's own log may be
- * off by 5e-7 near 1. What exp and log make of NaN is anybody's guess (SwiftShader: infinity): a row with a number that
- * is not finite is looked for, and gets a loss and a gradient of NaN.
+ * Let top be the row's largest logit, `rest` the sum of exp(x − top) over all but the target, and `whole` the sum over
+ * all. Then loss = log whole − (target's x − top), and the target's gradient is −rest/whole. Neither cancels if the target
+ * is nearly certain: log whole is then log(1 + rest), computed as 2·atanh(rest / (2 + rest)), since WGSL's own log may be
+ * off by 5e-7 near 1. WGSL does not define exp and log of NaN (SwiftShader returns infinity), so a row with a value that is
+ * not finite is detected explicitly and gets a loss and a gradient of NaN.
  */
 const CROSS_ENTROPY = rowwise(
   "cross-entropy",
@@ -27,7 +27,7 @@ const CROSS_ENTROPY = rowwise(
     most = now;
     finite = finite && is_finite(x);
   }
-  // NaN, as bits that are not constant: WGSL has no constant for it.
+  // NaN from bits that are not a constant expression: WGSL rejects a constant NaN.
   if (!finite) { sum = vecW(bitcast<f32>(0x7fc00000u | lane)); }
   let top = workgroup_max(most);
   let rest = workgroup_sum(sum_of(sum) * exp(most - top));
@@ -41,7 +41,7 @@ const CROSS_ENTROPY = rowwise(
     set_losses(row, select(whole, loss, is_finite(vecW(whole))));
   }
   if (p.scale == 0.0) { return; }
-  storageBarrier(); // all have read the target's logit
+  storageBarrier(); // all invocations have read the target's logit
   for (var c = lane; c < p.V; c += LANES) {
     let power = select(exp(logits(at + c) - top), vecW(-rest), is_column(c, label));
     set_logits(at + c, power * (p.scale / whole));

@@ -2,18 +2,18 @@ import type { Tensor } from "../../contract/backend.ts";
 import { type WebgpuDevice, widthFor } from "../device/device.ts";
 import { type Constants, kernel, times, WORKGROUP } from "../device/kernel.ts";
 
-/** As many rows as are multiplied with each weight while it is at hand. */
+/** Maximum number of rows that share one read of each weight. */
 export const FEW_ROWS = 8;
 
-/** Invocations that read one row of weights together, and rows of weights that a workgroup reads at a time. */
+/** Invocations of a team, which reads one row of weights, and teams of a workgroup. */
 const LANES = 32;
 const TEAMS = WORKGROUP / LANES;
 
 /**
- * out = a·bᵀ for few rows, which takes as long as b takes to read: each of its rows is read once, by neighbours, while `M`
- * rows of a come from the cache. `PER` rows of b at a time share what is read of a.
+ * out = a·bᵀ for few rows, limited by the time to read b: each row of b is read once, by neighbouring invocations, while
+ * the `M` rows of a come from the cache. A team processes `PER` rows of b at a time, which share the reads of a.
  *
- * Sums of 32 lanes go through workgroup memory with a single barrier, with subgroups too: those have any size.
+ * Sums over 32 lanes go through workgroup memory with a single barrier, also if there are subgroups: their size varies.
  */
 const ROWS = kernel(
   "matmul-rows",
@@ -37,7 +37,7 @@ function code({ M, PER, W }: Constants, scale: (column: string) => string): stri
   const outputs = M * PER * TEAMS;
   const each = (text: (m: number, c: number) => string) => times(M, (m) => times(PER, (c) => text(m, c)));
   return /* wgsl */ `
-// By lane, then row, then column; one more keeps lanes that store the same output on different banks.
+// Indexed by lane, row and column. One element of padding puts lanes that store the same output on different banks.
 var<workgroup> parts: array<f32, ${LANES * (outputs + 1)}>;
 fn sum_of(x: vecW) -> f32 { return ${W === 4 ? "(x.x + x.y) + (x.z + x.w)" : "x"}; }
 
@@ -83,7 +83,7 @@ export function multiplyRows(
 ): void {
   const [M, K] = a.shape;
   const N = b.shape[0];
-  // Small matrices give every team one row, large ones enough to keep more than one read under way.
+  // With small matrices each team has one row; with large ones enough rows to keep several reads in flight.
   const PER = N < 4096 ? 1 : Math.min(4, Math.floor(FEW_ROWS / M));
   const constants = { M, PER, ...widthFor(K, a, b) };
   const params = { columns: N, inner: K, accumulate: +accumulate };

@@ -1,4 +1,4 @@
-/** Products of many rows: which tile, which kernel, and how many workgroups share one tile's inner dimension. */
+/** Products of many rows: choice of tile and kernel, and of the number of workgroups that share the inner dimension of a tile. */
 import type { MatmulOptions, Tensor } from "../../contract/backend.ts";
 import { type WebgpuDevice, widthFor } from "../device/device.ts";
 import { elementwise, kernel, WORKGROUP } from "../device/kernel.ts";
@@ -9,13 +9,13 @@ import { LARGE, SMALL, tiled } from "./matmul-tiled.ts";
 
 export interface TilesOptions extends MatmulOptions {
   factors: Tier["matmul"];
-  /** Of a, where factors are f16: {@link peaksOf}. */
+  /** {@link peaksOf} a; required if factors are f16. */
   peaks?: Tensor;
-  /** The one that suits the sizes, where it isn't given. */
+  /** Default: chosen by size. */
   tile?: Tile;
 }
 
-/** out = a·b or += a·b, transposed as the options say. Shapes are checked by the caller. */
+/** out = a·b or += a·b, with optional transpositions. The caller has checked the shapes. */
 export function multiplyTiles(
   device: WebgpuDevice,
   out: Tensor,
@@ -42,7 +42,7 @@ export function multiplyTiles(
   if (count > 1) sumSlices(device, out, target, count, accumulate);
 }
 
-/** The large one, where it keeps a GPU busy. */
+/** The large tile if it keeps a GPU busy, otherwise the small one. */
 function tileFor(rows: number, columns: number, inner: number): Tile {
   const fits = rows > SMALL.rows && columns > SMALL.columns;
   const groups = slices(LARGE, rows, columns, inner).count * tilesOf(LARGE, rows, columns);
@@ -53,13 +53,13 @@ const tilesOf = (tile: Tile, rows: number, columns: number): number =>
   Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
 
 /**
- * Few tiles with a long inner dimension, such as gradients of weights over a batch's rows: it is cut into slices, whose
- * products are added in their order.
+ * Splits a long inner dimension into slices if there are few tiles, as for gradients of weights over the rows of a batch.
+ * The products of the slices are added in order.
  */
 function slices(tile: Tile, rows: number, columns: number, inner: number): { count: number; slice: number } {
   const wanted = Math.max(1, Math.floor(tile.enough / tilesOf(tile, rows, columns)));
-  const least = 128; // shorter ones take more time to add up than they save
-  const slice = Math.ceil(Math.max(least, inner / wanted) / tile.step) * tile.step;
+  const minimum = 128; // adding the products of shorter slices takes more time than they save
+  const slice = Math.ceil(Math.max(minimum, inner / wanted) / tile.step) * tile.step;
   return { count: Math.ceil(inner / slice), slice };
 }
 
@@ -98,14 +98,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var i = group.x * ${WORKGROUP}u + lane; i < p.size; i += ${PEAK_COUNT * WORKGROUP}u) { most = max(most, abs(x(i))); }
   if (lane == 0u) { atomicStore(&peak, 0u); }
   workgroupBarrier();
-  // Floats that aren't negative are in the order of their bits.
+  // Non-negative floats sort as their bits do.
   atomicMax(&peak, bitcast<u32>(${W === 4 ? "max(max(most.x, most.y), max(most.z, most.w))" : "most"}));
   workgroupBarrier();
   if (lane == 0u) { set_peaks(group.x, bitcast<f32>(atomicLoad(&peak))); }
 }`,
 );
 
-/** Maxima of |x|, each over some of its elements: all together they are the scale at which f16 holds x. */
+/** Maxima of |x| over PEAK_COUNT parts of x. The largest of them determines the scale at which x is rounded to f16. */
 export function peaksOf(device: WebgpuDevice, x: Tensor): Tensor {
   const peaks = device.scratch("peaks", [PEAK_COUNT]);
   const constants = widthFor(x.size, x);

@@ -2,20 +2,20 @@ import { times } from "../device/kernel.ts";
 import type { Tier } from "../device/tier.ts";
 import { type Product, type Tile, type TiledKernel, tiledKernel } from "./matmul-tile.ts";
 
-/** 16 KiB of workgroup memory, f16 factors and the sums on their way out. */
+/** Uses 16 KiB of workgroup memory, for f16 factors and for sums before they are stored. */
 export const MATRIX: Tile = { rows: 128, columns: 128, step: 16, invocations: 256, enough: 256 };
 
-/** Eight subgroups of 32, each with 64 rows and 32 columns of the tile, whose sums it keeps in registers. */
+/** Part of the tile whose sums a subgroup keeps in registers. There are eight subgroups of 32 invocations. */
 const [ROWS, COLUMNS] = [64, 32];
 const DOWN = MATRIX.rows / ROWS;
 const ACROSS = MATRIX.columns / COLUMNS;
 
-/** Elements between lines in workgroup memory: those that are read together begin on different banks. */
+/** Padding in elements between lines in workgroup memory: lines that are read together begin on different banks. */
 const PAD = 8;
 
 /**
- * Products on matrix units, which multiply M × K by K × N values of f16 at a time and sum in f32. Factors are rounded on
- * their way to workgroup memory, where they lie as they do in their tensor: the units take either layout.
+ * Products on matrix units, which multiply M × K by K × N values of f16 at a time and sum in f32. Factors are rounded when
+ * they are copied to workgroup memory, and keep the layout of their tensors: the units support both layouts.
  */
 export const matrixTiled = (product: Product, matrix: NonNullable<Tier["matrix"]>): TiledKernel =>
   tiledKernel("matmul-matrix", MATRIX, product, () => source(product, matrix));
@@ -34,15 +34,15 @@ function source(product: Product, { M, N, K }: NonNullable<Tier["matrix"]>): str
   return /* wgsl */ `
 var<workgroup> tile_a: array<f16, ${a.size}>;
 var<workgroup> tile_b: array<f16, ${b.size}>;
-// A matrix of sums for every second subgroup.
-const TURN = ${(DOWN * ACROSS) / 2}u;
-var<workgroup> sums: array<f32, TURN * ${M * N}u>;
+// One matrix of sums for half of the subgroups: the halves are stored one after the other.
+const HALF = ${(DOWN * ACROSS) / 2}u;
+var<workgroup> sums: array<f32, HALF * ${M * N}u>;
 
-// With bounds that the compiler sees too.
+// The modulo makes the bounds visible to the compiler.
 fn rows_of(subgroup: u32) -> u32 { return subgroup % ${DOWN}u * ${ROWS}u; }
 fn columns_of(subgroup: u32) -> u32 { return subgroup / ${DOWN}u % ${ACROSS}u * ${COLUMNS}u; }
 
-// A subgroup's offsets are the same in all of it, which the analysis, of whole workgroups, can't see.
+// Offsets are uniform within a subgroup, which the uniformity analysis, of whole workgroups, cannot detect.
 @diagnostic(off, chromium.subgroup_matrix_uniformity)
 @compute @workgroup_size(${invocations})
 fn main(
@@ -62,11 +62,11 @@ ${sums((r, c) => `  var sum_${r}_${c} = subgroup_matrix_result<f32, ${N}, ${M}>(
 ${a.fetch("first", "var ", " * scale.x")}
 ${b.fetch("first", "var ", "")}
   for (var k = first; k < end; k += ${step}u) {
-    workgroupBarrier(); // the step before has been read
+    workgroupBarrier(); // the previous step has been read
 ${a.store}
 ${b.store}
     workgroupBarrier();
-    // Loads take long: those of the next step begin before this one is multiplied.
+    // Loads have a long latency: those of the next step start before this step is multiplied.
     if (k + ${step}u < end) {
 ${a.fetch(`k + ${step}u`, "", " * scale.x")}
 ${b.fetch(`k + ${step}u`, "", "")}
@@ -81,15 +81,15 @@ ${sums((r, c) => `      sum_${r}_${c} = subgroupMatrixMultiplyAccumulate(left_${
 )}
   }
 
-  for (var turn = 0u; turn < 2u; turn++) {
+  for (var half = 0u; half < 2u; half++) {
 ${sums(
   (r, c) => `    workgroupBarrier();
-    if (subgroup / TURN == turn) {
-      subgroupMatrixStore<row_major>(&sums, subgroup % TURN * ${M * N}u, sum_${r}_${c}, ${N}u);
+    if (subgroup / HALF == half) {
+      subgroupMatrixStore<row_major>(&sums, subgroup % HALF * ${M * N}u, sum_${r}_${c}, ${N}u);
     }
     workgroupBarrier();
-    for (var i = lane * 4u; i < TURN * ${M * N}u; i += ${invocations * 4}u) {
-      let owner = turn * TURN + i / ${M * N}u;
+    for (var i = lane * 4u; i < HALF * ${M * N}u; i += ${invocations * 4}u) {
+      let owner = half * HALF + i / ${M * N}u;
       let below = rows_of(owner) + ${r * M}u + i % ${M * N}u / ${N}u;
       let right = columns_of(owner) + ${c * N}u + i % ${N}u;
       put(group.z, row + below, column + right, vec4<f32>(sums[i], sums[i + 1u], sums[i + 2u], sums[i + 3u]) * scale.y);
@@ -99,10 +99,10 @@ ${sums(
 }`;
 }
 
-/** How one factor gets to workgroup memory and from there to the matrix units. */
+/** Copies one factor to workgroup memory, and loads it from there to the matrix units. */
 function side(name: "a" | "b", start: string, lines: number, alongInner: boolean) {
   const { step, invocations } = MATRIX;
-  // In memory, where `minor` elements lie together.
+  // Dimensions in memory: `minor` elements are contiguous.
   const [major, minor] = alongInner ? [lines, step] : [step, lines];
   const stride = minor + PAD;
   const quads = (major * minor) / 4 / invocations;

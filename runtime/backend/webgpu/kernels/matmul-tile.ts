@@ -1,8 +1,8 @@
-/** What the kernels that multiply tile by tile have in common: how they read their factors, and add to the product. */
+/** Common parts of the kernels that multiply tile by tile: reading the factors and storing the product. */
 import { type Access, type Kernel, kernel } from "../device/kernel.ts";
 import type { Tier } from "../device/tier.ts";
 
-/** What a kernel is compiled for; sizes are parameters. */
+/** The properties of a product that a kernel is compiled for; sizes are parameters. */
 export interface Product {
   readonly transA: boolean;
   readonly transB: boolean;
@@ -11,31 +11,31 @@ export interface Product {
   readonly factors: Tier["matmul"];
 }
 
-/** A workgroup's part of the product. It takes its factors `step` of the inner dimension at a time. */
+/** A workgroup's part of the product. It processes `step` elements of the inner dimension at a time. */
 export interface Tile {
   readonly rows: number;
   readonly columns: number;
   readonly step: number;
   readonly invocations: number;
-  /** Workgroups that fill a large GPU. */
+  /** Number of workgroups that fill a large GPU. */
   readonly enough: number;
 }
 
-/** Partial maxima of |a| that a product of f16 factors is given. */
+/** Number of partial maxima of |a| that are passed to a product of f16 factors. */
 export const PEAK_COUNT = 256;
 
 export type TiledKernel = Kernel<string, "rows" | "columns" | "inner" | "slice" | "accumulate">;
 
 /**
  * A kernel with one workgroup for each (tile of columns, tile of rows, slice of the inner dimension). `code`, which is
- * asked for only where the kernel is compiled, has
+ * called only when the kernel is compiled, can use:
  *
- * - `a_quad(outer, inner)`, `b_quad(outer, inner)`: four elements from there on along the factor's memory, zeros past the
- *   inner dimension's end. Past the end of rows or columns they are some others: nothing that is made of them is kept.
- * - `scales(lane)`: what to multiply a with as it is rounded to f16, and its products afterwards
- * - `put(slice, row, column, values)`: four elements of a row of the product, as far as they are there
+ * - `a_quad(outer, inner)`, `b_quad(outer, inner)`: four elements, contiguous in memory. They are zeros past the end of the
+ *   inner dimension, and arbitrary past the end of rows or columns, where results are discarded.
+ * - `scales(lane)`: the factor for a when it is rounded to f16, and the factor for the product.
+ * - `put(slice, row, column, values)`: stores four elements of a row of the product, those that exist.
  *
- * All rows begin at fours (`W` is 4), or single elements are read and written.
+ * If all rows begin at multiples of four elements, `W` is 4; otherwise single elements are read and written.
  */
 export function tiledKernel(name: string, tile: Tile, product: Product, code: () => string): TiledKernel {
   const { transA, transB, int8, factors } = product;
@@ -60,12 +60,12 @@ export function tiledKernel(name: string, tile: Tile, product: Product, code: ()
   );
 }
 
-// Without branches, so that loads don't wait for each other: indices past an end are moved back.
+// Without branches, so that loads do not wait for each other: indices past the end are clamped.
 function quads(name: string, outer: string, alongInner: boolean, W: number, int8 = false): string {
   const line = `min(outer, p.${outer} - ${alongInner ? 1 : W}u)`;
   const depth = `min(inner, p.inner - ${alongInner ? W : 1}u)`;
   const at = alongInner ? `${line} * p.inner + ${depth}` : `${depth} * p.${outer} + ${line}`;
-  // Groups of 32 int8 values have a scale each; four that lie together are of one group.
+  // Each group of 32 int8 values has a scale; four contiguous values are in the same group.
   const scale = int8 ? ` * b_scale(${line} * ((p.inner + 31u) / 32u) + ${depth} / 32u)` : "";
   const next = alongInner ? "outer, inner + i" : "outer + i, inner";
   const elements = /* wgsl */ `
@@ -85,10 +85,10 @@ fn ${name}_quad(outer: u32, inner: u32) -> vec4<f32> {
 }
 
 /**
- * f16 ends at 65504 and loses digits below 6e-5: gradients would vanish. So a is multiplied by the power of two that
- * brings its largest magnitude between 2^14 and 2^15, where what is a billion times smaller has all its digits still, and
- * the product by the inverse; both are exact. b is weights or activations, and taken as it is: what is too large for f16
- * becomes infinite, which is noticed.
+ * The largest f16 is 65504, and below 6e-5 it loses precision: gradients would vanish. a is therefore multiplied by the
+ * power of two that brings its largest magnitude between 2^14 and 2^15, where values a billion times smaller still have
+ * full precision, and the product by the inverse. Both are exact. b holds weights or activations and is not scaled: values
+ * too large for f16 become infinite, which is detected.
  */
 function scales(largest: string): string {
   return /* wgsl */ `
@@ -99,7 +99,7 @@ fn scales(lane: u32) -> vec2<f32> {
 }`;
 }
 
-// Floats that aren't negative are in the order of their bits.
+// Non-negative floats sort as their bits do.
 const byMemory = ({ invocations }: Tile) => /* wgsl */ `
 var<workgroup> peak: atomic<u32>;
 fn largest_peak(lane: u32) -> u32 {
@@ -110,7 +110,7 @@ fn largest_peak(lane: u32) -> u32 {
   return atomicLoad(&peak);
 }`;
 
-// Workgroup memory is full where there are matrix units, whose subgroups have 32 invocations.
+// Products on matrix units use all workgroup memory, so this goes through subgroups, which have 32 invocations there.
 const BY_SUBGROUP = /* wgsl */ `
 fn largest_peak(lane: u32) -> u32 {
   var most = 0.0;

@@ -5,7 +5,7 @@ import { elementwise, WORKGROUP } from "../device/kernel.ts";
 import { FEW_ROWS, multiplyRows } from "./matmul-few-rows.ts";
 import { multiplyTiles, peaksOf } from "./matmul-many-rows.ts";
 
-/** See {@link Backend.matmul}. Sums are f32; their order, and with it their bits, depends on shapes alone. */
+/** See {@link Backend.matmul}. Sums are f32; their order, and so their bits, depends only on shapes. */
 export function matmul(
   device: WebgpuDevice,
   out: Tensor,
@@ -38,7 +38,7 @@ export function linears(
   multiply(device, outs, x, weights, { transB: true });
 }
 
-/** outs[i] = a·bs[i]; what is done to a beforehand is done once. */
+/** outs[i] = a·bs[i]; a is prepared once. */
 function multiply(
   device: WebgpuDevice,
   outs: readonly Tensor[],
@@ -52,7 +52,7 @@ function multiply(
     for (const [i, b] of bs.entries()) multiplyRows(device, outs[i], left, b, accumulate);
     return;
   }
-  // Scaled int8 values have more digits than f16.
+  // Scaled int8 values need more precision than f16 has.
   const factors = int8 ? "f32" : device.tier.matmul;
   const peaks = factors === "f32" ? undefined : peaksOf(device, left);
   const options = { transA, transB, accumulate, factors, peaks };
@@ -74,8 +74,8 @@ const ROUND = elementwise(
 );
 
 /**
- * Rows in groups of 32 as int8 · (absolute maximum / 127), back in f32: a product of these with int8 weights is what
- * integers would give, but for the rounding of f32.
+ * Rounds rows in groups of 32 to int8 · (absolute maximum / 127), returned as f32: a product of these with int8 weights is
+ * the integer result, except for f32 rounding.
  */
 function roundToInt8(device: WebgpuDevice, x: Tensor): Tensor {
   const [M, K] = x.shape;

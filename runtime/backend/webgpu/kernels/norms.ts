@@ -1,4 +1,4 @@
-/** RMSNorm and LayerNorm, forward beside backward, and sums over rows. */
+/** RMSNorm and LayerNorm, forward and backward, and sums over rows. */
 import type { Tensor } from "../../contract/backend.ts";
 import { check } from "../../contract/tensors.ts";
 import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
@@ -10,10 +10,10 @@ const EPS = "1e-5";
 
 // ---- sums over rows ------------------------------------------------------------------------------------------
 
-/** Rows that one invocation sums of a column; of 8192 × 1024 elements 256 workgroups of fours. */
+/** Rows of a column that one invocation sums: 8192 × 1024 elements are 256 workgroups, with four columns per invocation. */
 const BLOCK = 32;
 
-/** partial (M/BLOCK,C) = the sums of `term`, an expression of the element `i` = (row, column), over blocks of rows. */
+/** partial (M/BLOCK,C) = sums over blocks of rows of `term`, an expression of the element `i` = (row, column). */
 function sumOfBlocks<Binding extends string>(
   name: string,
   bindings: Record<Binding, Access>,
@@ -38,7 +38,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   );
 }
 
-/** sums (C) += partial (blocks,C). A workgroup has 16 columns and 16 invocations for each. */
+/** sums (C) += partial (blocks,C). A workgroup has 16 columns and 16 invocations for each column. */
 const ADD_BLOCKS = kernel(
   "add-blocks",
   { sums: "write", partial: "read" },
@@ -65,7 +65,7 @@ fn main(
 }`,
 );
 
-/** sums (C) += a kernel's sums over all rows of (M,C), in an order that depends on M alone. */
+/** sums (C) += a kernel's sums over all rows of (M,C), in an order that depends only on M. */
 function addColumnSums<Binding extends string>(
   device: WebgpuDevice,
   kernel: Kernel<Binding | "partial", "M" | "C">,

@@ -6,7 +6,7 @@ import { elementwise } from "../device/kernel.ts";
 import { each } from "./elementwise.ts";
 import { rowwise } from "./reduce.ts";
 
-/** Elements that a workgroup sums: each of its invocations few enough for f32. */
+/** Elements that a workgroup sums: few enough for each invocation to sum in f32. */
 const CHUNK = 16384;
 
 /** partial[first + chunk] = Σ x² over each chunk of x. */
@@ -47,7 +47,7 @@ export function globalNorm(device: WebgpuDevice, norm: Tensor, tensors: readonly
   device.run(NORM, { norm, partial }, { M: 1, count }, 1);
 }
 
-// Whether the norm is finite is asked of its bits: compilers may take every float for finite.
+// The bits of the norm show whether it is finite: compilers may assume that every float is.
 const ADAMW = elementwise(
   "adamw",
   { param: "writeW", grad: "readW", m: "writeW", v: "writeW", norm: "read" },

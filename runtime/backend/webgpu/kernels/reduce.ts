@@ -1,15 +1,16 @@
-/** Kernels of one workgroup a row, which sum over it or find its largest value. */
+/** Kernels with one workgroup for each row, which compute sums or maxima over it. */
 import { type Access, type Constants, type Kernel, kernel, WORKGROUP } from "../device/kernel.ts";
 import type { Tier } from "../device/tier.ts";
 
 /**
- * A kernel of one workgroup for each of `p.M` rows: `code` is a function's body that sees the row's index `row` and the
- * invocation's index in the workgroup `lane`, and has these functions. All invocations call `workgroup_` ones, together.
+ * A kernel with one workgroup for each of `p.M` rows. `code` is a function body with the row's index `row` and the
+ * invocation's index in the workgroup `lane`. It can use these functions; the `workgroup_` functions must be called by all
+ * invocations.
  *
- * - `workgroup_sum(x)`, `workgroup_max(x)`: over the workgroup, for each of it; the same bits every time
- * - `sum_of(x)`, `max_of(x)`: over the elements of a `vecW`
- * - `is_finite(x)`: whether all elements of a `vecW` are, by their bits: compilers may take every float for finite
- * - `is_column(c, column)`: which elements of the row's c-th `vecW` are its `column`-th element
+ * - `workgroup_sum(x)`, `workgroup_max(x)`: over the workgroup, returned to all invocations; deterministic to the bit.
+ * - `sum_of(x)`, `max_of(x)`: over the elements of a `vecW`.
+ * - `is_finite(x)`: whether all elements of a `vecW` are finite, by their bits: compilers may assume that every float is.
+ * - `is_column(c, column)`: whether each element of the row's c-th `vecW` is the row's `column`-th element.
  */
 export function rowwise<Binding extends string, Param extends string = never>(
   name: string,
@@ -71,7 +72,7 @@ fn is_column(c: u32, column: u32) -> bool { return c == column; }`;
 
 type Operator = (a: string, b: string) => string;
 
-// Subgroups have 4 invocations at least.
+// Subgroups have at least 4 invocations.
 const SUBGROUP_PARTS = /* wgsl */ `
 var<private> subgroup: u32;
 var<workgroup> parts: array<f32, ${WORKGROUP / 4}>;`;
@@ -79,7 +80,7 @@ var<workgroup> parts: array<f32, ${WORKGROUP / 4}>;`;
 const bySubgroups = (name: string, builtin: string, combine: Operator) => /* wgsl */ `
 fn ${name}(x: f32) -> f32 {
   let part = ${builtin}(x);
-  workgroupBarrier(); // the parts before these have been read
+  workgroupBarrier(); // earlier parts have been read
   if (lane % subgroup == 0u) { parts[lane / subgroup] = part; }
   workgroupBarrier();
   var whole = parts[0];
@@ -91,7 +92,7 @@ const MEMORY_PARTS = /* wgsl */ `
 var<workgroup> values: array<f32, ${WORKGROUP}>;
 var<workgroup> parts: array<f32, 16>;`;
 
-// 256 are sixteen times sixteen: two barriers, where halving takes eight.
+// 256 invocations in two steps of sixteen: two barriers, while repeated halving needs eight.
 const byMemory = (name: string, _: string, combine: Operator) => /* wgsl */ `
 fn ${name}(x: f32) -> f32 {
   values[lane] = x;

@@ -3,7 +3,8 @@ import { check } from "../../contract/tensors.ts";
 import { type WebgpuDevice, widthFor } from "../device/device.ts";
 import { elementwise, WORKGROUP } from "../device/kernel.ts";
 
-// Su et al. 2021. i is the pair (i, i + D/2) of a head: half is D/2, sign −1 for the inverse.
+// Rotary position embeddings (Su et al. 2021). i enumerates the pairs (j, j + D/2) of all heads and rows; half is D/2, and
+// sign is −1 for the inverse rotation.
 const code = (start: string) => /* wgsl */ `
   let j = i % p.half;
   let row = i / p.half / p.heads;

@@ -39,6 +39,8 @@ describe("the tiers of an adapter, best first", () => {
   ])("matrix units %s are none", (_, unusable) => {
     const { tiers, missing } = possibleTiers(unusable, "f16");
     expect(tiers[0].matmul).toBe("f16");
-    expect(missing).toEqual(["its matrix units don't sum products of f16 in f32, by subgroups of 32"]);
+    expect(missing).toEqual([
+      "its matrix units have no product of f16 factors that sums in f32, for subgroups of 32",
+    ]);
   });
 });

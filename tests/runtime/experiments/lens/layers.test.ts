@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => backend.dispose());
 
-test("at initialisation the lens comes closer to the model's own answer, and no closer to the text's", async () => {
+test("at initialisation the lens approaches the model's own answer, but not the next token of the text", async () => {
   const context = await contextWith(backend, { seed: 2, config: { n_layers: 4 } });
   const { p, effect, null: nothing } = await claimOf(layers, context);
   expect(p).toBeGreaterThan(0.01);
@@ -26,9 +26,9 @@ test("at initialisation the lens comes closer to the model's own answer, and no 
   expect(agreement.series[0].y[4]).toBe(1);
 });
 
-test("a model whose layers say the next token ever louder is found to", async () => {
-  // Token i of a circle of 12 is a sign of its own beside one that all have; each block adds the next one's sign:
-  // down(silu(gate)·up), the gate open wherever the common sign is, and up moving signs on by one.
+test("a model whose layers amplify the next token step by step is detected", async () => {
+  // Each of 12 tokens in a cycle has its own signal and a shared one; every block adds the signal of the next token:
+  // down(silu(gate)·up), where the shared signal opens the gate and up shifts signals by one.
   const circle = [...new Set(toyText(500))].slice(0, 12);
   const recipe = recipesOf(0.01, (row) => {
     for (let id = 0; id < 600; id++) row(id)[0] += 2;
@@ -62,11 +62,11 @@ test("a model whose layers say the next token ever louder is found to", async ()
   const [one] = figures.filter(({ title }) => title === "One sentence") as Heatmap[];
   expect(one.values.length).toBe(5);
   expect(one.values[4].every((kl) => kl === 0)).toBe(true);
-  const says = figures.find(({ title }) => title === "What the lens says") as Table;
-  expect(says.rows.length).toBe(one.columns.length);
+  const predictions = figures.find(({ title }) => title === "Predictions of the lens") as Table;
+  expect(predictions.rows.length).toBe(one.columns.length);
 });
 
-test("a text that is too short claims nothing, and says so", async () => {
+test("a text that is too short yields no claim and a note", async () => {
   const { claims, notes, figures } = await layers.run(
     await contextWith(backend, { text: new Int32Array(5) }),
   );

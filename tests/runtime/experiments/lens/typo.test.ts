@@ -15,16 +15,16 @@ beforeAll(async () => {
 afterAll(() => backend.dispose());
 
 describe("misspell", () => {
-  test("of abc the b is exchanged with the c, dropped or doubled", () => {
+  test("the b of abc is swapped with the c, dropped or doubled", () => {
     const random = new Random("m");
     expect(misspell("abc", "swapped", random)).toBe("acb");
     expect(misspell("abc", "dropped", random)).toBe("ac");
     expect(misspell("abc", "doubled", random)).toBe("abbc");
-    // A double letter is not exchanged with itself, nor is the first letter touched.
+    // A doubled letter is not swapped with itself, and the first letter stays.
     expect(misspell("abb", "swapped", random)).toBeUndefined();
   });
 
-  test("one letter is wrong, and the first one never", () => {
+  test("one letter is wrong, but never the first", () => {
     const words = fc.stringMatching(/^[a-e]{3,9}$/);
     fc.assert(
       fc.property(words, fc.nat(), (word, seed) => {
@@ -46,14 +46,14 @@ describe("misspell", () => {
   });
 });
 
-test("a draw calls any of a place's words the typo", () => {
+test("a null draw picks any variant of a position as its typo", () => {
   const values = exchanged([1, 10], [[2, 3], []], 600, new Random("e"));
   const [low, middle, high] = [5.5, 6, 6.5].map((x) => [...values].filter((value) => value === x).length);
   expect(low + middle + high).toBe(600);
   for (const count of [low, middle, high]) expect(Math.abs(count - 200)).toBeLessThan(60);
 });
 
-test("a model at initialisation tells typos from random words as little as chance does", async () => {
+test("a model at initialisation does not distinguish typos from random words", async () => {
   const { p, effect, null: nothing, interval } = await claimOf(typo, await contextWith(backend, { seed: 3 }));
   expect(p).toBeGreaterThan(0.01);
   expect(Math.abs(effect - nothing.mean)).toBeLessThan(4 * nothing.sd);
@@ -61,8 +61,8 @@ test("a model at initialisation tells typos from random words as little as chanc
   expect(interval![1]).toBeGreaterThan(effect);
 });
 
-test("a model that reads words by their letters is found to mend typos", async () => {
-  // A word is the sum of its letters, and attention adds up what there is: a typo says almost what the word does.
+test("a model that reads words by their letters is found to recover from typos", async () => {
+  // A word is the sum of its letters, and attention sums its inputs: a typo is almost equivalent to its word.
   const tokens = Array.from({ length: V }, (_, id) => toyTokenizer.tokenText(id));
   const recipe = recipesOf(1, (row) => {
     for (const [id, token] of tokens.entries()) {
@@ -82,7 +82,7 @@ test("a model that reads words by their letters is found to mend typos", async (
     "blocks.0.attn.o.weight": scaledIdentity(32, 6),
     "blocks.0.mlp.down.weight": new Float32Array(32 * 32),
   };
-  // Each word is said again and again, so that whoever still knows it knows what comes next.
+  // Each word is repeated many times, so that a model that recognises it predicts what follows.
   const words = [...new Set(toyText(3000))].filter((id) => /^ [a-z]{5,9}$/.test(tokens[id]));
   const text = Int32Array.from(words.flatMap((id) => Array(26).fill(id)));
   const context = await contextWith(backend, { config: { context: 48 }, values, text });
@@ -97,7 +97,7 @@ test("a model that reads words by their letters is found to mend typos", async (
   expect(after("its typo")).toBeLessThan(after("a random word"));
 });
 
-test("a text without words claims nothing, and says so", async () => {
+test("a text without words yields no claim and a note", async () => {
   const { claims, notes } = await typo.run(await contextWith(backend, { text: new Int32Array(300) }));
   expect(claims).toEqual([]);
   expect(notes[0]).toContain("Only 0 words");

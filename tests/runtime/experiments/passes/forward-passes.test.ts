@@ -2,21 +2,31 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Backend } from "../../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../../runtime/backend/wasm/mod.ts";
-import type { ProbeContext } from "../../../../runtime/experiments/framework/experiment.ts";
-import { eitherWay, evenly, fall, shuffledLayers } from "../../../../runtime/experiments/passes/depth-trend.ts";
+import type { ExperimentContext } from "../../../../runtime/experiments/framework/experiment.ts";
 import {
-  along,
+  fall,
+  meanOfBothOrders,
+  relativeDepths,
+  shuffledLayers,
+} from "../../../../runtime/experiments/passes/depth-trend.ts";
+import {
   blocksBetween,
-  depths,
-  forwards,
-  lens,
+  forwardPasses,
+  logitLens,
   type Push,
-  pushes,
+  pushHooks,
   randomPushDirections,
-  residual,
-  windows,
+  residualHook,
+  residualHooks,
+  sumDirection,
+  textWindows,
 } from "../../../../runtime/experiments/passes/forward-passes.ts";
-import { crossEntropy, entropy, likeliest, rankOf } from "../../../../runtime/experiments/passes/predictions.ts";
+import {
+  crossEntropy,
+  entropy,
+  likeliest,
+  rankOf,
+} from "../../../../runtime/experiments/passes/predictions.ts";
 import { openings } from "../../../../runtime/experiments/passes/prompts.ts";
 import type { Intervention } from "../../../../runtime/interventions/spec.ts";
 import { lengthOf } from "../../../../runtime/math/direction.ts";
@@ -26,7 +36,7 @@ import { contextWith, tokenOf } from "../planted-model.ts";
 import { toyTokenizer, V } from "../toy-model.ts";
 
 let backend: Backend;
-let context: ProbeContext;
+let context: ExperimentContext;
 beforeAll(async () => {
   backend = await createWasmBackend({ threads: 1 });
   context = await contextWith(backend, { config: { n_layers: 3 } });
@@ -35,33 +45,33 @@ afterAll(() => backend.dispose());
 
 const ids = (...words: string[]) => words.map(tokenOf);
 
-/** Two logits' largest difference. */
-const apart = (a: Float32Array, b: Float32Array) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
+/** Largest absolute difference. */
+const difference = (a: Float32Array, b: Float32Array) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
 
-describe("forwards", () => {
-  test("sequences of any lengths, over several passes, are as each alone", async () => {
+describe("forwardPasses", () => {
+  test("sequences of any length, over several passes, give the same output as each alone", async () => {
     const random = new Random("sequences");
     const items = Array.from({ length: 60 }, (_, i) => ({
       ids: Array.from({ length: 1 + ((i * 7) % 32) }, () => Math.floor(V * random.uniform())),
     }));
-    const hook = residual(1);
+    const hook = residualHook(1);
     let count = 0;
-    for await (const { item, logits, kept } of forwards(context, items, { keep: [hook] })) {
+    for await (const { item, logits, activation } of forwardPasses(context, items, { record: [hook] })) {
       expect(item).toBe(items[count]);
       if (count++ % 9 > 0) continue;
       const alone = await context.model.model.runWithCache(item.ids, { namesFilter: [hook, "hook_logits"] });
       for (const t of [0, item.ids.length - 1]) {
         const [all, x] = ["hook_logits", hook].map((name) => alone.get(name)!.data);
         expect(logits(t).length).toBe(V);
-        expect(apart(logits(t), all.subarray(t * (V + 5), t * (V + 5) + V))).toBeLessThan(1e-5);
-        expect(apart(kept(hook, t), x.subarray(t * 32, (t + 1) * 32))).toBeLessThan(1e-5);
+        expect(difference(logits(t), all.subarray(t * (V + 5), t * (V + 5) + V))).toBeLessThan(1e-5);
+        expect(difference(activation(hook, t), x.subarray(t * 32, (t + 1) * 32))).toBeLessThan(1e-5);
       }
     }
     expect(count).toBe(60);
   });
 
-  test("a push is an intervention on its own sequence, and on no other", async () => {
-    const u = along(context.model, [
+  test("a push is an intervention on its own sequence only", async () => {
+    const u = sumDirection(context.model, [
       { id: tokenOf("great"), coefficient: 1 },
       { id: tokenOf("terrible"), coefficient: -0.5 },
     ]);
@@ -76,7 +86,7 @@ describe("forwards", () => {
       { ids: sequence, push: push(0, "raw", [0, 2]) },
     ];
     const found: Float32Array[] = [];
-    for await (const { item, logits } of forwards(context, items, { hooks: pushes })) {
+    for await (const { item, logits } of forwardPasses(context, items, { hooks: pushHooks })) {
       found.push(logits(item.ids.length - 1).slice());
     }
     for (const [i, item] of items.entries()) {
@@ -94,36 +104,36 @@ describe("forwards", () => {
         : [];
       const { data } = await context.model.model.forward(item.ids, { interventions });
       const at = (item.ids.length - 1) * (V + 5);
-      expect(apart(found[i], data.subarray(at, at + V))).toBeLessThan(1e-5);
+      expect(difference(found[i], data.subarray(at, at + V))).toBeLessThan(1e-5);
     }
-    expect(apart(found[0], found[3])).toBe(0);
-    expect(apart(found[0], found[2])).toBeGreaterThan(0.1);
+    expect(difference(found[0], found[3])).toBe(0);
+    expect(difference(found[0], found[2])).toBeGreaterThan(0.1);
   });
 });
 
-test("the lens is the readout: after the last block the logits themselves, before it E·RMSNorm(x)", async () => {
-  const names = depths(context.model.model.config);
-  expect(names).toEqual(["blocks.0.hook_resid_pre", ...[0, 1, 2].map(residual)]);
+test("the logit lens is the readout: the logits after the last block, E·RMSNorm(x) before it", async () => {
+  const names = residualHooks(context.model.model.config);
+  expect(names).toEqual(["blocks.0.hook_resid_pre", ...[0, 1, 2].map(residualHook)]);
   const sequence = ids("king", "queen", "three");
   const rows = matrix(2, 32);
   let final: Float32Array | undefined;
-  for await (const { kept, logits } of forwards(context, [{ ids: sequence }], { keep: names })) {
-    rowOf(rows, 0).set(kept(names[1], 2));
-    rowOf(rows, 1).set(kept(names[3], 2));
+  for await (const { activation, logits } of forwardPasses(context, [{ ids: sequence }], { record: names })) {
+    rowOf(rows, 0).set(activation(names[1], 2));
+    rowOf(rows, 1).set(activation(names[3], 2));
     final = logits(2).slice();
   }
-  const seen: Float32Array[] = [];
-  for await (const logits of lens(context, rows)) seen.push(logits.slice());
-  expect(apart(seen[1], final!)).toBeLessThan(1e-5);
+  const predicted: Float32Array[] = [];
+  for await (const logits of logitLens(context, rows)) predicted.push(logits.slice());
+  expect(difference(predicted[1], final!)).toBeLessThan(1e-5);
   const x = rowOf(rows, 0);
   const scale = 1 / Math.sqrt(x.reduce((sum, y) => sum + y * y, 0) / 32 + 1e-5);
   for (const id of [5, tokenOf("great"), V - 1]) {
     const row = rowOf(context.model.embedding, id);
-    expect(seen[0][id]).toBeCloseTo(scale * row.reduce((sum, e, i) => sum + e * x[i], 0), 5);
+    expect(predicted[0][id]).toBeCloseTo(scale * row.reduce((sum, e, i) => sum + e * x[i], 0), 5);
   }
 });
 
-test("blocks between fractions of depth: one at the least", () => {
+test("blocks between fractions of depth: at least one", () => {
   expect(blocksBetween(32, 0, 0.38)).toEqual([0, 11]);
   expect(blocksBetween(6, 0, 0.38)).toEqual([0, 1]);
   expect(blocksBetween(6, 0.62, 1)).toEqual([4, 5]);
@@ -131,7 +141,7 @@ test("blocks between fractions of depth: one at the least", () => {
   expect(blocksBetween(2, 0.38, 0.4)).toEqual([1, 1]);
 });
 
-test("random directions are of length 1, random recipes' and not random residuals'", async () => {
+test("random directions have length 1 and are those of random recipes, not of random residuals", async () => {
   const basis = new Float32Array(32 * 32);
   for (let s = 0; s < 32; s++) basis[s * 32 + (s % 4)] = 1;
   const flat = await contextWith(backend, { values: { basis } });
@@ -141,17 +151,17 @@ test("random directions are of length 1, random recipes' and not random residual
   }
 });
 
-test("windows lie within documents and don't overlap", () => {
+test("windows lie within documents and do not overlap", () => {
   const end = toyTokenizer.endOfText;
   fc.assert(
     fc.property(
       fc.array(fc.integer({ min: 0, max: 9 }), { maxLength: 80 }),
       fc.integer({ min: 0, max: 6 }),
       fc.integer({ min: 1, max: 9 }),
-      (places, count, length) => {
-        // Each id but the ends of documents is there once.
-        const text = Int32Array.from(places, (place, i) => (place === 0 ? end : 1000 + i));
-        const found = windows({ ...context, text }, { count, length }, new Random("w"));
+      (tokens, count, length) => {
+        // Every id except the document separators is unique.
+        const text = Int32Array.from(tokens, (token, i) => (token === 0 ? end : 1000 + i));
+        const found = textWindows({ ...context, text }, { count, length }, new Random("w"));
         expect(found.length).toBeLessThanOrEqual(count);
         for (const window of found) {
           expect(window.length).toBe(length);
@@ -166,37 +176,37 @@ test("windows lie within documents and don't overlap", () => {
       },
     ),
   );
-  expect(windows(context, { count: 3, length: 0 }, new Random("w"))).toEqual([]);
+  expect(textWindows(context, { count: 3, length: 0 }, new Random("w"))).toEqual([]);
 });
 
-test("openings of words that the tokenizer hasn't got are left out, and counted", () => {
+test("openings with words that are not single tokens are left out and counted", () => {
   const { kept, leftOut } = openings(context, 30);
   expect(kept).toEqual([]);
   expect(leftOut).toBeGreaterThan(10);
 });
 
-test("readings: of log 1, log 2, log 5 the shares are 1/8, 1/4, 5/8", () => {
+test("predictions: logits log 1, log 2, log 5 have the probabilities 1/8, 1/4, 5/8", () => {
   const logits = Float32Array.from([1, 2, 5], Math.log);
   expect(crossEntropy(logits, 1)).toBeCloseTo(Math.log(4), 6);
   expect(entropy(logits)).toBeCloseTo(Math.log(8) / 8 + Math.log(4) / 4 + (5 / 8) * Math.log(8 / 5), 6);
   expect([0, 1, 2].map((id) => rankOf(logits, id))).toEqual([3, 2, 1]);
   expect(likeliest(logits)).toBe(2);
-  // Shares of nothing, and logits beyond what exp can take.
+  // Probabilities of zero, and logits beyond the range of exp.
   expect(entropy(Float32Array.of(1000, -1000))).toBe(0);
   expect(crossEntropy(Float32Array.of(1000, 1000), 0)).toBeCloseTo(Math.log(2), 6);
 });
 
 describe("trends", () => {
-  test("falls by a straight line", () => {
+  test("the fall of a least-squares line", () => {
     expect(fall([3, 2, 1, 0])).toBeCloseTo(3, 12);
     expect(fall([0, 1])).toBeCloseTo(-1, 12);
     expect(fall([1, 0, 1])).toBeCloseTo(0, 12);
-    expect(fall([4, 0, 0])).toBeCloseTo(4, 12); // a slope of −2 a step, over two steps
-    expect(evenly(3)).toEqual([0, 0.5, 1]);
-    expect(eitherWay([4, 1, 0])).toEqual([2, 1, 2]);
+    expect(fall([4, 0, 0])).toBeCloseTo(4, 12); // A slope of −2 per step, over two steps.
+    expect(relativeDepths(3)).toEqual([0, 0.5, 1]);
+    expect(meanOfBothOrders([4, 1, 0])).toEqual([2, 1, 2]);
   });
 
-  test("layers shuffled give each item's fall or its opposite", () => {
+  test("shuffled layers give each item's fall or its opposite", () => {
     const values = shuffledLayers([1, 10], 400, new Random("s"));
     expect(new Set(values)).toEqual(new Set([5.5, 4.5, -4.5, -5.5]));
     for (const value of [5.5, -4.5]) {

@@ -1,17 +1,21 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Backend } from "../../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../../runtime/backend/wasm/mod.ts";
-import type { ProbeContext } from "../../../../runtime/experiments/framework/experiment.ts";
+import type { ExperimentContext } from "../../../../runtime/experiments/framework/experiment.ts";
 import type { Table } from "../../../../runtime/experiments/framework/figure.ts";
 import { randomOrthogonal } from "../../../../runtime/experiments/framework/null-draws.ts";
 import { crossEntropy } from "../../../../runtime/experiments/passes/predictions.ts";
 import { ablation, signalsToTry } from "../../../../runtime/experiments/signals/ablation.ts";
 import {
+  ablateByForwardPasses,
   type Fact,
   identity,
-  throughForwards,
 } from "../../../../runtime/experiments/signals/ablation-effects.ts";
-import { replaceAlong, type Strongest, strongest } from "../../../../runtime/experiments/signals/replacement.ts";
+import {
+  replaceAlong,
+  type Strongest,
+  strongest,
+} from "../../../../runtime/experiments/signals/replacement.ts";
 import type { Intervention } from "../../../../runtime/interventions/spec.ts";
 import type { Matrix } from "../../../../runtime/math/matrix.ts";
 import { matrix, multiply, rowOf } from "../../../../runtime/math/matrix.ts";
@@ -20,7 +24,7 @@ import { claimOf, contextWith, recipesOf, scaledIdentity } from "../planted-mode
 import { toyText, V } from "../toy-model.ts";
 
 let backend: Backend;
-let context: ProbeContext;
+let context: ExperimentContext;
 beforeAll(async () => {
   backend = await createWasmBackend({ threads: 1 });
   context = await contextWith(backend);
@@ -34,7 +38,7 @@ const gaussian = (rows: number, columns: number, random: Random, deviation = 1):
     Float32Array.from({ length: rows * columns }, () => deviation * random.normal()),
   );
 
-test("along q, x becomes what r is: (3,4) with r = (1,1) along (0.6,0.8)", () => {
+test("replaceAlong: (3,4) with r = (1,1) along (0.6,0.8)", () => {
   const x = Float32Array.of(3, 4);
   replaceAlong(x, Float32Array.of(0.6, 0.8), Float32Array.of(1, 1));
   // c = 2·0.6 + 3·0.8 = 3.6
@@ -56,12 +60,12 @@ describe("strongest", () => {
     expect([...before]).toEqual([2, 1]);
     expect([...after]).toEqual([0, 1]);
     expect(loss).toBeCloseTo(Math.log(1 + Math.E) - Math.log(1 + Math.exp(-1)), 5);
-    // By its mean of 2 nothing is lost with the first; with the second replaced by −3, the target gains.
+    // Replacing the first signal by its mean of 2 costs nothing; replacing the second by −3 favours the target.
     const kept = await strongest(context.model, predictions, matrix(1, 2, Float32Array.of(2, -3)));
     expect((await kept(identity(2)))[0]).toMatchObject({ direction: 0, loss: 0 });
   });
 
-  test("finds what trying all directions finds, and its effect is exact", async () => {
+  test("finds the same directions as an exhaustive search, with exact effects", async () => {
     const random = new Random("strongest");
     const [P, S, n] = [12, 8, 40];
     const predictions = {
@@ -87,14 +91,14 @@ describe("strongest", () => {
       });
       expect(loss).toBeCloseTo(losses[direction], 5);
       if (loss > Math.max(...losses) - 1e-5) agree++;
-      // Where bounds lie in another order, effects differ little.
+      // If the order of the bounds differs, the effects are close.
       expect(Math.max(...losses) - loss).toBeLessThan(0.05);
     }
     expect(agree).toBeGreaterThanOrEqual(10);
   });
 });
 
-test("input and both are what interventions at hook_recipe and hook_signals do", async () => {
+test("input and both agree with interventions at hook_recipe and hook_signals", async () => {
   const { model } = context.model;
   const text = toyText(40, 9);
   const facts = [6, 11].map((length): Fact => {
@@ -102,9 +106,9 @@ test("input and both are what interventions at hook_recipe and hook_signals do",
   });
   const empty = { signals: matrix(1, 32), recipes: matrix(1, 32) };
   const signals = [3, 17, 30];
-  const rows = await throughForwards(context, facts, empty, signals);
-  for (const place of ["input", "both"] as const) {
-    const { effects } = rows.find((row) => row.place === place && row.replacement === "zero")!;
+  const rows = await ablateByForwardPasses(context, facts, empty, signals);
+  for (const site of ["input", "both"] as const) {
+    const { effects } = rows.find((row) => row.site === site && row.replacement === "zero")!;
     for (const [f, { ids, target }] of facts.entries()) {
       const lossWith = async (interventions: Intervention[]) => {
         const { data } = await model.forward(Array.from(ids), { interventions });
@@ -115,7 +119,7 @@ test("input and both are what interventions at hook_recipe and hook_signals do",
       const losses: number[] = [];
       for (const signal of signals) {
         const ablate = (hook: string): Intervention => ({ op: "ablate", target: { signal }, hook });
-        const hooks = place === "input" ? ["hook_recipe"] : ["hook_recipe", "hook_signals"];
+        const hooks = site === "input" ? ["hook_recipe"] : ["hook_recipe", "hook_signals"];
         losses.push((await lossWith(hooks.map(ablate))) - before);
       }
       expect(effects[f].loss).toBeCloseTo(Math.max(...losses), 4);
@@ -125,24 +129,24 @@ test("input and both are what interventions at hook_recipe and hook_signals do",
   }
 });
 
-test("tried are the signals that facts rest on, then the largest, each once", () => {
+test("signals to try: first those that facts depend on, then the largest, without duplicates", () => {
   const found = [5, 2, 5].map((direction) => ({ direction }) as Strongest);
   expect(signalsToTry(found, [1, 9, 3, 7])).toEqual([5, 2, 1, 3, 0]);
 });
 
 describe("the claim", () => {
-  test("doesn't hold at initialisation", async () => {
+  test("does not hold at initialisation", async () => {
     const { p, effect, null: nothing } = await claimOf(ablation, context);
     expect(p).toBeGreaterThan(0.01);
     expect(Math.abs(effect - nothing.mean)).toBeLessThan(4 * nothing.sd);
   });
 
-  test("holds where each token has a signal of its own, and not where the same model's are rotated", async () => {
+  test("holds if each token has its own signal, but not after a rotation of the same model", async () => {
     const tokens = [...new Set(toyText(2000))].slice(0, 32);
     const recipe = recipesOf(0.02, (row) => {
       for (const [s, id] of tokens.entries()) row(id)[s] += 1;
     });
-    // Tokens come in runs: whoever says the last one again is right.
+    // Tokens come in runs: repeating the last token is the correct prediction.
     const text = Int32Array.from({ length: 1600 }, (_, i) => tokens[Math.floor(i / 50) % 32]);
     const basis = scaledIdentity(32, 1);
     const planted = await contextWith(backend, { values: { recipe: recipe.data, basis }, text });
@@ -159,14 +163,17 @@ describe("the claim", () => {
     const q = randomOrthogonal(32, new Random("hide"));
     const { model } = planted.model;
     const hidden = await multiply(model, recipe, q);
-    const turned = await multiply(model, q, matrix(32, 32, basis), { transA: true });
-    const rotated = await contextWith(backend, { values: { recipe: hidden.data, basis: turned.data }, text });
+    const rotatedBasis = await multiply(model, q, matrix(32, 32, basis), { transA: true });
+    const rotated = await contextWith(backend, {
+      values: { recipe: hidden.data, basis: rotatedBasis.data },
+      text,
+    });
     const { p, holds } = await claimOf(ablation, rotated);
     expect(holds).toBe(false);
     expect(p).toBeGreaterThan(0.01);
   });
 
-  test("isn't made of models without signals, nor of those that no rotation leaves alone", async () => {
+  test("is not made for models without signals, nor for models that are not invariant under rotation", async () => {
     const twin = await contextWith(backend, { config: { variant: "gpt2-new", n_signals: undefined } });
     expect(ablation.inapplicable?.(twin)).toContain("no signals");
     const topk = await contextWith(backend, { config: { variant: "reflow-topk", top_k: 8 } });

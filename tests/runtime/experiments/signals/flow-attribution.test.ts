@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Backend } from "../../../../runtime/backend/contract/backend.ts";
 import { createWasmBackend } from "../../../../runtime/backend/wasm/mod.ts";
-import type { ProbeContext } from "../../../../runtime/experiments/framework/experiment.ts";
+import type { ExperimentContext } from "../../../../runtime/experiments/framework/experiment.ts";
 import type { Bars, Heatmap, Lines } from "../../../../runtime/experiments/framework/figure.ts";
 import { randomOrthogonal } from "../../../../runtime/experiments/framework/null-draws.ts";
-import { windows } from "../../../../runtime/experiments/passes/forward-passes.ts";
+import { textWindows } from "../../../../runtime/experiments/passes/forward-passes.ts";
 import { errorOf, flow, shareOf, termsOf } from "../../../../runtime/experiments/signals/flow-attribution.ts";
 import { matrix, multiply, rowOf } from "../../../../runtime/math/matrix.ts";
 import { Random } from "../../../../runtime/math/random.ts";
@@ -12,7 +12,7 @@ import { claimOf, contextWith, recipesOf, scaledIdentity } from "../planted-mode
 import { toyText } from "../toy-model.ts";
 
 let backend: Backend;
-/** Hundreds of rotations take a busy machine longer than the usual five seconds. */
+/** Hundreds of rotations take a busy machine longer than the default five seconds. */
 const TIMEOUT = { timeout: 60_000 };
 
 beforeAll(async () => {
@@ -20,8 +20,8 @@ beforeAll(async () => {
 });
 afterAll(() => backend.dispose());
 
-describe("how a ledger is read", () => {
-  test("terms are products, in float64", () => {
+describe("terms of a logit", () => {
+  test("terms are products in float64", () => {
     const terms = termsOf(Float32Array.of(1, -2, 0.5), Float32Array.of(3, 2, 4));
     expect(terms).toEqual(Float64Array.of(3, -4, 2));
     // In float32 the product would be 1 + 2^-22.
@@ -29,7 +29,7 @@ describe("how a ledger is read", () => {
     expect(termsOf(Float32Array.of(x), Float32Array.of(x))[0]).toBe(1 + 2 ** -22 + 2 ** -46);
   });
 
-  test("the share of the strongest is of sizes", () => {
+  test("the share of the strongest terms uses absolute values", () => {
     const terms = [3, -4, 1, 2];
     expect(shareOf(terms, 1)).toBeCloseTo(0.4, 12);
     expect(shareOf(terms, 2)).toBeCloseTo(0.7, 12);
@@ -38,19 +38,19 @@ describe("how a ledger is read", () => {
     expect(shareOf([0, 0], 1)).toBe(1);
   });
 
-  test("the error is in units of the sum of sizes, since terms may cancel", () => {
+  test("the error is relative to the sum of absolute values, since terms may cancel", () => {
     expect(errorOf([3, -2], 1.5, [3, -2])).toBeCloseTo(0.1, 12);
     expect(errorOf([3, -2], 1, [3, -2])).toBe(0);
   });
 });
 
-/** Mean over next tokens, none twice, of the strongest eight's part: from the model's tables and activations alone. */
-async function byHand(context: ProbeContext): Promise<number> {
+/** Mean share of the strongest eight signals over distinct next tokens, computed from the model's tables and activations alone. */
+async function byHand(context: ExperimentContext): Promise<number> {
   const { model } = context.model;
   const { recipe } = await model.tables();
   const S = recipe.shape[1];
   const shares = new Map<number, number>();
-  for (const ids of windows(context, { count: 24, length: 17 }, context.random("windows"))) {
+  for (const ids of textWindows(context, { count: 24, length: 17 }, context.random("windows"))) {
     const cache = await model.runWithCache(ids.subarray(0, 16), { namesFilter: "hook_signals" });
     const z = cache.get("hook_signals")!.data;
     for (let t = 0; t < 16; t++) {
@@ -65,7 +65,7 @@ async function byHand(context: ProbeContext): Promise<number> {
   return [...shares.values()].reduce((a, b) => a + b, 0) / shares.size;
 }
 
-test("the figures are those of the model's own tables and activations, and add up to its logits", async () => {
+test("the figures agree with the model's tables and activations, and add up to its logits", async () => {
   const context = await contextWith(backend, { config: { n_layers: 2 } });
   const { claims, figures, parameters } = await flow.run(context);
   expect(claims[0].effect).toBeCloseTo(await byHand(context), 5);
@@ -80,7 +80,7 @@ test("the figures are those of the model's own tables and activations, and add u
   for (const { y } of series) expect(y[5]).toBeCloseTo(1, 12);
 });
 
-test("of 20 models at initialisation few rest on few signals", TIMEOUT, async () => {
+test("at most one of 20 models at initialisation has logits that rest on few signals", TIMEOUT, async () => {
   let held = 0;
   for (let seed = 1; seed <= 20; seed++) {
     const context = await contextWith(backend, { seed, text: toyText(200, seed) });
@@ -103,7 +103,7 @@ describe("recipes of few signals", () => {
   const random = new Random("few");
   for (let i = 0; i < few.data.length; i++) few.data[i] *= random.uniform() < 0.1 ? 3 : 0.2;
 
-  test("are found, and a rotation that leaves every logit hides them", TIMEOUT, async () => {
+  test("are found, and a rotation that preserves every logit hides them", TIMEOUT, async () => {
     const plain = await contextWith(backend, {
       values: { recipe: few.data, basis: scaledIdentity(32, 1) },
     });
@@ -124,9 +124,9 @@ describe("recipes of few signals", () => {
     const hidden = await claimOf(flow, turned);
     expect(hidden.holds).toBe(false);
     expect(Math.abs(hidden.effect - hidden.null.mean)).toBeLessThan(5 * hidden.null.sd);
-    // Both have the same null; and the same writers.
+    // Both have the same null and the same writers.
     expect(Math.abs(hidden.null.mean - found.null.mean)).toBeLessThan(4 * found.null.sd);
-    const writers = async (context: ProbeContext) =>
+    const writers = async (context: ExperimentContext) =>
       ((await flow.run(context)).figures.find(({ type }) => type === "bars") as Bars).bars;
     for (const [i, { value }] of (await writers(turned)).entries())
       expect(value).toBeCloseTo((await writers(plain))[i].value, 4);

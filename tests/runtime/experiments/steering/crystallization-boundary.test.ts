@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => backend.dispose());
 
-test("the boundary is where half of the most is left", () => {
+test("the boundary is the depth at which half of the maximum remains", () => {
   const depths = [0.25, 0.5, 0.75, 1];
   expect(boundaryOf(depths, [4, 4, 1, 1])).toBeCloseTo(0.5 + 0.25 * (2 / 3), 12);
   expect(boundaryOf(depths, [1, 2, 3, 4])).toBe(1);
@@ -32,14 +32,14 @@ test("at initialisation it is never too late", async () => {
   expect(bars.bars.map(({ value }) => value)).toEqual([1, 1, 1]);
   const [, gains] = figures.filter(({ type }) => type === "heatmap") as Heatmap[];
   const lines = figures.find(({ type }) => type === "lines") as Lines;
-  // One and the same thing, in both figures: α = 1 at each depth.
+  // Both figures show α = 1 at each depth.
   expect(lines.series[0].y).toEqual(gains.values.map((row) => row[2] as number));
-  // The constant push is as large as the relative one where the first block ends, but for its mean over positions.
+  // After the first block, the constant push equals the relative one up to averaging over positions.
   expect(lines.series[1].y[0]).toBeCloseTo(lines.series[0].y[0], 1);
 });
 
-test("where each layer amplifies what all positions share, later pushes are found to do less", async () => {
-  // Attention that looks at everything alike and adds its mean: what is pushed everywhere grows, what each token says doesn't.
+test("if each layer amplifies what all positions share, later pushes are found to do less", async () => {
+  // Uniform attention adds the mean over positions: a push at every position grows, token-specific parts do not.
   const values: Record<string, Float32Array> = {};
   for (let l = 0; l < 4; l++) {
     values[`blocks.${l}.attn.q.weight`] = new Float32Array(32 * 32);
@@ -52,7 +52,7 @@ test("where each layer amplifies what all positions share, later pushes are foun
   expect(claim.holds).toBe(true);
 });
 
-test("a model of one layer has no later one", async () => {
+test("does not apply to a model with one layer", async () => {
   const context = await contextWith(backend);
   expect(crystallization.inapplicable?.(context)).toContain("one layer");
 });

@@ -7,7 +7,7 @@ import {
   inception,
   margin,
   signChanges,
-  smallest,
+  smallestPush,
 } from "../../../../runtime/experiments/steering/inception-dose.ts";
 import { Random } from "../../../../runtime/math/random.ts";
 import { CATEGORIES } from "../../../../runtime/text/word-lists.ts";
@@ -19,15 +19,15 @@ beforeAll(async () => {
 });
 afterAll(() => backend.dispose());
 
-describe("how a push is read", () => {
-  test("the margin is that of the best wanted logit, those aside not counted", () => {
+describe("measuring a push", () => {
+  test("the margin is that of the best target logit, ignoring excluded tokens", () => {
     const logits = Float32Array.of(1, 5, 3, 4);
-    expect(margin(logits, { wanted: [2], aside: [] })).toBe(-2);
-    expect(margin(logits, { wanted: [2], aside: [1] })).toBe(-1);
-    expect(margin(logits, { wanted: [0, 3], aside: [1] })).toBe(1);
+    expect(margin(logits, { targets: [2], excluded: [] })).toBe(-2);
+    expect(margin(logits, { targets: [2], excluded: [1] })).toBe(-1);
+    expect(margin(logits, { targets: [0, 3], excluded: [1] })).toBe(1);
   });
 
-  test("changes of sign lie on a straight line over log α", () => {
+  test("sign changes are interpolated linearly over log α", () => {
     const [ahead, behind] = signChanges([1, 2, 8], [-1, 1, -1]);
     expect(ahead).toEqual({ alpha: Math.SQRT2, to: "ahead" });
     expect(behind.alpha).toBeCloseTo(4, 12);
@@ -36,13 +36,13 @@ describe("how a push is read", () => {
     expect(signChanges([1, 2], [1, -1]).map(({ to }) => to)).toEqual(["ahead", "behind"]);
   });
 
-  test("the smallest push is the first that is enough; 64 stands for none", () => {
-    expect(smallest([1, 2, 8], [-1, 1, -1])).toBe(Math.SQRT2);
-    expect(smallest([1, 2], [1, 1])).toBe(1);
-    expect(smallest([1, 2], [-1, -1])).toBe(64);
+  test("the smallest push is the first that suffices; 64 stands for none", () => {
+    expect(smallestPush([1, 2, 8], [-1, 1, -1])).toBe(Math.SQRT2);
+    expect(smallestPush([1, 2], [1, 1])).toBe(1);
+    expect(smallestPush([1, 2], [-1, -1])).toBe(64);
   });
 
-  test("half of a category's words make the direction, the others are asked for", () => {
+  test("half of a category's words define the direction, the others are the targets", () => {
     const word = (id: number) => ({ text: `${id}`, id, count: 0 });
     const [one, ...none] = conceptsOf([
       { name: "a", words: [1, 2, 3, 4, 5].map(word) },
@@ -50,12 +50,12 @@ describe("how a push is read", () => {
     ]);
     expect(none).toEqual([]);
     expect(one.from.map(({ id }) => id)).toEqual([1, 3, 5]);
-    expect(one.wanted).toEqual([2, 4]);
-    expect(one.aside).toEqual([1, 3, 5]);
+    expect(one.targets).toEqual([2, 4]);
+    expect(one.excluded).toEqual([1, 3, 5]);
   });
 });
 
-test("at initialisation a word's own embedding is enough, since the table is tied; a concept's other words aren't", async () => {
+test("at initialisation a word's own embedding suffices, since the table is tied; other words of its concept do not", async () => {
   const context = await contextWith(backend, { seed: 2 });
   const { p } = await claimOf(inception, context);
   expect(p).toBeGreaterThan(0.01);
@@ -65,12 +65,12 @@ test("at initialisation a word's own embedding is enough, since the table is tie
     expect(alpha).toBeLessThan(4);
     expect(changes).toStartWith("ahead from");
   }
-  // But for a word that a prompt ends in, which is the likeliest as it is.
+  // Except for a word at the end of a prompt, which is the likeliest token without a push.
   const far = words.rows.filter(([, , , random]) => Number(random) > 32);
   expect(far.length).toBeGreaterThanOrEqual(words.rows.length - 2);
 });
 
-test("concepts whose words are alike are found to need smaller pushes", async () => {
+test("concepts with similar words are found to need smaller pushes", async () => {
   const random = new Random("centres");
   const recipe = recipesOf(0.02, (row) => {
     for (const words of Object.values(CATEGORIES)) {

@@ -41,14 +41,14 @@ test("every bf16 survives a round trip", () => {
   for (const i of bits) assert.equal(back[i], Number.isNaN(values[i]) ? 0x7fc0 : i);
 });
 
-test("any f32 goes to the nearest bf16, and from between two to the even one", () => {
+test("any f32 rounds to the nearest bf16, ties to even", () => {
   const f32 = fc
     .integer({ min: 0, max: 2 ** 32 - 1 })
     .map((bits) => new Float32Array(Uint32Array.of(bits).buffer)[0]);
   const property = fc.property(f32, (value) => {
     fc.pre(Number.isFinite(value));
     const bits = encode(value);
-    // As if exponents went on.
+    // Infinity counts as 2^128.
     const distance = (bits: number) =>
       Math.abs(value - ((bits & 0x7fff) === 0x7f80 ? Math.sign(value) * 2 ** 128 : decode(bits)));
     for (const neighbour of [bits - 1, bits + 1]) {
@@ -62,7 +62,7 @@ test("any f32 goes to the nearest bf16, and from between two to the even one", (
   fc.assert(property, { numRuns: 2000 });
 });
 
-test("a view into a buffer, and an output that is longer", () => {
+test("a view into a buffer, and a longer output", () => {
   const values = Float32Array.of(9, 1, -2, 9).subarray(1, 3);
   const out = new Uint16Array(4).fill(7);
   f32ToBf16(values, out.subarray(1));

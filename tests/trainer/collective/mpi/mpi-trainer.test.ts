@@ -2,23 +2,23 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { test } from "node:test";
-import { assertSame, COMMON, timeless, Workplace } from "../../workspace.ts";
+import { assertSameFiles, COMMON, Workspace, withoutTimings } from "../../workspace.ts";
 import { MPIS } from "./mpirun.ts";
 
-const place = new Workplace();
+const workspace = new Workspace();
 const TIMEOUT = { timeout: 60_000 };
 const COMMAND = [...COMMON, "--device", "wasm", "--batch", "4", "--lr", "1e-3", "--log-every", "1"];
 const SHORT = [...COMMAND, "--steps", "20"];
 const LONG = [...COMMAND, "--steps", "120", "--save-every", "20"];
 const MPI = ["--collective", "mpi"];
 
-test("what to compare with: one rank, and two over shared memory", TIMEOUT, async () => {
-  await place.run([...SHORT, "--world", "1", "--accumulate", "2", "--out", "alone"]);
-  await place.run([...SHORT, "--world", "2", "--out", "shared"]);
-  await place.run([...LONG, "--world", "2", "--out", "uninterrupted"]);
+test("reference runs on one rank, and on two over shared memory", TIMEOUT, async () => {
+  await workspace.run([...SHORT, "--world", "1", "--accumulate", "2", "--out", "alone"]);
+  await workspace.run([...SHORT, "--world", "2", "--out", "shared"]);
+  await workspace.run([...LONG, "--world", "2", "--out", "uninterrupted"]);
 });
 
-const losses = (run: string) => timeless(place.metrics(run)).flatMap(({ loss }) => loss ?? []);
+const losses = (run: string) => withoutTimings(workspace.metrics(run)).flatMap(({ loss }) => loss ?? []);
 
 function assertNear(found: number[], expected: number[], relative: number): void {
   assert.equal(found.length, expected.length);
@@ -27,7 +27,7 @@ function assertNear(found: number[], expected: number[], relative: number): void
   }
 }
 
-/** The process of a rank in a folder. */
+/** The process id of a rank that runs in a folder. */
 function processOf(rank: number, folder: string): number {
   const isRank = (pid: string) => {
     try {
@@ -38,7 +38,7 @@ function processOf(rank: number, folder: string): number {
         env.some((entry) => /^(OMPI_COMM_WORLD|PMI)_RANK=/.test(entry) && entry.endsWith(`=${rank}`))
       );
     } catch {
-      return false; // Not ours to see, or gone.
+      return false; // the process has ended, or belongs to another user
     }
   };
   return Number(readdirSync("/proc").find((name) => /^\d+$/.test(name) && isRank(name)));
@@ -49,35 +49,35 @@ for (const { name, skip, launcher, flags } of MPIS) {
   const mpirun = [launcher, "-n", "2", ...flags];
 
   test(
-    `${name}: two ranks are one that accumulates, and to the bit what they are over shared memory`,
+    `${name}: two ranks are equivalent to one that accumulates, and equal two over shared memory bit for bit`,
     options,
     async () => {
-      const { stderr } = await place.run([...SHORT, ...MPI, "--out", name], 0, mpirun);
-      assert.match(stderr, new RegExp(`the first of 2 ranks over ${name} [\\d.]+; writing to ${name}\n`));
+      const { stderr } = await workspace.run([...SHORT, ...MPI, "--out", name], 0, mpirun);
+      assert.match(stderr, new RegExp(`rank 0 of 2 ranks over ${name} [\\d.]+; writing to ${name}\n`));
       assertNear(losses(name), losses("alone"), 1e-5);
-      assertSame(place.newest(name), place.newest("shared"), name);
+      assertSameFiles(workspace.newest(name), workspace.newest("shared"), name);
     },
   );
 
-  test(`${name}: with bf16 on the wire, nearly so`, options, async () => {
-    await place.run([...SHORT, ...MPI, "--wire", "bf16", "--out", `${name} bf16`], 0, mpirun);
+  test(`${name}: with bf16 on the wire, losses differ slightly`, options, async () => {
+    await workspace.run([...SHORT, ...MPI, "--wire", "bf16", "--out", `${name} bf16`], 0, mpirun);
     assertNear(losses(`${name} bf16`), losses("alone"), 1e-3);
     assert.notDeepEqual(losses(`${name} bf16`), losses("alone"));
   });
 
-  test(`${name}: a rank is killed; resumed, the run is what it would have been`, options, async () => {
+  test(`${name}: after a rank is killed, the resumed run equals an uninterrupted one`, options, async () => {
     const run = `${name} killed`;
-    const job = place.start([...LONG, ...MPI, "--out", run], mpirun);
+    const job = workspace.start([...LONG, ...MPI, "--out", run], mpirun);
     await job.says(/step 50\//);
     const killed = performance.now();
-    process.kill(processOf(1, place.folder), "SIGKILL");
-    // Of MPICH it is the status that mpiexec sees first: the killed rank's, or that of the other, if it was about to read the
-    // killed one's memory. UCX aborts it then.
+    process.kill(processOf(1, workspace.folder), "SIGKILL");
+    // MPICH's mpiexec returns the first status that it sees: that of the killed rank, or that of the other rank, which UCX
+    // aborts if it was about to read the killed rank's memory.
     await job.ends(...(name === "MPICH" ? [9, 6] : [137]));
     assert.ok(performance.now() - killed < 10_000);
     assert.match(job.stdout + job.stderr, /signal 9|process_vm_readv.*No such process/);
-    await place.run([...LONG, ...MPI, "--out", run, "--resume"], 0, mpirun);
-    assertSame(place.newest(run), place.newest("uninterrupted"), run);
+    await workspace.run([...LONG, ...MPI, "--out", run, "--resume"], 0, mpirun);
+    assertSameFiles(workspace.newest(run), workspace.newest("uninterrupted"), run);
     assert.deepEqual(losses(run), losses("uninterrupted"));
   });
 }

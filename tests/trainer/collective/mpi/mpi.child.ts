@@ -1,10 +1,10 @@
-/** One rank of an MPI job, which does what its first argument says. */
+/** One rank of an MPI job, which runs the scene named by its first argument. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ReflowError } from "../../../../runtime/common/errors.ts";
 import { bf16ToF32 } from "../../../../runtime/formats/f16.ts";
 import { f32ToBf16 } from "../../../../trainer/collective/mpi/bf16.ts";
-import { createMpi, SLICE } from "../../../../trainer/collective/mpi/mpi-collective.ts";
+import { createMpi, SLICE_LENGTH } from "../../../../trainer/collective/mpi/mpi-collective.ts";
 
 const [scene, wire = "f32", ...more] = process.argv.slice(2) as [string, "f32" | "bf16", ...string[]];
 const lengths = more.map(Number);
@@ -21,7 +21,7 @@ async function join() {
 const mpi = await join();
 const { rank, world } = mpi;
 
-/** A rank's values, of many sizes: added in another order, many sums differ. */
+/** A rank's values, of many magnitudes, so that many sums depend on the order of addition. */
 function valuesOf(rank: number, length: number): Float32Array {
   let state = 7919 * (rank + 1);
   const values = new Float32Array(length);
@@ -40,18 +40,18 @@ function sumInOrder(parts: Float32Array[]): Float32Array {
   return sum;
 }
 
-function mustBeEqual(found: Float32Array, expected: Float32Array): void {
+function assertEqual(found: Float32Array, expected: Float32Array): void {
   const at = expected.findIndex((x, i) => !Object.is(x, found[i]));
-  assert.equal(at, -1, `of ${expected.length}, value ${at} is ${found[at]} in the place of ${expected[at]}`);
+  assert.equal(at, -1, `value ${at} of ${expected.length} is ${found[at]}, expected ${expected[at]}`);
 }
 
 const scenes: Record<string, () => Promise<void>> = {
   async sums() {
-    const chunk = SLICE * world;
+    const chunk = SLICE_LENGTH * world;
     const most = chunk + 1000;
     const parts = Array.from({ length: world }, (_, rank) => valuesOf(rank, most));
     const sum = sumInOrder(parts);
-    if (world > 2) assert.notDeepEqual(sum, sumInOrder(parts.toReversed()), "the values tell orders apart");
+    if (world > 2) assert.notDeepEqual(sum, sumInOrder(parts.toReversed()), "the sums depend on the order");
     const round = (values: Float32Array) => bf16ToF32(f32ToBf16(values));
     const expected = wire === "f32" ? sum : round(sumInOrder(parts.map(round)));
     if (wire === "bf16") {
@@ -63,20 +63,20 @@ const scenes: Record<string, () => Promise<void>> = {
     for (const length of [...edges, ...lengths.filter((length) => length < most)]) {
       const values = parts[rank].slice(0, length);
       await mpi.allReduce(values);
-      mustBeEqual(values, expected.subarray(0, length));
+      assertEqual(values, expected.subarray(0, length));
     }
-    // What is not finite on one rank is so on all.
+    // A non-finite value on one rank makes the sum non-finite on all.
     const values = Float32Array.of(
       1,
       rank === 0 ? Number.NaN : 1,
       rank === world - 1 ? Number.POSITIVE_INFINITY : 1,
     );
     await mpi.allReduce(values);
-    mustBeEqual(values, Float32Array.of(world, Number.NaN, Number.POSITIVE_INFINITY));
-    // In the middle of a buffer, of shared memory: nothing beside it changes.
+    assertEqual(values, Float32Array.of(world, Number.NaN, Number.POSITIVE_INFINITY));
+    // A view into shared memory: values outside the view must not change.
     const shared = new Float32Array(new SharedArrayBuffer(40)).fill(1);
     await mpi.allReduce(shared.subarray(3, 8));
-    mustBeEqual(
+    assertEqual(
       shared,
       Float32Array.from({ length: 10 }, (_, i) => (i >= 3 && i < 8 ? world : 1)),
     );
@@ -119,7 +119,7 @@ const scenes: Record<string, () => Promise<void>> = {
   stopped: () => failing(() => process.kill(process.pid, "SIGSTOP")),
 };
 
-/** The last rank fails after an all-reduce, the others wait for it in the next one. */
+/** The last rank fails after an all-reduce; the other ranks wait for it in the next one. */
 async function failing(fail: () => unknown): Promise<void> {
   await mpi.allReduce(new Float32Array(10));
   try {
@@ -128,7 +128,7 @@ async function failing(fail: () => unknown): Promise<void> {
   } catch (error) {
     if (!(error instanceof ReflowError)) throw error;
     assert.equal(error.code, "job");
-    mpi.dispose(); // Does not wait for what will never come.
+    mpi.dispose(); // must not wait for the failed rank
     console.error(`error: ${error.message}`);
     process.exit(2);
   }

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
+import { SCRIPT_COMMAND } from "../../../../runtime/host/child-process.ts";
 
 export interface Launched {
   status: number;
@@ -10,27 +11,24 @@ export interface Launched {
 interface Options {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** Of the launcher. */
+  /** Additional flags of the launcher. */
   flags?: string[];
 }
 
 export interface Mpi {
   name: string;
   launcher: string;
-  /** That it needs here: as root, and with fewer cores than ranks. */
+  /** Flags required to run as root, and with fewer cores than ranks. */
   flags: string[];
-  /** Why its tests can't run here. */
+  /** The reason why its tests cannot run on this machine. */
   skip: string | false;
-  /** Runs a script of ours as so many ranks, to the job's end. */
+  /** Runs a script on `world` ranks until the job ends. */
   run(world: number, args: string[], options?: Options): Promise<Launched>;
 }
 
-/** What runs a script. */
-export const HOST = [process.execPath, ...("Deno" in globalThis ? ["run", "-A"] : [])];
-
 function describe(name: string, launcher: string, debian: string, flags: string[]): Mpi {
-  const isThere = spawnSync(launcher, ["--version"]).status === 0;
-  const skip = isThere ? false : `no ${launcher} on this machine: apt-get install ${debian}`;
+  const isInstalled = spawnSync(launcher, ["--version"]).status === 0;
+  const skip = isInstalled ? false : `${launcher} is not installed: apt-get install ${debian}`;
   if (skip) console.warn(`Skipped: ${skip}`);
   return {
     name,
@@ -39,7 +37,7 @@ function describe(name: string, launcher: string, debian: string, flags: string[
     skip,
     async run(world, args, { cwd, env, flags: more = [] } = {}) {
       const started = performance.now();
-      const child = spawn(launcher, ["-n", `${world}`, ...flags, ...more, ...HOST, ...args], {
+      const child = spawn(launcher, ["-n", `${world}`, ...flags, ...more, ...SCRIPT_COMMAND, ...args], {
         cwd,
         env: { ...process.env, NO_COLOR: "1", ...env },
         stdio: ["ignore", "pipe", "pipe"],
@@ -59,7 +57,7 @@ function describe(name: string, launcher: string, debian: string, flags: string[
   };
 }
 
-/** The two that Debian has, whichever of them is installed. */
+/** The MPI implementations packaged by Debian. */
 export const MPIS: Mpi[] = [
   describe("Open MPI", "mpirun.openmpi", "openmpi-bin", ["--allow-run-as-root", "--oversubscribe"]),
   describe("MPICH", "mpirun.mpich", "mpich", []),

@@ -1,0 +1,21 @@
+import { expect } from "bun:test";
+import { type ErrorCode, ReflowError } from "../../runtime/common/errors.ts";
+
+/** What `action` throws, which must be a ReflowError of this code whose message matches. */
+export async function expectError(
+  action: () => unknown,
+  code: ErrorCode,
+  message: RegExp,
+): Promise<ReflowError> {
+  try {
+    await action();
+  } catch (error) {
+    expect(error).toBeInstanceOf(ReflowError);
+    const reflowError = error as ReflowError;
+    expect(reflowError.message).toMatch(message);
+    expect(reflowError.code).toBe(code);
+    expect(reflowError.help).toBeString();
+    return reflowError;
+  }
+  throw new Error(`nothing was thrown, expected ${code} ${message}`);
+}
