@@ -84,6 +84,14 @@ export async function loadModel(from: string | URL, options?: LoadModelOptions):
 }
 
 /**
+ * The URL of the small model that comes with the package (7.3M parameters, int8, 8 MB), for {@link loadModel}.
+ *
+ * @example
+ * using model = await loadModel(bundledModel());
+ */
+export const bundledModel = (): URL => new URL("../server/model/", import.meta.url);
+
+/**
  * Writes `model.int8.safetensors` beside the weights of a checkpoint on disk: a quarter of their size.
  *
  * @param path a checkpoint folder, or a run folder for its newest checkpoint

@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 export function licensesOf(maps: readonly string[]): string {
   const sources = maps.flatMap((map): string[] => JSON.parse(map).sources);
   const packages = sources.flatMap(
-    (source) => source.match(/(?:node_modules\/(?:@[^/]+\/)?[^/]+\/)+/)?.[0] ?? [],
+    (source) => source.match(/node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+\//)?.[0] ?? [],
   );
   return ["", ...new Set(packages.sort())].map(licenseIn).join(`\n${"-".repeat(80)}\n\n`);
 }

@@ -19,13 +19,13 @@ export function f32ToF16(values: Float32Array, out = new Uint16Array(values.leng
     const sign = (bits[i] >>> 16) & 0x8000;
     const magnitude = bits[i] & 0x7fffffff;
     if (magnitude < 0x38800000) {
-      // Below 2^-14: the last bit of an f32 near 0.5 is 2^-24, the unit of f16's subnormals, so that adding 0.5 rounds as
-      // wanted.
+      // Below 2^-14: the last bit of an f32 near 0.5 is 2^-24, the unit of f16's subnormals, so that adding 0.5 rounds
+      // correctly.
       scratchBits[0] = magnitude;
       scratch[0] += 0.5;
       out[i] = sign | (scratchBits[0] - 0x3f000000);
     } else if (magnitude < 0x47800000) {
-      // Re-bias the exponent from 127 to 15, round off 13 bits; a carry out of the mantissa is right, up to
+      // Re-bias the exponent from 127 to 15, round off 13 bits; a carry out of the mantissa gives the correct result, up to
       // Infinity.
       out[i] = sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
     } else {

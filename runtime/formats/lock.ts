@@ -115,7 +115,7 @@ function liveStart(pid: number): string | undefined {
     if (codeOf(error) === "ESRCH") return undefined;
   }
   try {
-    // Of the fields after the command's name in parentheses, the 1st is the state, the 20th the start time.
+    // Among the fields after the command name in parentheses, the 1st is the state and the 20th the start time.
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return fields[0] === "Z" ? undefined : fields[19];

@@ -62,7 +62,7 @@ export abstract class TensorReader {
       return this.chunks(name, (chunk, offset) => into(chunk as Float32Array, offset), chunkElements);
     }
     if (dtype !== "F16" && dtype !== "BF16") {
-      throw this.#wrong(name, `has the dtype ${dtype}`, "F32, F16 or BF16 was expected");
+      throw this.#wrong(name, `has the dtype ${dtype}`, "expected F32, F16 or BF16");
     }
     const widen = dtype === "F16" ? f16ToF32 : bf16ToF32;
     const wide = new Float32Array(Math.min(elementsOf(shape), chunkElements));

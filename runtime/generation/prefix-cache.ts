@@ -24,7 +24,7 @@ export class PrefixCache {
   readonly #slots: Slot[];
   #writes = 0;
 
-  /** @throws ReflowError `memory` where it doesn't fit */
+  /** @throws ReflowError `memory` if it does not fit */
   constructor({ backend, config }: InferenceModel, count: number, rows: number) {
     const { context } = config;
     this.#slots = Array.from({ length: count }, () => ({ ids: new Int32Array(context), length: 0, used: 0 }));

@@ -76,7 +76,7 @@ const prepare = (loaded: InferenceModel, options: RunOptions, B: number, T: numb
 
 function batchOf(config: ModelConfig, ids: Ids): { sequences: Int32Array[]; length: number } {
   if (typeof ids === "string") {
-    throw new ReflowError("usage", "ids were expected, not text", "pass model.tokenize(text)");
+    throw new ReflowError("usage", "expected ids, not text", "pass model.tokenize(text)");
   }
   const sequences = (isBatch(ids) ? ids : [ids]).map((sequence) => checkIds(config, sequence));
   const length = sequences[0]?.length ?? 0;

@@ -14,7 +14,7 @@ export type Target =
   | { expression: string }
   | { vector: ArrayLike<number> };
 
-/** Where an intervention applies, and the target whose unit direction u it acts along. */
+/** The scope of an intervention, and the target whose unit direction u it acts along. */
 export interface Place {
   target: Target;
   /** A hook point's full name, or its name without `blocks.{i}.` together with `layers`. */

@@ -8,7 +8,7 @@ import type { Matrix } from "./matrix.ts";
  * @returns (n): the column of each row
  */
 export function assign({ rows: n, columns: m, data }: Matrix): Int32Array {
-  // Costs are −values; u and v are the dual prices of rows and columns. Column m is where each row starts from.
+  // Costs are −values; u and v are the dual prices of rows and columns. Column m is the start of each path.
   const u = new Float64Array(n);
   const v = new Float64Array(m + 1);
   const rowOf = new Int32Array(m + 1).fill(-1);
@@ -43,7 +43,7 @@ export function assign({ rows: n, columns: m, data }: Matrix): Int32Array {
       }
       column = next;
     }
-    // Along the path back, each column takes over the row of the one before.
+    // Back along the path, each column takes over the row of the column before it.
     while (column !== m) {
       rowOf[column] = rowOf[from[column]];
       column = from[column];

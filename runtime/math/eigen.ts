@@ -42,7 +42,7 @@ function tridiagonal(a: Float64Array, n: number, basis?: Float64Array): [Float64
   const v = new Float64Array(n);
   const w = new Float64Array(n);
   for (let k = 0; k + 2 < n; k++) {
-    // H = I − 2vvᵀ takes a's column k, below the diagonal, to its first place.
+    // H = I − 2vvᵀ maps column k of a, below the diagonal, to a multiple of the first unit vector.
     let square = 0;
     for (let i = k + 1; i < n; i++) square += a[i * n + k] ** 2;
     if (square === 0) continue;
@@ -50,7 +50,7 @@ function tridiagonal(a: Float64Array, n: number, basis?: Float64Array): [Float64
     const target = first > 0 ? -Math.sqrt(square) : Math.sqrt(square);
     const length = Math.sqrt(2 * (square - first * target));
     for (let i = k + 1; i < n; i++) v[i] = (a[i * n + k] - (i === k + 1 ? target : 0)) / length;
-    // HaH = a − vwᵀ − wvᵀ with w = 2(av − (vᵀav)v); of a, only what is on and below the diagonal is kept.
+    // HaH = a − vwᵀ − wvᵀ with w = 2(av − (vᵀav)v); only the entries of a on and below the diagonal are stored.
     w.fill(0, k + 1);
     for (let i = k + 1; i < n; i++) {
       const row = a.subarray(i * n, i * n + i);
@@ -93,13 +93,13 @@ function diagonalize(d: Float64Array, e: Float64Array, basis?: Float64Array): vo
     }
     let low = high - 1;
     while (low > 0 && !negligible(low - 1)) low--;
-    // The shift: of the last 2×2 block's eigenvalues, the one nearer to its corner.
+    // The shift is the eigenvalue of the last 2×2 block that is nearer to its corner.
     const half = (d[high - 1] - d[high]) / 2;
     const root = Math.hypot(half, e[high - 1]);
     let x = d[low] - d[high] + e[high - 1] ** 2 / (half + (half < 0 ? -root : root));
     let z = e[low];
     for (let k = low; k < high; k++) {
-      // Turns rows and columns k and k+1 so that z, which stands beside the band, vanishes.
+      // Rotates rows and columns k and k+1 so that z, which is outside the band, becomes zero.
       const length = Math.hypot(x, z);
       const [c, s] = length === 0 ? [1, 0] : [x / length, z / length];
       if (k > low) e[k - 1] = length;
@@ -179,7 +179,7 @@ export function principal(
     for (let i = 0; i < n; i++) sum += centred[i * columns + j];
     for (let i = 0; i < n; i++) centred[i * columns + j] -= sum / n;
   }
-  // Of the Gram matrix (n,n), √λ·v holds the points' coordinates along a component.
+  // For an eigenvector v of the Gram matrix (n,n), √λ·v holds the points' coordinates along a component.
   const products = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {

@@ -1,4 +1,4 @@
-/** A shape and its values, row-major: what functions accept for a tensor on the host. */
+/** A shape and its values, row-major: the minimal form of a tensor on the host that functions accept. */
 export interface TensorData {
   readonly shape: readonly number[];
   readonly data: Float32Array;
@@ -49,7 +49,7 @@ export class HostTensor implements TensorData {
   }
 }
 
-/** Where the part at some leading indices begins. */
+/** The offset of the part at some leading indices. */
 function offsetOf(shape: readonly number[], indices: readonly number[]): number {
   if (indices.length > shape.length) {
     throw new RangeError(`${indices.length} indices for the ${shape.length} dimensions of [${shape}]`);

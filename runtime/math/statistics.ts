@@ -78,7 +78,7 @@ export function wilson(successes: number, trials: number): Interval {
  * one further in its direction, has a probability of 2.5%.
  *
  * @example
- * clopperPearson(3, 3); // [0.292, 1]: three of three says little
+ * clopperPearson(3, 3); // [0.292, 1]: three of three is weak evidence
  */
 export function clopperPearson(successes: number, trials: number): Interval {
   const lower = successes === 0 ? 0 : bisect((rate) => atLeast(successes, trials, rate) - 0.025);

@@ -50,7 +50,7 @@ async function listedIdentity(get: Get, base: URL): Promise<string | undefined> 
   return files?.[WEIGHT_FILES.f32]?.sha256;
 }
 
-/** Undefined where it isn't there. */
+/** Undefined if the file does not exist. */
 async function fetchJson(get: Get, url: URL): Promise<unknown> {
   const response = await get(url);
   if (!response) return undefined;
@@ -85,7 +85,7 @@ async function fetchWeights(
   throw new ReflowError("checkpoint", `${base} has no ${names}`, "put the weights beside config.json");
 }
 
-/** Undefined where it isn't there. */
+/** Undefined if the file does not exist. */
 type Get = (url: URL) => Promise<Response | undefined>;
 
 function getter(fetch: Fetch): Get {
@@ -98,6 +98,6 @@ function getter(fetch: Fetch): Get {
     if (response.ok) return response;
     await response.body?.cancel();
     if (response.status === 404) return undefined;
-    throw new ReflowError("network", `${url}: HTTP ${response.status}`, "ask whoever runs the server");
+    throw new ReflowError("network", `${url}: HTTP ${response.status}`, "ask the operator of the server");
   };
 }

@@ -40,7 +40,7 @@ export function parseStatements(expression: string): Statement[] {
     const where = quoted(text);
     const { target, sign, sum } = STATEMENT.exec(text)?.groups ?? {};
     if (sum === undefined) {
-      const message = `${where} adds nothing to a token: += or -= was expected after the first`;
+      const message = `${where} adds nothing to a token: expected += or -= after the first token`;
       throw new ReflowError("usage", message, HELP);
     }
     const [{ text: token }] = parseExpression(target, where);

@@ -1,6 +1,6 @@
 /**
- * GPT-2's byte alphabet: a printable character for each byte, in which vocabularies are written down as text.
- * Printable Latin-1 stands for itself; the other bytes take U+0100 and up, in order (a space is "Ġ", U+0120).
+ * GPT-2's byte alphabet: a printable character for each byte, so that vocabularies can be written as text. Printable
+ * Latin-1 characters represent themselves; the other bytes take U+0100 and up, in order (a space is "Ġ", U+0120).
  */
 const printable = (byte: number) =>
   (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
@@ -8,7 +8,7 @@ const printable = (byte: number) =>
 const all = Array.from({ length: 256 }, (_, byte) => byte);
 const shifted = all.filter((byte) => !printable(byte));
 
-/** The 256 bytes in the order of their characters, which is that of GPT-2's first ids. */
+/** The 256 bytes in order of their characters, which is the order of GPT-2's first ids. */
 export const BYTE_ORDER: readonly number[] = [...all.filter(printable), ...shifted];
 
 const characterOf = all.map((byte) =>
@@ -30,7 +30,7 @@ export function isByteLevel(text: string): boolean {
   return true;
 }
 
-/** The bytes of a text in the byte alphabet: one for each character. */
+/** The bytes of a text in the byte alphabet, one for each character. */
 export function fromByteLevel(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = byteOf.get(text[i])!;

@@ -1,33 +1,33 @@
-/** Sums of tokens: `great - terrible`, `0.6 * (" King" - man)`. */
+/** Linear combinations of tokens: `great - terrible`, `0.6 * (" King" - man)`. */
 import { ReflowError } from "../common/errors.ts";
 import { displayValue, MAX_MAGNITUDE } from "../common/validation.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** A token's text, and how often it is in the sum. */
+/** A token's text and its coefficient in the sum. */
 export interface Term {
   text: string;
   coefficient: number;
 }
 
-/** Tokens that an error tells of. */
-const LISTED = 8;
-/** So that parentheses can't nest deeper than a call stack. */
-const LONGEST = 1000;
+/** Maximum number of tokens that an error lists. */
+const MAX_LISTED = 8;
+/** Maximum length of an expression in characters: deeply nested parentheses would overflow the call stack. */
+const MAX_LENGTH = 1000;
 
 const LEXEME =
   /\s*(?:(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![^\s"()*+/=-])|(?<quoted>"(?:[^"\\]|\\.)*")|(?<symbol>[()*+-])|(?<word>[^\s"()*+/=-]+))\s*/suy;
 
 type Lexeme = { at: number; text: string } & { kind: "number" | "quoted" | "symbol" | "word" | "end" };
 
-/** What a part of an expression comes to: a constant and a sum of tokens' coefficients, by text. */
+/** The value of a part of an expression: a constant, and coefficients by token text. */
 interface Linear {
   constant: number;
   terms: Map<string, number>;
 }
 
 /**
- * Reads a sum of tokens. A word stands for its token with a leading space; in quotes, which are JSON's, is a token's own text.
- * Numbers are coefficients: they multiply with `*`, and `"3"` is the token.
+ * Parses a sum of tokens. A word represents its token with a leading space. A string in double quotes, with JSON's escapes,
+ * is the literal text of a token. Numbers are coefficients that multiply with `*`; `"3"` is a token.
  *
  * ```
  * sum     = product (("+" | "-") product)*
@@ -35,9 +35,10 @@ interface Linear {
  * factor  = "-"* (number | word | quoted | "(" sum ")")
  * ```
  *
- * @param where what to call the expression in errors
+ * @param where name of the expression in errors
  * @returns each token once, in order
- * @throws ReflowError `usage` saying where it can't go on, for a product of two tokens, and for a number added to a token
+ * @throws ReflowError `usage` for a syntax error, with its position, for a product of tokens, and for a number added to a
+ *   token
  * @example
  * parseExpression("king + 0.5 * (woman - man)");
  * // [{ text: " king", coefficient: 1 }, { text: " woman", coefficient: 0.5 }, { text: " man", coefficient: -0.5 }]
@@ -45,7 +46,7 @@ interface Linear {
 export function parseExpression(expression: string, where = "the expression"): Term[] {
   const fail = (what: string, help = 'write sums such as king + 0.5 * (woman - "man")') =>
     new ReflowError("usage", `${where}: ${what}`, help);
-  if (expression.length > LONGEST) throw fail(`${expression.length} characters, more than ${LONGEST}`);
+  if (expression.length > MAX_LENGTH) throw fail(`${expression.length} characters: expected at most ${MAX_LENGTH}`);
   const lexemes = scan(expression, fail);
   let next = 0;
   const take = (...symbols: string[]): string | undefined => {
@@ -57,7 +58,7 @@ export function parseExpression(expression: string, where = "the expression"): T
   const unexpected = (expected: string) => {
     const { kind, at, text } = lexemes[next];
     return fail(
-      `${expected} was expected ${kind === "end" ? "at the end" : `at character ${at + 1}, ${JSON.stringify(text)}`}`,
+      `expected ${expected} ${kind === "end" ? "at the end" : `at character ${at + 1}, found ${JSON.stringify(text)}`}`,
     );
   };
 
@@ -76,7 +77,7 @@ export function parseExpression(expression: string, where = "the expression"): T
       const { at } = lexemes[next];
       const other = factor();
       if (total.terms.size > 0 && other.terms.size > 0) {
-        throw fail(`a product of tokens at character ${at + 1}`, "multiply a token by a number");
+        throw fail(`a product of two tokens at character ${at + 1}`, "multiply a token by a number");
       }
       total = other.terms.size > 0 ? scaled(other, total.constant) : scaled(total, other.constant);
     }
@@ -100,13 +101,13 @@ export function parseExpression(expression: string, where = "the expression"): T
   const { constant, terms } = sum();
   if (lexemes[next].kind !== "end") throw unexpected('"+", "-" or "*"');
   if (![constant, ...terms.values()].every((x) => Math.abs(x) <= MAX_MAGNITUDE)) {
-    throw fail(`a number is beyond ${MAX_MAGNITUDE}`);
+    throw fail(`a coefficient exceeds ${MAX_MAGNITUDE} in magnitude`);
   }
   if (constant !== 0 || terms.size === 0) {
-    const help = `multiply a token by it, or quote it where it is a token: " ${constant}"`;
-    throw fail(`the number ${constant} stands alone`, help);
+    const help = `multiply a token by it, or, if it is a token, quote it: " ${constant}"`;
+    throw fail(`the number ${constant} is not the coefficient of a token`, help);
   }
-  // 0.1 + 0.2 − 0.3 of a token is none of it.
+  // Rounding leaves 0.1 + 0.2 − 0.3 at 5.6e-17, which counts as zero.
   return Array.from(terms, ([text, c]) => ({ text, coefficient: Math.abs(c) < 1e-12 ? 0 : c }));
 }
 
@@ -125,8 +126,8 @@ function scan(expression: string, fail: (what: string) => ReflowError): Lexeme[]
       if (rest === "") break;
       throw fail(
         rest.startsWith('"')
-          ? `a quote is not closed at ${rest}`
-          : `${JSON.stringify(rest[0])} has no meaning`,
+          ? `a quote is not closed: ${rest}`
+          : `unexpected character ${JSON.stringify(rest[0])}`,
       );
     }
     const [kind, text] = Object.entries(match.groups!).find(([, text]) => text !== undefined)!;
@@ -141,23 +142,23 @@ function scan(expression: string, fail: (what: string) => ReflowError): Lexeme[]
   return lexemes;
 }
 
-/** What stands in quotes, with JSON's escapes. */
+/** The text of a quoted string, with JSON's escapes. */
 function literal(quoted: string, fail: (what: string) => ReflowError): string {
   let text: string;
   try {
     text = JSON.parse(quoted.replaceAll("\n", "\\n").replaceAll("\t", "\\t"));
   } catch {
-    throw fail(`${quoted} is not text in JSON's quotes`);
+    throw fail(`${quoted} is not a valid JSON string`);
   }
-  if (text === "") throw fail("there is nothing between two quotes");
+  if (text === "") throw fail("a quoted token is empty");
   return text;
 }
 
 /**
  * The id of a token by its text.
  *
- * @param rows how many tokens the model knows
- * @throws ReflowError `usage` for what is several tokens, saying which
+ * @param rows number of tokens in the model
+ * @throws ReflowError `usage` if the text is not a single token, listing the tokens it consists of
  */
 export function tokenOf(
   tokenizer: Tokenizer | undefined,
@@ -165,18 +166,19 @@ export function tokenOf(
   { where, rows }: { where: string; rows: number },
 ): number {
   if (!tokenizer) {
-    throw new ReflowError("usage", `${where}: the model has no tokenizer`, "give a signal or a vector");
+    throw new ReflowError("usage", `${where}: the model has no tokenizer`, "use a signal or a vector");
   }
   const id = tokenizer.tokenId(text);
   if (id !== undefined && id < rows) return id;
   if (id !== undefined) {
-    const help = "is the tokenizer the model's own?";
-    throw new ReflowError("usage", `${where}: ${JSON.stringify(text)} is token ${id} of ${rows}`, help);
+    const help = "check that the tokenizer belongs to the model";
+    const message = `${where}: ${JSON.stringify(text)} is token ${id}, but the model has ${rows} tokens`;
+    throw new ReflowError("usage", message, help);
   }
-  if (text.length > LONGEST) {
+  if (text.length > MAX_LENGTH) {
     throw new ReflowError(
       "usage",
-      `${where}: ${displayValue(text)} is no token`,
+      `${where}: ${displayValue(text)} is not a single token`,
       "use words that are single tokens",
     );
   }
@@ -185,7 +187,7 @@ export function tokenOf(
     tokenizer.tokenId(` ${text}`) === undefined ? "" : `; ${JSON.stringify(` ${text}`)} is one token`;
   throw new ReflowError(
     "usage",
-    `${where}: ${displayValue(text)} is ${parts.length} tokens, ${parts.slice(0, LISTED).join(" ")}${parts.length > LISTED ? " …" : ""}`,
+    `${where}: ${displayValue(text)} is ${parts.length} tokens, ${parts.slice(0, MAX_LISTED).join(" ")}${parts.length > MAX_LISTED ? " …" : ""}`,
     `use words that are single tokens${spaced}`,
   );
 }

@@ -3,17 +3,17 @@ import { Tokenizer } from "./tokenizer.ts";
 import { toTokenizerJson } from "./tokenizer-json.ts";
 
 /**
- * GPT-2's tokenizer from the two files that it was published as; `<|endoftext|>` is 50256.
+ * Reads GPT-2's tokenizer from the two files in which it was published; `<|endoftext|>` is 50256.
  *
  * @param encoderJson contents of `encoder.json`: an object from tokens to ids
- * @param vocabBpe contents of `vocab.bpe`: a line `#version: …`, then a merge a line, the first to be made first
- * @throws ReflowError `format` naming the file, and the field of the `tokenizer.json` that the two amount to
+ * @param vocabBpe contents of `vocab.bpe`: a line `#version: …`, then one merge per line in order of rank
+ * @throws ReflowError `format` naming the file, and the field of the equivalent `tokenizer.json`
  */
 export function gpt2Tokenizer(encoderJson: string, vocabBpe: string): Tokenizer {
   const [version, ...merges] = vocabBpe.trimEnd().split(/\r?\n/);
   if (!version.startsWith("#version")) {
     const found = JSON.stringify(version.slice(0, 40));
-    throw new ReflowError("format", `vocab.bpe: the first line is ${found}`, "it should begin with #version");
+    throw new ReflowError("format", `vocab.bpe: the first line is ${found}`, "expected a line that begins with #version");
   }
   return Tokenizer.fromJSON(
     toTokenizerJson(parseEncoder(encoderJson), merges),

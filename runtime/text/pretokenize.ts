@@ -1,11 +1,12 @@
 /**
- * GPT-2's pre-tokenisation (Radford et al. 2019): text is cut into words, and no token crosses a cut. It is what
+ * GPT-2's pre-tokenization (Radford et al. 2019): text is split into words, and no token spans two words. The words are
+ * the matches of
  *
  *     '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * matches, with `\s` as Unicode's White_Space, as in Python, Rust and Oniguruma (JavaScript's own `\s` has U+FEFF too
- * and lacks U+0085). It is a scanner and not a RegExp because V8's overflows its stack on some megabytes of emoji or
- * Chinese without a space. Which new characters are letters is up to the engine's version of Unicode.
+ * with `\s` as Unicode's White_Space, as in Python, Rust and Oniguruma. (JavaScript's own `\s` includes U+FEFF and lacks
+ * U+0085.) This is a scanner because V8's RegExp overflows its stack on some megabytes of emoji or Chinese without a
+ * space. Character classes depend on the Unicode version of the engine.
  */
 
 const WHITE = 1;
@@ -13,7 +14,7 @@ const LETTER = 2;
 const NUMBER = 3;
 const OTHER = 4;
 
-/** The class of each code point, found out when it is first met; 0 until then. */
+/** The class of each code point, determined at its first occurrence; 0 until then. */
 const classes = new Uint8Array(0x110000);
 
 function classify(codePoint: number): number {
@@ -23,7 +24,7 @@ function classify(codePoint: number): number {
   return /\p{White_Space}/u.test(character) ? WHITE : OTHER;
 }
 
-/** The class of the character at `index`. A lone surrogate is OTHER, like the U+FFFD it will be encoded as. */
+/** The class of the character at `index`. A lone surrogate is OTHER, like U+FFFD, as which it is encoded. */
 function classAt(text: string, index: number): number {
   const codePoint = text.codePointAt(index)!;
   if (classes[codePoint] === 0) classes[codePoint] = classify(codePoint);
@@ -33,7 +34,7 @@ function classAt(text: string, index: number): number {
 const SPACE = 0x20;
 const APOSTROPHE = 0x27;
 
-/** The length of what follows an apostrophe at `index - 1` in a contraction; 0 if it is none. */
+/** The length of the part of a contraction after the apostrophe at `index - 1`, or 0 if it is not a contraction. */
 function contraction(text: string, index: number): number {
   const first = text[index];
   if (first === "s" || first === "d" || first === "m" || first === "t") return 1;
@@ -41,7 +42,7 @@ function contraction(text: string, index: number): number {
   return two === "ll" || two === "ve" || two === "re" ? 2 : 0;
 }
 
-/** Where the pre-token that begins at `start` ends. `start` must be the end of the one before, and before the text's. */
+/** The end of the pre-token that begins at `start`, which must be the end of the previous one and before the end of the text. */
 export function pretokenEnd(text: string, start: number): number {
   const first = text.charCodeAt(start);
   if (first === APOSTROPHE) {
@@ -50,7 +51,7 @@ export function pretokenEnd(text: string, start: number): number {
   }
   let end = start;
   let kind = classAt(text, start);
-  // One space belongs to the word after it.
+  // A single space belongs to the word that follows it.
   if (first === SPACE && start + 1 < text.length) {
     const next = classAt(text, start + 1);
     if (next !== WHITE) {
@@ -60,6 +61,6 @@ export function pretokenEnd(text: string, start: number): number {
   }
   do end += text.codePointAt(end)! > 0xffff ? 2 : 1;
   while (end < text.length && classAt(text, end) === kind);
-  // Of white space before a word, the last character is left to the word: `\s+(?!\S)`.
+  // The last character of white space before a word belongs to the word: `\s+(?!\S)`.
   return kind === WHITE && end < text.length && end - start > 1 ? end - 1 : end;
 }

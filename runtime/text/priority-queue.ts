@@ -1,4 +1,4 @@
-/** A binary heap: `pop` gives the element that comes before all others. */
+/** A priority queue (binary heap): `pop` returns the element that comes before all others. */
 export class PriorityQueue<T> {
   readonly #items: T[] = [];
   readonly #before: (a: T, b: T) => boolean;
@@ -20,7 +20,7 @@ export class PriorityQueue<T> {
     items[i] = item;
   }
 
-  /** Takes the first element out; undefined when there is none. */
+  /** Removes and returns the first element; undefined if the queue is empty. */
   pop(): T | undefined {
     const items = this.#items;
     const first = items[0];

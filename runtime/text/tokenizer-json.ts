@@ -2,25 +2,25 @@ import * as v from "valibot";
 import { ReflowError } from "../common/errors.ts";
 import { ALPHABET, isByteLevel } from "./byte-level.ts";
 
-/** The one special token: it stands between documents. */
+/** The only special token: it separates documents. */
 export const END_OF_TEXT = "<|endoftext|>";
 
-/** What byte-level BPE is made of. */
+/** The tokens and merges of a byte-level BPE tokenizer. */
 export interface Vocabulary {
   /** Texts in the byte alphabet, by id; all single bytes and {@link END_OF_TEXT} are among them. */
   readonly tokens: readonly string[];
-  /** In the order in which they are made. */
+  /** In order of rank. */
   readonly merges: readonly Merge[];
 }
 
-/** Two neighbouring tokens become one; all three are ids. */
+/** Two neighbouring tokens are merged into one; all three are ids. */
 export interface Merge {
   readonly left: number;
   readonly right: number;
   readonly result: number;
 }
 
-/** More would not leave room for a rank and a position in the 53 bits of a number. */
+/** Limit so that a rank and a position fit into the 53 bits of a number. */
 export const MAX_MERGES = 2 ** 21;
 
 const nothing = (help: string) => v.nullish(v.null(help));
@@ -29,8 +29,8 @@ const unset = (help: string) => v.nullish(v.literal("", help));
 const byteLevel = (part: string) => v.literal("ByteLevel", `only a ByteLevel ${part} is supported`);
 
 /**
- * Of Hugging Face's format, what byte-level BPE needs. What would change the ids and isn't implemented is refused;
- * what changes none (a ByteLevel post_processor, `unk_token`, `trim_offsets`, …) is let through.
+ * The subset of Hugging Face's format that byte-level BPE needs. Unsupported settings that would change the ids are
+ * rejected; settings that do not affect the ids (a ByteLevel post_processor, `unk_token`, `trim_offsets`, …) are ignored.
  */
 const schema = v.object({
   truncation: nothing("save it without truncation"),
@@ -64,7 +64,7 @@ const schema = v.object({
     // Not v.record: it leaves out "__proto__", "constructor" and "prototype", which is a token of GPT-2.
     vocab: v.custom<Record<string, unknown>>(
       (x) => typeof x === "object" && x !== null && !Array.isArray(x),
-      "it maps each token to its id",
+      "expected an object from tokens to ids",
     ),
     merges: v.pipe(v.array(v.unknown()), v.maxLength(MAX_MERGES, `at most ${MAX_MERGES} are supported`)),
   }),
@@ -79,7 +79,7 @@ export function parseVocabulary(json: unknown, where: string): Vocabulary {
   const result = v.safeParse(schema, json);
   if (!result.success) {
     const issue = result.issues[0];
-    const field = issue.path?.map((part) => String(part.key)).join(".") ?? "the whole";
+    const field = issue.path?.map((part) => String(part.key)).join(".") ?? "the whole file";
     throw wrong(
       where,
       field,
@@ -93,7 +93,7 @@ export function parseVocabulary(json: unknown, where: string): Vocabulary {
   return { tokens, merges: parseMerges(model.merges, idOf as Map<string, number>, where) };
 }
 
-/** The tokens by id, once it is sure that the ids are 0 to n-1 and that every text can be written with them. */
+/** The tokens by id. Checks that the ids are 0 to n-1, and that every text can be encoded. */
 function parseTokens(idOf: ReadonlyMap<string, unknown>, where: string): string[] {
   const n = idOf.size;
   const tokens: string[] = [];
@@ -101,12 +101,12 @@ function parseTokens(idOf: ReadonlyMap<string, unknown>, where: string): string[
     const bad = (message: string, help: string) =>
       wrong(where, `model.vocab[${quoted(token)}]`, message, help);
     if (!(typeof id === "number" && Number.isInteger(id) && id >= 0 && id < n)) {
-      throw bad(`the id is ${quoted(id)}`, `its ${n} tokens need the ids 0 to ${n - 1}`);
+      throw bad(`the id is ${quoted(id)}`, `the ids of ${n} tokens must be 0 to ${n - 1}`);
     }
     if (tokens[id] !== undefined)
-      throw bad(`${id} is the id of ${quoted(tokens[id])} too`, "give each its own");
+      throw bad(`the id ${id} is also that of ${quoted(tokens[id])}`, "give each token its own id");
     if (token === "" || !isByteLevel(token)) {
-      throw bad("this is not in GPT-2's byte alphabet", "there a space is written Ġ, for example");
+      throw bad("the token is not in GPT-2's byte alphabet", "write a space as Ġ, for example");
     }
     tokens[id] = token;
   }
@@ -122,19 +122,19 @@ function parseMerges(merges: readonly unknown[], idOf: ReadonlyMap<unknown, numb
     const bad = (message: string, help: string) => wrong(where, `model.merges[${rank}]`, message, help);
     const pair: unknown = typeof merge === "string" ? merge.split(" ") : merge;
     if (!Array.isArray(pair) || pair.length !== 2) {
-      throw bad(`found ${quoted(merge)}`, 'write it "left right" or ["left", "right"]');
+      throw bad(`found ${quoted(merge)}`, 'expected "left right" or ["left", "right"]');
     }
     const left = idOf.get(pair[0]);
     const right = idOf.get(pair[1]);
     const result = idOf.get(`${pair[0]}${pair[1]}`);
     if (left === undefined || right === undefined || result === undefined) {
       throw bad(
-        `${quoted(merge)} is not of tokens`,
-        "both parts and what they join to must be in model.vocab",
+        `${quoted(merge)} refers to an unknown token`,
+        "both parts and their concatenation must be in model.vocab",
       );
     }
     const key = left * idOf.size + right;
-    if (seen.has(key)) throw bad(`${quoted(merge)} is a merge already`, "leave the second out");
+    if (seen.has(key)) throw bad(`${quoted(merge)} occurs twice`, "remove the second");
     seen.add(key);
     return { left, right, result };
   });
@@ -143,11 +143,11 @@ function parseMerges(merges: readonly unknown[], idOf: ReadonlyMap<unknown, numb
 const wrong = (where: string, field: string, message: string, help: string) =>
   new ReflowError("format", `${where}: ${field}: ${message}`, help);
 
-/** For a message: what was found may be megabytes long. */
+/** Shortens a value for an error: it may be megabytes long. */
 const short = (text: string) => (text.length > 60 ? `${text.slice(0, 60)}…` : text);
 const quoted = (value: unknown) => short(JSON.stringify(value) ?? String(value));
 
-/** A `tokenizer.json` that Hugging Face's `tokenizers` loads, its older versions too. */
+/** A `tokenizer.json` that Hugging Face's `tokenizers` loads, including older versions. */
 export function toTokenizerJson(vocab: Record<string, number>, merges: readonly string[]) {
   return {
     version: "1.0",

@@ -13,25 +13,25 @@ import { WordTable } from "./word-table.ts";
 
 export interface EncodeOptions {
   /**
-   * Read `<|endoftext|>` in the text as the special token, as Hugging Face's `tokenizers` does. Without it, text is
-   * only text, whoever wrote it, and no encoding has {@link Tokenizer.endOfText} in it.
+   * Read `<|endoftext|>` in the text as the special token, as Hugging Face's `tokenizers` does. Default: false, so that
+   * untrusted text never encodes to {@link Tokenizer.endOfText}.
    */
   allowSpecial?: boolean;
 }
 
-/** Text from a stream of ids; a character whose last bytes haven't come yet is held back. */
+/** Decodes a stream of ids. An incomplete character is held back until its last bytes arrive. */
 export interface StreamingDecoder {
-  /** What can be said once this id is known; often a word, sometimes nothing. */
+  /** The text that this id completes; often a word, sometimes empty. */
   push(id: number): string;
-  /** What is held back, U+FFFD by now. The decoder is then as new. */
+  /** Returns U+FFFD for an incomplete character that was held back, and resets the decoder. */
   end(): string;
 }
 
-/** As many words are remembered, then forgotten all at once: 16 MB of English have fewer. */
+/** Number of cached words, after which the cache is cleared: 16 MB of English have fewer. */
 const CACHE_WORDS = 2 ** 17;
 const CACHE_WORD_LENGTH = 64;
 
-/** A rank is above a position in one number; 32 bits are for the position. */
+/** Queue entries are rank · 2^32 + position. */
 const RANK = 2 ** 32;
 
 const encoder = new TextEncoder();
@@ -39,10 +39,10 @@ const newDecoder = () => new TextDecoder("utf-8", { ignoreBOM: true });
 const decoder = newDecoder();
 
 /**
- * Byte-level BPE as GPT-2 has it (Radford et al. 2019; Sennrich et al. 2016), in Hugging Face's `tokenizer.json`.
+ * Byte-level BPE as in GPT-2 (Radford et al. 2019; Sennrich et al. 2016), in Hugging Face's `tokenizer.json` format.
  *
- * `decode(encode(text))` is `text` for every well-formed string. A lone surrogate is encoded as U+FFFD is, and bytes
- * that aren't UTF-8 are decoded to U+FFFD. Time is linear in ordinary text and n·log n in one endless word.
+ * `decode(encode(text))` is `text` for every well-formed string. A lone surrogate is encoded like U+FFFD, and bytes that
+ * are not UTF-8 are decoded to U+FFFD. Encoding is linear in ordinary text, and n·log n in a single long word.
  *
  * @example
  * const tokenizer = Tokenizer.fromJSON(JSON.parse(await readFile("tokenizer.json", "utf8")));
@@ -50,7 +50,7 @@ const decoder = newDecoder();
  * tokenizer.decode(ids); // "Once upon a time"
  */
 export class Tokenizer {
-  /** The id of `<|endoftext|>`, which stands between documents. */
+  /** The id of `<|endoftext|>`, which separates documents. */
   readonly endOfText: number;
 
   readonly #vocabulary: Vocabulary;
@@ -58,23 +58,23 @@ export class Tokenizer {
   /** Token i's bytes are #bytes[#offsets[i]] to #bytes[#offsets[i + 1] - 1]. */
   readonly #bytes: Uint8Array;
   readonly #offsets: Int32Array;
-  /** Bytes of the longest token: more of a text than so many times n is more than n tokens. */
+  /** Bytes of the longest token: a text of more than n times as many bytes has more than n tokens. */
   readonly longest: number;
   /** The id of each single byte. */
   readonly #byteIds: Int32Array;
   /** The rank of a merge, by left·vocabSize + right. */
   readonly #ranks: Map<number, number>;
-  /** The words met lately, and the ids of each. */
+  /** Cache of words and the ids of each. */
   #words = new WordTable();
   #wordIds: (readonly number[])[] = [];
 
-  /** Takes a vocabulary that is known to be sound; {@link Tokenizer.fromJSON} takes any. */
+  /** Requires a valid vocabulary; {@link Tokenizer.fromJSON} validates. */
   constructor(vocabulary: Vocabulary) {
     const { tokens, merges } = vocabulary;
     this.#vocabulary = vocabulary;
     this.#idOf = new Map(tokens.map((token, id) => [token, id]));
     this.endOfText = this.#idOf.get(END_OF_TEXT)!;
-    // In the byte alphabet, a character is a byte.
+    // In the byte alphabet, each character is one byte.
     this.#bytes = fromByteLevel(tokens.join(""));
     this.#offsets = new Int32Array(tokens.length + 1);
     for (let id = 0; id < tokens.length; id++) this.#offsets[id + 1] = this.#offsets[id] + tokens[id].length;
@@ -89,15 +89,15 @@ export class Tokenizer {
   /**
    * Reads the contents of a `tokenizer.json`. Merges may be `"a b"` or `["a", "b"]`.
    *
-   * @param where what errors call the file
-   * @throws ReflowError `format` naming the field, also for pre-tokenizers, normalizers and options that are not
-   *   GPT-2's: their texts would be tokenized wrongly
+   * @param where name of the file in errors
+   * @throws ReflowError `format` naming the field, also for pre-tokenizers, normalizers and options other than GPT-2's:
+   *   text would be tokenized incorrectly
    */
   static fromJSON(json: unknown, where = "tokenizer.json"): Tokenizer {
     return new Tokenizer(parseVocabulary(json, where));
   }
 
-  /** A `tokenizer.json` that Hugging Face's `tokenizers` loads as it is; what `JSON.stringify(tokenizer)` writes. */
+  /** The contents of a `tokenizer.json` that Hugging Face's `tokenizers` loads; used by `JSON.stringify(tokenizer)`. */
   toJSON(): TokenizerJson {
     const { tokens, merges } = this.#vocabulary;
     return toTokenizerJson(
@@ -106,12 +106,12 @@ export class Tokenizer {
     );
   }
 
-  /** How many tokens there are, `<|endoftext|>` among them. */
+  /** Number of tokens, including `<|endoftext|>`. */
   get vocabSize(): number {
     return this.#vocabulary.tokens.length;
   }
 
-  /** The ids of a text, and nothing before or after them. */
+  /** The ids of a text, without any token added before or after. */
   encode(text: string, { allowSpecial = false }: EncodeOptions = {}): Int32Array {
     const ids: number[] = [];
     const documents = allowSpecial ? text.split(END_OF_TEXT) : [text];
@@ -126,7 +126,7 @@ export class Tokenizer {
     return Int32Array.from(ids);
   }
 
-  /** @throws ReflowError `data` for an id that is not in the vocabulary */
+  /** The text of ids. @throws ReflowError `data` for an id that is not in the vocabulary */
   decode(ids: ArrayLike<number>): string {
     let length = 0;
     for (let i = 0; i < ids.length; i++) {
@@ -140,7 +140,7 @@ export class Tokenizer {
     return decoder.decode(bytes);
   }
 
-  /** For text as it is generated: what `push` and `end` return adds up to `decode` of all the ids. */
+  /** For text that is being generated: the results of `push` and `end` concatenate to `decode` of all ids. */
   decoder(): StreamingDecoder {
     const utf8 = newDecoder();
     return {
@@ -149,12 +149,12 @@ export class Tokenizer {
     };
   }
 
-  /** A token's bytes, which may be a part of a character. @throws ReflowError `data` as {@link Tokenizer.decode} */
+  /** A token's bytes, which may be part of a character. @throws ReflowError `data` as {@link Tokenizer.decode} */
   tokenBytes(id: number): Uint8Array {
     return this.#bytesOf(id).slice();
   }
 
-  /** A token as text; a part of a character is U+FFFD. @throws ReflowError `data` as {@link Tokenizer.decode} */
+  /** A token as text; part of a character becomes U+FFFD. @throws ReflowError `data` as {@link Tokenizer.decode} */
   tokenText(id: number): string {
     return decoder.decode(this.#bytesOf(id));
   }
@@ -174,7 +174,7 @@ export class Tokenizer {
     throw new ReflowError(
       "data",
       `token id ${id} is not in the vocabulary`,
-      `ids are 0 to ${this.vocabSize - 1}; use the tokenizer that the ids were made with`,
+      `expected 0 to ${this.vocabSize - 1}; use the tokenizer that created the ids`,
     );
   }
 
@@ -191,8 +191,8 @@ export class Tokenizer {
   }
 
   /**
-   * One word's bytes to ids. Neighbours are merged by rank, the leftmost of equals first, in a linked list with a heap
-   * of the pairs that may be merged.
+   * The ids of a word's bytes. Neighbours are merged in order of rank, the leftmost of equal ranks first, in a linked list
+   * with a priority queue of candidate pairs.
    */
   #merge(bytes: Uint8Array): readonly number[] {
     const { merges } = this.#vocabulary;
@@ -205,18 +205,18 @@ export class Tokenizer {
       next[i] = i + 1;
       previous[i] = i - 1;
     }
-    const heap = new PriorityQueue<number>((a, b) => a < b);
+    const queue = new PriorityQueue<number>((a, b) => a < b);
     const offer = (i: number) => {
       if (i < 0 || next[i] === n) return;
       const rank = this.#ranks.get(ids[i] * this.vocabSize + ids[next[i]]);
-      if (rank !== undefined) heap.push(rank * RANK + i);
+      if (rank !== undefined) queue.push(rank * RANK + i);
     };
     for (let i = 0; i < n; i++) offer(i);
-    for (let top = heap.pop(); top !== undefined; top = heap.pop()) {
+    for (let top = queue.pop(); top !== undefined; top = queue.pop()) {
       const { left, right, result } = merges[Math.floor(top / RANK)];
       const i = top % RANK;
       const j = next[i];
-      // Either of the pair may have been merged with another neighbour since.
+      // Either token may have been merged with another neighbour since.
       if (ids[i] !== left || ids[j] !== right) continue;
       ids[i] = result;
       ids[j] = -1;

@@ -7,8 +7,8 @@ import { END_OF_TEXT, MAX_MERGES, type Merge } from "./tokenizer-json.ts";
 import { WordTable } from "./word-table.ts";
 
 export interface TrainBpeOptions {
-  /** Called after each new token, with the size of the vocabulary and the size it is to have. */
-  onProgress?(done: number, of: number): void;
+  /** Called after each new token, with the current and the target size of the vocabulary. */
+  onProgress?(done: number, total: number): void;
 }
 
 /** The smallest vocabulary: 256 bytes and `<|endoftext|>`. */
@@ -19,25 +19,25 @@ interface Word {
   count: number;
 }
 
-/** Two neighbouring tokens, as often as they are neighbours. */
+/** A pair of neighbouring tokens and its number of occurrences. */
 interface Pair {
   left: number;
   right: number;
   count: number;
-  /** Where the left token began when the pair came to be; it may have been merged with another since. */
+  /** Positions of the left token when the pair arose; the token may have been merged with another since. */
   positions: number[];
 }
 
 /**
  * Trains byte-level BPE (Sennrich et al. 2016): the most frequent pair of neighbours within words becomes a token,
- * until there are `vocabSize` tokens or no pairs. Of equally frequent pairs it is the one with the lowest left id, then
- * the lowest right id. So the same texts, in any order, give the same tokenizer, and it is the one that Hugging Face's
- * `BpeTrainer` gives with GPT-2's alphabet, but for the place of `<|endoftext|>`.
+ * until there are `vocabSize` tokens or no pairs. Among equally frequent pairs, the one with the lowest left id is merged,
+ * then the lowest right id. The result therefore does not depend on the order of the texts. It is the tokenizer that
+ * Hugging Face's `BpeTrainer` trains with GPT-2's alphabet, except for the id of `<|endoftext|>`.
  *
- * The ids: the 256 bytes as in GPT-2, tokens in the order they were made, and `<|endoftext|>` last.
+ * Ids are the 256 bytes as in GPT-2, then merged tokens in order of creation, and `<|endoftext|>` last.
  *
- * @param texts documents; `<|endoftext|>` is no token here
- * @param vocabSize with `<|endoftext|>`, at least 257; the tokenizer is smaller where the text runs out of pairs
+ * @param texts documents; `<|endoftext|>` in them is ordinary text
+ * @param vocabSize includes `<|endoftext|>`; at least 257. The tokenizer is smaller if no pairs are left
  * @throws ReflowError `config` for an impossible `vocabSize`
  *
  * @example
@@ -59,37 +59,37 @@ export function trainBpe(
   const tokens = [...ALPHABET];
   const merges: Merge[] = [];
   const words = new Words(countWords(texts));
-  const heap = new PriorityQueue<{ pair: Pair; count: number }>(
+  const queue = new PriorityQueue<{ pair: Pair; count: number }>(
     (a, b) =>
       a.count > b.count ||
       (a.count === b.count &&
         (a.pair.left < b.pair.left || (a.pair.left === b.pair.left && a.pair.right < b.pair.right))),
   );
   const offer = (pair: Pair) => {
-    if (pair.count > 0) heap.push({ pair, count: pair.count });
+    if (pair.count > 0) queue.push({ pair, count: pair.count });
   };
   for (const pair of words.pairs()) offer(pair);
 
   while (tokens.length < vocabSize - 1) {
-    const best = heap.pop();
+    const best = queue.pop();
     if (!best) break;
     const { pair, count } = best;
     if (pair.count !== count) {
-      // Other merges have taken some of it since it was offered.
+      // Other merges have removed occurrences since the pair was offered.
       offer(pair);
       continue;
     }
-    // No earlier merge gave this text: wherever it stands, the same merges were made in it in the same order.
+    // No earlier merge produced this text: at each of its occurrences the same merges were applied in the same order.
     const result = tokens.length;
     tokens.push(tokens[pair.left] + tokens[pair.right]);
     merges.push({ left: pair.left, right: pair.right, result });
-    for (const made of words.merge(pair, result)) offer(made);
+    for (const created of words.merge(pair, result)) offer(created);
     onProgress?.(tokens.length + 1, vocabSize);
   }
   return new Tokenizer({ tokens: [...tokens, END_OF_TEXT], merges });
 }
 
-/** The different words of the texts, as bytes, and how often each occurs. */
+/** The distinct words of the texts, as bytes, and the number of occurrences of each. */
 function countWords(texts: Iterable<string>): Word[] {
   const table = new WordTable();
   const counts: number[] = [];
@@ -109,16 +109,16 @@ function countWords(texts: Iterable<string>): Word[] {
 const LEFT = 2 ** 26;
 
 /**
- * The different words, as one list of tokens in which merged neighbours are unlinked, and the pairs in it. A merge
- * visits the places of its pair and no others, so an endless word costs no more than as many short ones.
+ * The distinct words as one linked list of tokens, and the pairs in it. A merge visits only the positions of its pair, so a
+ * single long word costs no more than short words of the same total length.
  */
 class Words {
-  /** By position, a byte's: the token that begins there, -1 where none does. */
+  /** For each byte position: the token that begins there, or -1. */
   readonly #ids: Int32Array;
-  /** The positions of a token's neighbours, -1 at the ends of its word. */
+  /** The positions of a token's neighbours, or -1 at the ends of its word. */
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
-  /** How often the word occurs. */
+  /** Number of occurrences of the word at each position. */
   readonly #counts: Int32Array;
   readonly #pairs = new Map<number, Pair>();
 
@@ -151,13 +151,13 @@ class Words {
     return this.#pairs.values();
   }
 
-  /** Makes one token of every occurrence of the pair. Returns the pairs that this made. */
+  /** Merges every occurrence of the pair into one token. Returns the pairs that arise. */
   merge(pair: Pair, result: number): Set<Pair> {
     const { left, right, positions } = pair;
-    const made = new Set<Pair>();
+    const created = new Set<Pair>();
     this.#pairs.delete(left * LEFT + right);
     pair.count = 0;
-    // Positions are in the order of the text, so that in "aaa" the first two are merged.
+    // Positions are in order, so that in "aaa" the first two are merged.
     for (const i of positions) {
       const j = this.#next[i];
       if (this.#ids[i] !== left || this.#ids[j] !== right) continue;
@@ -169,17 +169,17 @@ class Words {
       this.#ids[j] = -1;
       this.#next[i] = after;
       if (after >= 0) this.#previous[after] = i;
-      if (before >= 0) made.add(this.#add(before));
-      if (after >= 0) made.add(this.#add(i));
+      if (before >= 0) created.add(this.#add(before));
+      if (after >= 0) created.add(this.#add(i));
     }
-    return made;
+    return created;
   }
 
   #keyAt(position: number): number {
     return this.#ids[position] * LEFT + this.#ids[this.#next[position]];
   }
 
-  /** Counts the pair whose left token is at a position. */
+  /** Adds an occurrence of the pair whose left token is at a position. */
   #add(position: number): Pair {
     const key = this.#keyAt(position);
     let pair = this.#pairs.get(key);
@@ -195,8 +195,8 @@ class Words {
   #subtract(position: number): void {
     const key = this.#keyAt(position);
     const pair = this.#pairs.get(key);
-    if (!pair) return; // the one that is being merged, in "aaa"
+    if (!pair) return; // the pair that is being merged, in "aaa"
     pair.count -= this.#counts[position];
-    if (pair.count === 0) this.#pairs.delete(key); // for its positions' memory
+    if (pair.count === 0) this.#pairs.delete(key); // frees its positions
   }
 }

@@ -1,13 +1,13 @@
 /**
- * Words that small vocabularies have as single tokens. Our own choice, made before any model was looked at; evaluation sets of
- * others come from the caller: see `words.ts`.
+ * Built-in word lists, of words that are single tokens in small vocabularies. They were fixed before any model was examined.
+ * Published evaluation sets are supplied by the caller: see `word-sets.ts`.
  */
 
 const list = (words: string): readonly string[] => words.split(" ");
 const pairs = (text: string): readonly (readonly [string, string])[] =>
   text.split(", ").map((pair) => pair.split(" ") as unknown as readonly [string, string]);
 
-/** What a word is about. No word is in two. */
+/** Words by semantic category. No word is in two categories. */
 export const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   numbers: list("one two three four five six seven eight nine ten twenty hundred"),
   colours: list("red blue green white black yellow brown grey gold silver purple pink"),
@@ -21,14 +21,14 @@ export const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   feelings: list("love fear joy anger hope pain pride grief delight pleasure sorrow surprise"),
 };
 
-/** Bad, and what is good in its place. */
+/** Pairs of a negative word and its positive counterpart. */
 export const SENTIMENT = pairs(
   "terrible great, bad good, sad happy, ugly beautiful, hate love, wrong right, poor rich, cruel kind, evil holy, " +
     "weak strong, sick well, dirty clean, stupid clever, boring interesting, awful wonderful, worst best, worse better, " +
     "failure success, enemy friend, death life",
 );
 
-/** Words that mean much the same. */
+/** Pairs of near-synonyms. */
 export const SIMILAR = pairs(
   "big large, small little, begin start, road street, house home, ship boat, quick fast, stone rock, sea ocean, " +
     "forest wood, speak talk, look see, happy glad, rich wealthy, old ancient, shout cry, near close, answer reply, " +
@@ -38,7 +38,7 @@ export const SIMILAR = pairs(
     "clothes dress, path way, shore coast, cottage hut, coat cloak",
 );
 
-/** By relation: the first of a pair is to its second as that of any other of its section. */
+/** Word pairs by relation: all pairs of a section are analogous. */
 export const RELATIONS: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
   gender: pairs(
     "man woman, king queen, father mother, son daughter, brother sister, husband wife, uncle aunt, boy girl, " +
@@ -66,12 +66,12 @@ export const RELATIONS: Readonly<Record<string, readonly (readonly [string, stri
   ),
 };
 
-/** The three that the source of this work shows. */
+/** The three analogies that the source of this work shows. */
 export const SOURCE_ANALOGIES = [
   ["man", "king", "woman", "queen"],
   ["France", "Paris", "China", "Beijing"],
   ["walked", "walking", "ran", "running"],
 ] as const;
 
-/** Tokens that the source shows, looked at one by one. */
+/** Tokens that the source shows individually. */
 export const SHOWN = list("king queen France Germany three four terrible great water good");

@@ -1,4 +1,4 @@
-/** The words that probes look at, and the sets that people have judged. */
+/** Word sets of the experiments: built-in lists and published evaluation sets with human ratings. */
 import { ReflowError } from "../common/errors.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { CATEGORIES, RELATIONS, SENTIMENT, SHOWN, SIMILAR, SOURCE_ANALOGIES } from "./word-lists.ts";
@@ -8,7 +8,7 @@ export interface Word {
   /** Without the space. */
   readonly text: string;
   readonly id: number;
-  /** How often the token is in the text. */
+  /** Number of occurrences of the token in the text. */
   readonly count: number;
 }
 
@@ -20,7 +20,7 @@ export interface Category {
 export interface WordPair {
   readonly first: Word;
   readonly second: Word;
-  /** How alike people find them: 0 to 10, or 1 where nobody was asked. */
+  /** Human similarity rating, 0 to 10; 1 for built-in pairs, which are not rated. */
   readonly rating: number;
 }
 
@@ -37,46 +37,46 @@ export interface LabelledText {
   readonly positive: boolean;
 }
 
-/** Words and sets as far as the tokenizer has them: what is several tokens is left out, and counted. */
+/** Words and sets whose words are single tokens. Items with other words are skipped, and counted. */
 export interface Words {
   readonly categories: readonly Category[];
-  /** Some that are shown one by one. */
+  /** Words to show individually. */
   readonly shown: readonly Word[];
-  /** Bad, and what is good in its place. */
+  /** Pairs of a negative word and its positive counterpart. */
   readonly sentiment: readonly { readonly negative: Word; readonly positive: Word }[];
-  /** Pairs that people call similar, or have rated. */
+  /** Built-in near-synonyms, or rated pairs. */
   readonly similar: readonly WordPair[];
   readonly analogies: readonly AnalogySection[];
-  /** The source's three. */
+  /** The three analogies that the source of this work shows. */
   readonly sourceAnalogies: readonly Analogy[];
-  /** Sentences with their sentiment; none where the caller has none. */
+  /** Sentences with their sentiment; empty if the caller gives none. */
   readonly sentences: readonly LabelledText[];
-  /** Of each set, how many of its items (words, pairs, questions) are in, and how many are left out. */
+  /** For each set, the number of items (words, pairs, questions) that are kept and that are skipped. */
   readonly counts: Readonly<Record<WordSet, { readonly kept: number; readonly leftOut: number }>>;
-  /** Where `similar` and `analogies` come from. */
+  /** The origin of `similar` and `analogies`. */
   readonly origin: Readonly<Record<"similar" | "analogies", "built-in" | "given">>;
-  /** The word of a text, if it has a single token. */
+  /** The word of a text, if it is a single token. */
   find(text: string): Word | undefined;
-  /** How often each token is in the text (V). */
+  /** Number of occurrences of each token in the text, (V). */
   readonly frequency: Int32Array;
 }
 
 export type WordSet = "categories" | "shown" | "sentiment" | "similar" | "analogies" | "sourceAnalogies";
 
-/** Contents of files: what is absent has a built-in stand-in, but for sentences. */
+/** Contents of evaluation files. Built-in lists replace absent ones; there are no built-in sentences. */
 export interface EvaluationSets {
-  /** Google's analogies: sections that begin with `: name`, four words a line. */
+  /** Google's analogies: sections that begin with `: name`, four words per line. */
   analogies?: string;
-  /** SimLex-999: two words and a rating a line, between tabs. */
+  /** SimLex-999: two words and a rating per line, separated by tabs. */
   similarity?: string;
-  /** SST-2: `1 text` or `0 text` a line. */
+  /** SST-2: `1 text` or `0 text` per line. */
   sentences?: string;
 }
 
-/** Categories of fewer words say nothing of clusters. */
-const LEAST_WORDS = 3;
+/** Categories with fewer words are too small to measure clustering. */
+const MIN_CATEGORY_WORDS = 3;
 
-/** The questions on analogies whose words all have tokens: the built-in ones, or a set's. See {@link readWords}. */
+/** The analogy questions whose words are all single tokens, from a set or the built-in lists. See {@link readWords}. */
 export const readAnalogies = (tokenizer: Tokenizer, rows: number, set?: string): Analogy[] =>
   readWords(tokenizer, rows, new Int32Array(), { analogies: set }).analogies.flatMap(
     ({ questions }) => questions,
@@ -85,9 +85,9 @@ export const readAnalogies = (tokenizer: Tokenizer, rows: number, set?: string):
 /**
  * Finds the words' tokens.
  *
- * @param rows tokens that the model has
- * @param text ids, from which frequencies come
- * @throws ReflowError `format` for a set that isn't what it should be, naming the line
+ * @param rows number of tokens in the model
+ * @param text ids of a text, which determines frequencies
+ * @throws ReflowError `format` for an invalid set, naming the line
  */
 export function readWords(
   tokenizer: Tokenizer,
@@ -102,7 +102,7 @@ export function readWords(
     return id === undefined || id >= rows ? undefined : { text: word, id, count: frequency[id] };
   };
   const counts: Partial<Record<WordSet, { kept: number; leftOut: number }>> = {};
-  /** What of a list has a token for each of its words. */
+  /** The items that `resolve` finds tokens for; counts the kept and the skipped ones. */
   const keep = <T, U>(set: WordSet, items: readonly T[], resolve: (item: T) => U | undefined): U[] => {
     const kept = items.map(resolve).filter((item): item is U & {} => item !== undefined);
     const before = counts[set] ?? { kept: 0, leftOut: 0 };
@@ -116,7 +116,7 @@ export function readWords(
     const found = words.map(find);
     return found.every((word) => word !== undefined) ? found : undefined;
   };
-  // A question's own words are no answers: what asks for one can't be answered.
+  // A question's own words are excluded as answers, so a question whose answer is one of them is skipped.
   const analogy = (words: readonly string[]) =>
     words.indexOf(words[3]) === 3 ? (all(words) as unknown as Analogy | undefined) : undefined;
   const pair = ([first, second]: readonly [string, string], rating: number): WordPair | undefined => {
@@ -134,7 +134,7 @@ export function readWords(
       ? SIMILAR.map((words) => ({ words, rating: 1 }))
       : parseSimilarity(sets.similarity);
   return {
-    categories: categories.filter(({ words }) => words.length >= LEAST_WORDS),
+    categories: categories.filter(({ words }) => words.length >= MIN_CATEGORY_WORDS),
     shown: keep("shown", SHOWN, find),
     sentiment: keep("sentiment", SENTIMENT, (words) => {
       const found = all(words);
@@ -156,15 +156,15 @@ export function readWords(
   };
 }
 
-/** "96 of 120 words of the categories are single tokens." for the report. */
+/** A note for the report, such as "96 of 120 words of the categories are single tokens; the other 24 are skipped." */
 export function leftOutNote(words: Words, set: WordSet, what: string): string {
   const { kept, leftOut } = words.counts[set];
   return leftOut === 0
-    ? `All ${kept} ${what} are of single tokens.`
-    : `${kept} of ${kept + leftOut} ${what} are of single tokens; the other ${leftOut} are left out.`;
+    ? `All ${kept} ${what} consist of single tokens.`
+    : `${kept} of ${kept + leftOut} ${what} consist of single tokens; the other ${leftOut} are skipped.`;
 }
 
-/** Every two pairs of a section make a question. */
+/** Every ordered pair of pairs in a section makes a question. */
 function builtInAnalogies() {
   return Object.entries(RELATIONS).map(([name, pairs]) => ({
     name,
@@ -176,7 +176,7 @@ function builtInAnalogies() {
 
 // ---- formats ----------------------------------------------------------------------------------------------
 
-/** Lines that say something, with their numbers. */
+/** Lines that are not empty or comments, with their numbers. */
 function* linesOf(text: string): Generator<{ line: string; number: number }> {
   for (const [i, raw] of text.split("\n").entries()) {
     const line = raw.trim();
@@ -188,14 +188,14 @@ function wrongLine(set: string, number: number, line: string, expected: string):
   const shown = line.length > 60 ? `${line.slice(0, 60)}…` : line;
   return new ReflowError(
     "format",
-    `${set}, line ${number}: ${JSON.stringify(shown)}`,
-    `${expected} was expected`,
+    `${set}, line ${number}: found ${JSON.stringify(shown)}`,
+    `expected ${expected}`,
   );
 }
 
 function notEmpty<T>(items: T[], set: string): T[] {
   if (items.length > 0) return items;
-  throw new ReflowError("format", `${set}: there is nothing in it`, "give another file, or none");
+  throw new ReflowError("format", `${set}: the file has no entries`, "use another file, or omit it");
 }
 
 /** Google's analogies (Mikolov et al. 2013). @throws ReflowError `format` naming the line */
@@ -207,9 +207,9 @@ export function parseAnalogies(text: string): { name: string; questions: string[
       continue;
     }
     const words = line.split(/\s+/);
-    if (words.length !== 4) throw wrongLine("analogies", number, line, 'four words, or ": section"');
+    if (words.length !== 4) throw wrongLine("analogies", number, line, 'four words, or ": name" of a section');
     if (sections.length === 0)
-      throw wrongLine("analogies", number, line, 'a section, ": name", before any words');
+      throw wrongLine("analogies", number, line, '": name" of a section before the first words');
     sections.at(-1)!.questions.push(words);
   }
   return notEmpty(sections, "analogies");
@@ -222,7 +222,7 @@ export function parseSimilarity(text: string): { words: readonly [string, string
     const [first, second, rating, ...more] = line.split("\t").map((part) => part.trim());
     const value = Number(rating);
     if (!first || !second || !rating || more.length > 0 || !(value >= 0 && value <= 10)) {
-      throw wrongLine("word similarity", number, line, "two words and a rating from 0 to 10, between tabs,");
+      throw wrongLine("word similarity", number, line, "two words and a rating from 0 to 10, separated by tabs");
     }
     rated.push({ words: [first, second], rating: value });
   }
@@ -234,7 +234,7 @@ export function parseSentences(text: string): LabelledText[] {
   const sentences: LabelledText[] = [];
   for (const { line, number } of linesOf(text)) {
     const match = /^([01])\s+(\S.*)$/.exec(line);
-    if (!match) throw wrongLine("sentences", number, line, "0 or 1, and a sentence,");
+    if (!match) throw wrongLine("sentences", number, line, "0 or 1, then a sentence");
     sentences.push({ text: match[2], positive: match[1] === "1" });
   }
   return notEmpty(sentences, "sentences");

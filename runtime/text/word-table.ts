@@ -1,27 +1,27 @@
 const utf16 = new TextDecoder("utf-16le", { ignoreBOM: true });
 
 /**
- * Numbers the different words of texts 0, 1, 2, … in the order in which they are first met. It is a hash table with
- * open addressing, four times as fast as a Map, for which each word must be cut out as a string; and a Map of such
- * slices keeps the texts that they were cut from in memory (in Bun).
+ * Numbers the distinct words of texts 0, 1, 2, … in order of first occurrence. It is a hash table with open addressing,
+ * four times as fast as a Map, which needs each word as a separate string. In Bun, a Map of such substrings also keeps the
+ * texts in memory.
  */
 export class WordTable {
-  /** By hash: 1 + the number of the word, 0 where none is. A power of two long, and half empty at least. */
+  /** By hash: 1 + the number of the word, or 0 if free. The length is a power of two, and at least half is free. */
   #slots = new Int32Array(2048);
   #hashes = new Int32Array(1024);
-  /** Word w has the UTF-16 units #starts[w] to #starts[w + 1] - 1. */
+  /** Word w has the UTF-16 code units #starts[w] to #starts[w + 1] - 1. */
   #starts = new Int32Array(1025);
   #units = new Uint16Array(8192);
   #size = 0;
-  /** Another in each table, so that nobody can prepare a text whose words collide. */
+  /** Random in each table, so that nobody can craft a text whose words collide. */
   readonly #seed = Math.floor(Math.random() * 2 ** 32);
 
-  /** How many words there are. */
+  /** Number of words. */
   get size(): number {
     return this.#size;
   }
 
-  /** The number of the word from `start` to `end`; it is added if it is new. */
+  /** The number of the word from `start` to `end`, which is added if it is new. */
   add(text: string, start: number, end: number): number {
     let hash = this.#seed;
     for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x9e3779b1);
@@ -43,7 +43,7 @@ export class WordTable {
     return word;
   }
 
-  /** A word's text; lone surrogates in it are U+FFFD. */
+  /** A word's text, with lone surrogates as U+FFFD. */
   text(word: number): string {
     return utf16.decode(this.#units.subarray(this.#starts[word], this.#starts[word + 1]));
   }

@@ -18,7 +18,7 @@ export interface HookRows {
 /** Called by the forward pass at each hook point; without hooks nothing is called. */
 export interface HookSet {
   has(name: string): boolean;
-  /** `tensor` holds the activation, (B,T,…inner) or what `shape` says; it may be changed in place. */
+  /** `tensor` holds the activation, of shape (B,T,…inner) or `shape`; it may be changed in place. */
   at(name: string, tensor: Tensor, shape: readonly number[], rows: HookRows): Promise<void>;
 }
 

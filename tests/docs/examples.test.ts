@@ -32,7 +32,7 @@ const after = (output: string, label: string): string =>
     ?.slice(label.length)
     .trim() ?? "";
 
-/** What each program must print. A program without an entry fails the test below. */
+/** A check of each program's output. A program without a check fails the test below. */
 const CHECKS: Record<string, () => Promise<void>> = {
   async "load-and-generate.ts"() {
     const output = await run("load-and-generate.ts", "Once upon a time");

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 
 const transpiler = new Bun.Transpiler({ loader: "ts" });
 
-/** Everything that importing a module imports, but for what it imports later by `import()`. */
+/** All modules that a module imports statically, directly or indirectly; dynamic `import()` is excluded. */
 function staticImports(module: URL, found = new Set<string>()): Set<string> {
   for (const { path, kind } of transpiler.scanImports(readFileSync(module, "utf8"))) {
     if (kind !== "import-statement") continue;
@@ -15,7 +15,7 @@ function staticImports(module: URL, found = new Set<string>()): Set<string> {
   return found;
 }
 
-test("a browser can import the public API: no node: module, only known packages", () => {
+test("the public API imports no node: modules and only known packages, so that browsers can load it", () => {
   const imports = [...staticImports(new URL("../../runtime/mod.ts", import.meta.url))];
   expect(imports.filter((path) => !path.startsWith("file:")).sort()).toEqual([
     "fastest-levenshtein",

@@ -38,7 +38,7 @@ async function serve(args: string[] = [], env: Record<string, string> = {}, cwd?
   writeFileSync(`${folder}/tiny/held-out.txt`, "the sea and the king ".repeat(20));
   const flags = ["--port", "0", "--threads", "1", "--device", "wasm", ...args];
   const server = start([...flags, `${folder}/tiny`], env, cwd);
-  await server.says(/http:\S+\//);
+  await server.waitForOutput(/http:\S+\//);
   return { server, url: /http:\S+\//.exec(server.stderr)![0] };
 }
 
@@ -70,7 +70,7 @@ test("on SIGTERM it finishes running requests and exits with status 0", async ()
   let text = (await reader.read()).value!;
   const finish = await hold(url);
   server.signal("SIGTERM");
-  await server.says(/shutting down/);
+  await server.waitForOutput(/shutting down/);
   // `bun run` delivers the signal twice; a repetition at once counts as the same signal.
   await sleep(20);
   server.signal("SIGTERM");
@@ -79,7 +79,7 @@ test("on SIGTERM it finishes running requests and exits with status 0", async ()
   for (let read = await reader.read(); !read.done; read = await reader.read()) text += read.value;
   assert.ok(text.endsWith("data: [DONE]\n\n"), text.slice(-100));
   assert.equal(text.match(/"finish_reason":"(length|stop)"/g)?.length, 4);
-  await server.ends(0);
+  await server.waitForExit(0);
   const lines = server.stdout
     .trim()
     .split("\n")
@@ -92,10 +92,10 @@ test("on a second signal it exits at once", async () => {
   const { server, url } = await serve();
   await hold(url);
   server.signal("SIGINT");
-  await server.says(/shutting down/);
+  await server.waitForOutput(/shutting down/);
   await sleep(300);
   server.signal("SIGINT");
-  await server.ends(1);
+  await server.waitForExit(1);
 });
 
 test("it serves the page and the files that the page loads", async () => {
@@ -171,7 +171,7 @@ test("keys from the environment protect the API and the model, and patches survi
   const made = { name: "kept", patch: { expression: "of += and" } };
   assert.equal(await status("v1/patches", post(made, headers)), 200);
   first.server.signal("SIGTERM");
-  await first.server.ends(0);
+  await first.server.waitForExit(0);
   assert.ok(existsSync(patches));
   const second = await run();
   const response = await fetch(`${second.url}v1/patches/kept`, { headers });
@@ -181,7 +181,7 @@ test("keys from the environment protect the API and the model, and patches survi
 test("invalid usage prints two lines and exits with status 2", async () => {
   const outputOf = async (args: string[]) => {
     const server = start(args);
-    await server.ends(2);
+    await server.waitForExit(2);
     return server.stderr;
   };
   assert.match(await outputOf(["nowhere"]), /^error: .*nowhere.*\nhelp: .*\n$/);

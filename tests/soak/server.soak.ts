@@ -1,4 +1,4 @@
-/** How much a server takes and gives: beside the same model without one, in the same run. Linux only, for /proc. */
+/** Throughput, latency and memory of the server, compared with the same model without one. Linux only: reads /proc. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -21,13 +21,13 @@ async function start(...more: string[]): Promise<void> {
     stderr: "pipe",
   });
   const decoder = new TextDecoder();
-  let said = "";
+  let output = "";
   for await (const chunk of server.stderr) {
-    said += decoder.decode(chunk);
-    address = said.match(/http:\/\/\S+\//)?.[0] ?? "";
+    output += decoder.decode(chunk);
+    address = output.match(/http:\/\/\S+\//)?.[0] ?? "";
     if (address) break;
   }
-  expect(address, said).not.toBe("");
+  expect(address, output).not.toBe("");
 }
 
 const complete = (body: object, signal?: AbortSignal) =>
@@ -39,10 +39,10 @@ const complete = (body: object, signal?: AbortSignal) =>
   });
 
 /**
- * Over a connection of its own, since `fetch` has some 256 at most; and cheaply: what a client does with a token, it does on the
- * cores that compute the next one.
+ * Sends a request over its own connection, because `fetch` allows only about 256. It does little work per token, because the
+ * client runs on the cores that compute the next one.
  *
- * @param listen gets the answer as it comes
+ * @param listen receives the response as it arrives
  */
 function raw(
   request: string,
@@ -51,7 +51,7 @@ function raw(
 ): Promise<{ status: number; head: string }> {
   const { hostname, port } = new URL(address);
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; head: string }>();
-  let said = "";
+  let output = "";
   Bun.connect({
     hostname,
     port: Number(port),
@@ -62,11 +62,11 @@ function raw(
         socket.write(lines.join("\r\n"));
       },
       data(_, bytes) {
-        said += bytes.toString("latin1");
+        output += bytes.toString("latin1");
         listen(bytes);
       },
       close() {
-        const [head] = said.split("\r\n\r\n");
+        const [head] = output.split("\r\n\r\n");
         resolve({ status: Number(head.split(" ")[1]), head });
       },
       error: (_, error) => reject(error),
@@ -76,7 +76,7 @@ function raw(
   return promise;
 }
 
-/** When each token came, in ms. */
+/** The arrival time of each token in milliseconds. */
 async function streamed(prompt: string, tokens: number): Promise<number[]> {
   const times: number[] = [];
   const mark = 'data: {"id"';
@@ -93,7 +93,7 @@ async function streamed(prompt: string, tokens: number): Promise<number[]> {
 
 const prompts = Array.from({ length: 64 }, (_, i) => `${i} times there was a little`);
 
-/** Tokens a second, of n streams at once, and the times between a stream's tokens. */
+/** Tokens per second of n concurrent streams, and the sorted times between the tokens of a stream in milliseconds. */
 async function overHttp(n: number, tokens: number) {
   const start = performance.now();
   const times = await Promise.all(prompts.slice(0, n).map((prompt) => streamed(prompt, tokens)));
@@ -102,7 +102,7 @@ async function overHttp(n: number, tokens: number) {
   return { rate: times.flat().length / seconds, gaps };
 }
 
-async function bare(model: Model, n: number, tokens: number): Promise<number> {
+async function runBatch(model: Model, n: number, tokens: number): Promise<number> {
   const start = performance.now();
   let count = 0;
   for await (const event of model.generate(prompts.slice(0, n), { maxTokens: tokens, seed: 1 })) {
@@ -111,7 +111,7 @@ async function bare(model: Model, n: number, tokens: number): Promise<number> {
   return count / ((performance.now() - start) / 1000);
 }
 
-/** Of a live process, in bytes. */
+/** Resident memory of a process in bytes. */
 const rss = (pid: number) =>
   1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
 
@@ -123,14 +123,14 @@ const median = (values: readonly number[]) =>
   );
 
 /**
- * Tokens a second over those without a server: the median of many short rounds side by side, since a machine that others use makes
- * the same run half or twice as fast as the last.
+ * Throughput relative to the model without a server: the median of many short, alternating rounds, because on a shared machine
+ * the same run may be half or twice as fast as the last.
  */
 async function ratioToBare(n: number, tokens: number, rounds: number, threads?: number): Promise<number> {
   using model = await loadModel(shipped, { device: "wasm", threads });
   const pairs: { rate: number; without: number }[] = [];
   for (let round = -1; round < rounds; round++) {
-    const without = await bare(model, n, tokens);
+    const without = await runBatch(model, n, tokens);
     const { rate } = await overHttp(n, tokens);
     if (round >= 0) pairs.push({ rate, without });
   }
@@ -142,12 +142,12 @@ async function ratioToBare(n: number, tokens: number, rounds: number, threads?: 
   return median(ratios);
 }
 
-describe("what HTTP and JSON cost", () => {
+describe("overhead of HTTP and JSON", () => {
   beforeAll(() => start("--threads", "1"), HOUR);
   afterAll(() => server.kill());
 
   test(
-    "a tenth at most, where the client has a core of its own",
+    "is at most 10% if the client has its own core",
     async () => expect(await ratioToBare(1, 200, 60, 1)).toBeGreaterThan(0.9),
     HOUR,
   );
@@ -158,13 +158,13 @@ describe("load", () => {
   afterAll(() => server.kill());
 
   test(
-    "64 streams: nine tenths of what the model does without a server",
+    "64 streams reach 90% of the throughput without a server",
     async () => expect(await ratioToBare(64, 100, 15)).toBeGreaterThan(0.9),
     HOUR,
   );
 
   test(
-    "16 streams: a token in a hundred comes late, by three times the median at most",
+    "with 16 streams the p99 time between tokens is at most 3 times the median",
     async () => {
       const rounds: number[] = [];
       for (let round = 0; round < 5; round++) {
@@ -179,10 +179,10 @@ describe("load", () => {
   );
 
   test(
-    "10,000 within a second are served or refused, and the server lives meanwhile",
+    "10,000 requests within a second are served or refused, and the server stays responsive",
     async () => {
-      // In a process of its own, as this one is busy; over one connection, since the system lets new ones wait for
-      // seconds where so many come.
+      // Runs in its own process, because this one is busy, and over one connection, because under this load the system
+      // delays new connections for seconds.
       const watch = `for (;;) {
         const start = performance.now();
         const { status } = await fetch("${address}livez");
@@ -192,19 +192,19 @@ describe("load", () => {
       const watcher = Bun.spawn([process.execPath, "-e", watch], { stdout: "pipe" });
       await Bun.sleep(500);
       const start = performance.now();
-      const asked: ReturnType<typeof raw>[] = [];
+      const requests: ReturnType<typeof raw>[] = [];
       for (let i = 0; i < 10_000; i++) {
-        asked.push(raw("POST /v1/completions", JSON.stringify({ prompt: `Number ${i}`, max_tokens: 3 })));
-        // Were they opened without a pause, Bun would accept them without one: a server of one line, which answers all of them
-        // with 429, doesn't answer /livez for 110 to 240 ms then.
+        requests.push(raw("POST /v1/completions", JSON.stringify({ prompt: `Number ${i}`, max_tokens: 3 })));
+        // Without pauses Bun accepts all connections in one go: even a one-line server that answers them all with 429 then
+        // does not answer /livez for 110 to 240 ms.
         if (i % 100 === 99) await new Promise((resolve) => setImmediate(resolve));
       }
       console.log(`10,000 connections in ${(performance.now() - start).toFixed(0)} ms`);
-      const answers = await Promise.all(asked);
+      const answers = await Promise.all(requests);
       watcher.kill();
-      const looks = (await new Response(watcher.stdout).text()).trim().split("\n");
-      expect(looks.every((line) => line.startsWith("200 "))).toBe(true);
-      const waits = looks.map((line) => Number(line.split(" ")[1])).sort((a, b) => a - b);
+      const probes = (await new Response(watcher.stdout).text()).trim().split("\n");
+      expect(probes.every((line) => line.startsWith("200 "))).toBe(true);
+      const waits = probes.map((line) => Number(line.split(" ")[1])).sort((a, b) => a - b);
       const counts = Object.groupBy(answers, ({ status }) => status);
       const [served, refused] = [counts[200]?.length ?? 0, counts[429]?.length ?? 0];
       console.log(`${served} served, ${refused} refused`);
@@ -219,9 +219,9 @@ describe("load", () => {
   );
 
   test(
-    "10,000 requests, and no more memory at the end than in the middle",
+    "memory does not grow over 10,000 requests",
     async () => {
-      /** The least of some: garbage comes and goes by a hundred megabytes. */
+      /** The minimum over many samples, because garbage collection makes memory vary by a hundred megabytes. */
       const leastOver = async (count: number) => {
         let least = Infinity;
         for (let done = 0; done < count; done += 50) {

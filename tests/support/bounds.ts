@@ -1,14 +1,14 @@
-/** Finds accesses past the end of memory, which WebGPU hides where it clamps them and a GPU may punish where it doesn't. */
+/** Detects out-of-bounds accesses, which WebGPU hides by clamping and which may fail on a GPU that does not clamp. */
 
-/** The most kernels that one device counts apart. */
+/** The maximum number of kernels counted separately per device. */
 const KERNELS = 4096;
 const BINDING = 31;
 
 /**
- * Makes a device's kernels count their accesses past the end of bound buffers and of workgroup memory.
+ * Makes the kernels of a device count accesses past the end of bound buffers and of workgroup memory.
  *
- * @param gpu one that takes a storage buffer more than the kernels need
- * @returns how many there were, by the kernel's label
+ * @param gpu a device that supports one storage buffer more than the kernels need
+ * @returns a function that reads the number of violations by kernel label
  */
 export function countViolations(gpu: GPUDevice): () => Promise<Record<string, number>> {
   const labels: string[] = [];
@@ -50,13 +50,13 @@ export function countViolations(gpu: GPUDevice): () => Promise<Record<string, nu
   };
 }
 
-/** WGSL in which every index of an array in memory goes through a function that counts it, where it is too large. */
+/** Rewrites WGSL so that every index of an array in memory passes through a function that counts it if out of bounds. */
 function checked(code: string, kernel: number): string {
   const lengths = new Map<string, string>();
   for (const [, name] of code.matchAll(/var<storage[^>]*> (\w+): array</g)) {
     lengths.set(name, `arrayLength(&${name})`);
   }
-  // "array<f32, 16u * 64u>": what follows the element's type.
+  // The length is the second argument: "array<f32, 16u * 64u>".
   for (const [, name, length] of code.matchAll(/var<workgroup> (\w+): array<(?:\w+|\w+<\w+>), ([^;]*)>;/g)) {
     lengths.set(name, `u32(${length})`);
   }
@@ -71,7 +71,7 @@ fn within(i: u32, length: u32) -> u32 {
 ${indices(rest, lengths)}`;
 }
 
-/** Directives come first in a module. */
+/** Splits a module into its leading directives and the rest. */
 function split(code: string): [string, string] {
   const lines = code.split("\n");
   const end = lines.findIndex((line) => !/^(enable|requires|diagnostic) ?/.test(line));
@@ -93,7 +93,7 @@ function indices(code: string, lengths: ReadonlyMap<string, string>): string {
   }
 }
 
-/** Where the bracket that was open before `start` closes. */
+/** The index of the bracket that closes the one open before `start`. */
 function closing(code: string, start: number): number {
   for (let [at, open] = [start, 1]; ; at++) {
     if (code[at] === "[") open++;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 
-/** A process of ours, and what it says. */
+/** A child process and its output. */
 export class Child {
   stdout = "";
   stderr = "";
@@ -29,26 +29,31 @@ export class Child {
     });
   }
 
-  /** Waits for something in the error output. */
-  async says(pattern: RegExp): Promise<void> {
+  /** Waits until the error output matches a pattern. */
+  async waitForOutput(pattern: RegExp): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const look = () => {
         if (pattern.test(this.stderr)) resolve();
       };
       look();
       this.child.stderr!.on("data", look);
-      this.#ended.then(() => reject(new Error(`it ended without saying ${pattern}:\n${this.stderr}`)));
+      this.#ended.then(() =>
+        reject(new Error(`the process ended without printing ${pattern}:\n${this.stderr}`)),
+      );
     });
   }
 
-  /** Waits for its end, which must come with one of these statuses or signals. */
-  async ends(...statuses: (number | NodeJS.Signals)[]): Promise<void> {
+  /** Waits for the process to end, which must be with one of these statuses or signals. */
+  async waitForExit(...statuses: (number | NodeJS.Signals)[]): Promise<void> {
     const found = await this.#ended;
-    assert.ok(statuses.includes(found), `${found}, not ${statuses}:\n${this.stderr}\n${this.stdout}`);
+    assert.ok(
+      statuses.includes(found),
+      `ended with ${found}, expected ${statuses}:\n${this.stderr}\n${this.stdout}`,
+    );
   }
 
   signal(signal: NodeJS.Signals): void {
-    // After child.kill, Deno gives the signal in the place of the status.
+    // Not child.kill: after it, Deno reports the signal in place of the status.
     process.kill(this.child.pid!, signal);
   }
 }

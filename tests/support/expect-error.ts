@@ -1,7 +1,7 @@
 import { expect } from "bun:test";
 import { type ErrorCode, ReflowError } from "../../runtime/common/errors.ts";
 
-/** What `action` throws, which must be a ReflowError of this code whose message matches. */
+/** Asserts that `action` throws a ReflowError with this code and a matching message, and returns it. */
 export async function expectError(
   action: () => unknown,
   code: ErrorCode,
@@ -17,5 +17,5 @@ export async function expectError(
     expect(reflowError.help).toBeString();
     return reflowError;
   }
-  throw new Error(`nothing was thrown, expected ${code} ${message}`);
+  throw new Error(`nothing was thrown: expected ${code} ${message}`);
 }

@@ -9,11 +9,11 @@ import { check, type Data, float, own, ReferenceTensor, sizeOf } from "./referen
 const BYTES: Record<DType, number> = { f32: 4, i32: 4, f16: 2, i8: 1 };
 
 /**
- * The whole Backend contract in plain float64 JavaScript, one thread, written to be seen to be right. Kernels are
- * tested against it. It is stricter than they are: it refuses overlapping outputs, ids out of range and the use of
- * what was freed.
+ * The complete Backend contract in plain float64 JavaScript on one thread, written to be easy to verify. Kernels are
+ * tested against it. It is stricter than they are: it rejects overlapping outputs, ids out of range and tensors that
+ * were freed.
  *
- * `memory()` counts what a device would hold: 4 bytes for an `f32`.
+ * `memory()` counts the bytes that a device would allocate: 4 for an `f32`.
  */
 export class ReferenceBackend implements Backend {
   readonly name = "wasm";
@@ -79,7 +79,7 @@ export class ReferenceBackend implements Backend {
     return part instanceof Float64Array ? Float32Array.from(part) : part;
   }
 
-  /** An f32 tensor's values in full precision: the memory itself, so that a test can change it. */
+  /** The values of an f32 tensor in full precision; not a copy, so that a test can change them. */
   values(tensor: Tensor): Float64Array {
     return float(tensor);
   }

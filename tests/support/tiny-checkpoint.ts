@@ -8,10 +8,10 @@ import { ReferenceBackend } from "./reference-backend.ts";
 
 const TEXT = "the king and the queen of the people went to the sea, and the sea was great. ";
 
-/** A vocabulary of the bytes and some words of {@link TEXT}. */
+/** A tokenizer whose vocabulary is the bytes and some words of {@link TEXT}. */
 export const tinyTokenizer: Tokenizer = trainBpe([TEXT], 290);
 
-/** An untrained model of 300 tokens, ten more than its tokenizer has, written as the trainer writes them. */
+/** Writes an untrained model with 300 rows, ten more than its tokenizer has tokens, in the form that the trainer writes. */
 export async function writeTinyCheckpoint(
   folder: string,
   overrides: PartialConfig = {},

@@ -4,7 +4,7 @@ import { createWasmBackend } from "../../runtime/backend/wasm/mod.ts";
 
 const BUILDS: Build[] = ["baseline-plain", "baseline-shared", "relaxed-plain", "relaxed-shared"];
 
-/** Every build of the kernels, with two threads where memory is shared. */
+/** Every build of the kernels, with two threads if memory is shared. */
 export const WASM_BUILDS: [name: string, make: () => Promise<Backend>][] = BUILDS.map((build) => {
   const threads = build.endsWith("shared") ? 2 : 1;
   return [`wasm ${build}`, () => createWasmBackend({ build, threads })];

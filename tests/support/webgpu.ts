@@ -1,7 +1,7 @@
 import { requestAdapter } from "../../runtime/backend/webgpu/device/adapters.ts";
 import { ReflowError } from "../../runtime/common/errors.ts";
 
-/** Why tests on WebGPU can't run here, or undefined: they do wherever there is an adapter, a CPU in disguise too. */
+/** Why tests on WebGPU cannot run here; undefined if there is an adapter, including a software renderer. */
 export const noAdapter: string | undefined = await requestAdapter().then(
   () => undefined,
   (error: unknown) => {

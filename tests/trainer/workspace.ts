@@ -78,7 +78,7 @@ export class Workspace {
   /** Runs the trainer to its end, and asserts its exit status. */
   async run(args: readonly string[], status = 0, wrap: string[] = []): Promise<Child> {
     const trainer = this.start(args, wrap);
-    await trainer.ends(status);
+    await trainer.waitForExit(status);
     return trainer;
   }
 

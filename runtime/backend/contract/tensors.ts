@@ -10,7 +10,7 @@ export const ARRAYS = { f32: Float32Array, i32: Int32Array, f16: Uint16Array, i8
 export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** @throws RangeError naming the op and the shapes of its tensors, if they do not fit */
-export function check(fits: boolean, op: string, ...tensors: Pick<Tensor, "shape">[]): void {
+export function checkShapes(fits: boolean, op: string, ...tensors: Pick<Tensor, "shape">[]): void {
   if (!fits)
     throw new RangeError(`${op}: shapes do not fit: ${tensors.map((t) => `[${t.shape}]`).join(", ")}`);
 }

@@ -10,7 +10,7 @@ import {
   SHARED_SCRATCH_BYTES,
 } from "../../../kernels-as/assembly/layout.ts";
 import type { DType, HostArray, Tensor } from "../contract/backend.ts";
-import { ARRAYS, BYTES, check, disposedError, elements } from "../contract/tensors.ts";
+import { ARRAYS, BYTES, checkShapes, disposedError, elements } from "../contract/tensors.ts";
 import { Heap } from "./heap.ts";
 import type { Build, KernelExports } from "./kernels.ts";
 import type { Thread } from "./threads.ts";
@@ -129,19 +129,19 @@ export class WasmDevice {
 
   view(tensor: Tensor, shape: readonly number[], offset = 0): Tensor {
     const size = elements(shape);
-    check(tensor.dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, { shape });
+    checkShapes(tensor.dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, { shape });
     const pointer = (tensor as WasmTensor).pointer + offset * BYTES[tensor.dtype];
     return { dtype: tensor.dtype, shape, size, pointer } as WasmTensor;
   }
 
   #values(tensor: Tensor, offset: number, length: number): HostArray {
-    check(offset >= 0 && length >= 0 && offset + length <= tensor.size, "read or write", tensor);
+    checkShapes(offset >= 0 && length >= 0 && offset + length <= tensor.size, "read or write", tensor);
     const at = (tensor as WasmTensor).pointer + offset * BYTES[tensor.dtype];
     return new ARRAYS[tensor.dtype](this.wasmMemory.buffer as ArrayBuffer, at, length);
   }
 
   write(tensor: Tensor, values: HostArray, offset = 0): void {
-    check(values instanceof ARRAYS[tensor.dtype], `write of a ${values.constructor.name}`, tensor);
+    checkShapes(values instanceof ARRAYS[tensor.dtype], `write of a ${values.constructor.name}`, tensor);
     this.#values(tensor, offset, values.length).set(values);
   }
 

@@ -10,7 +10,7 @@ import type {
   RopeOptions,
   Tensor,
 } from "../contract/backend.ts";
-import { check } from "../contract/tensors.ts";
+import { checkShapes } from "../contract/tensors.ts";
 import { WasmDevice } from "./device.ts";
 import { type Build, chooseBuild, compileKernels, type KernelExports } from "./kernels.ts";
 import { canShareMemory, defaultThreads, startThread } from "./threads.ts";
@@ -77,7 +77,7 @@ const last = (t: Tensor) => t.shape[t.shape.length - 1];
 function hasShape(t: Tensor, ...shape: number[]): boolean {
   return equal(t.shape, shape);
 }
-function same(first: Tensor, ...others: Tensor[]): boolean {
+function sameShape(first: Tensor, ...others: Tensor[]): boolean {
   for (let i = 0; i < others.length; i++) if (!equal(first.shape, others[i].shape)) return false;
   return true;
 }
@@ -87,35 +87,35 @@ function equal(a: readonly number[], b: readonly number[]): boolean {
   return true;
 }
 /** Whether the last dimensions of x are those of b. */
-const broadcasts = (x: Tensor, b: Tensor) => same({ ...x, shape: x.shape.slice(-b.shape.length) }, b);
+const broadcasts = (x: Tensor, b: Tensor) => sameShape({ ...x, shape: x.shape.slice(-b.shape.length) }, b);
 
 /** The {@link Backend} contract on the kernels of `kernels-as/`. Ops have run when they return. */
 export class WasmBackend extends WasmDevice implements Backend {
   // ---- whole tensors ---------------------------------------------------------------------------------------
 
   fill(x: Tensor, value: number): void {
-    check(x.dtype === "f32", "fill", x);
+    checkShapes(x.dtype === "f32", "fill", x);
     this.float(2, value);
     this.run(ops.FILL, x.size / 8, x, x.size);
   }
 
   copy(out: Tensor, x: Tensor): void {
-    check(same(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"), "copy", out, x);
+    checkShapes(sameShape(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"), "copy", out, x);
     this.run(ops.COPY, x.size / 4, out, x, x.size);
   }
 
   add(out: Tensor, a: Tensor, b: Tensor): void {
-    check(same(out, a, b), "add", out, a, b);
+    checkShapes(sameShape(out, a, b), "add", out, a, b);
     this.run(ops.ADD, out.size / 4, out, a, b, out.size);
   }
 
   addBroadcast(x: Tensor, b: Tensor): void {
-    check(broadcasts(x, b), "addBroadcast", x, b);
+    checkShapes(broadcasts(x, b), "addBroadcast", x, b);
     this.run(ops.ADD_BROADCAST, x.size / 4, x, b, x.size / b.size, b.size);
   }
 
   sumBroadcast(db: Tensor, dx: Tensor): void {
-    check(broadcasts(dx, db), "sumBroadcast", db, dx);
+    checkShapes(broadcasts(dx, db), "sumBroadcast", db, dx);
     this.run(ops.SUM_BROADCAST, dx.size / 4, db, dx, dx.size / db.size, db.size);
   }
 
@@ -127,7 +127,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     const [N, inner] = transB ? b.shape : [b.shape[1], b.shape[0]];
     const type = WEIGHT_TYPE[b.dtype];
     const fits = out.shape[0] === M && out.shape[1] === N && inner === K && type !== undefined;
-    check(fits && (type === ops.F32 || (transB && !transA)), "matmul", out, a, b);
+    checkShapes(fits && (type === ops.F32 || (transB && !transA)), "matmul", out, a, b);
     if (transB && !transA && (M <= MATVEC_ROWS || type === ops.I8)) {
       this.#matvec([out], a, [b], accumulate);
     } else {
@@ -140,7 +140,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     const { dtype } = weights[0];
     for (let i = 0; i < outs.length; i++) {
       const fits = hasShape(weights[i], weights[i].shape[0], K) && hasShape(outs[i], M, weights[i].shape[0]);
-      check(fits && weights[i].dtype === dtype, "linears", outs[i], x, weights[i]);
+      checkShapes(fits && weights[i].dtype === dtype, "linears", outs[i], x, weights[i]);
     }
     if (M <= MATVEC_ROWS || dtype === "i8") this.#matvec(outs, x, weights, false);
     else for (let i = 0; i < outs.length; i++) this.matmul(outs[i], x, weights[i], { transB: true });
@@ -171,24 +171,24 @@ export class WasmBackend extends WasmDevice implements Backend {
   gather(out: Tensor, table: Tensor, ids: Tensor): void {
     const type = WEIGHT_TYPE[table.dtype];
     const C = last(table);
-    check(out.size === ids.size * C && ids.dtype === "i32" && type !== undefined, "gather", out, table, ids);
+    checkShapes(out.size === ids.size * C && ids.dtype === "i32" && type !== undefined, "gather", out, table, ids);
     this.run(ops.GATHER, out.size / 4, out, table, table.scale ?? 0, type!, ids, ids.size, C);
   }
 
   scatterAdd(dTable: Tensor, ids: Tensor, dOut: Tensor): void {
     const C = last(dTable);
-    check(dOut.size === ids.size * C && ids.dtype === "i32", "scatterAdd", dTable, ids, dOut);
+    checkShapes(dOut.size === ids.size * C && ids.dtype === "i32", "scatterAdd", dTable, ids, dOut);
     this.run(ops.SCATTER_ADD, dOut.size / 4, dTable, ids, dOut, ids.size, C);
   }
 
   topk(out: Tensor, x: Tensor, k: number): void {
     const C = last(x);
-    check(same(out, x) && k >= 1 && k <= C, "topk", out, x);
+    checkShapes(sameShape(out, x) && k >= 1 && k <= C, "topk", out, x);
     this.run(ops.TOPK, x.size * 10, out, x, x.size / C, C, k);
   }
 
   topkBackward(dx: Tensor, dOut: Tensor, out: Tensor): void {
-    check(same(dx, dOut, out), "topkBackward", dx, dOut, out);
+    checkShapes(sameShape(dx, dOut, out), "topkBackward", dx, dOut, out);
     this.run(ops.TOPK_BACKWARD, dx.size, dx, dOut, out, dx.size);
   }
 
@@ -196,14 +196,14 @@ export class WasmBackend extends WasmDevice implements Backend {
 
   rmsnorm(out: Tensor, rstd: Tensor, x: Tensor, weight: Tensor): void {
     const C = weight.size;
-    check(same(out, x) && x.size === rstd.size * C, "rmsnorm", out, rstd, x, weight);
+    checkShapes(sameShape(out, x) && x.size === rstd.size * C, "rmsnorm", out, rstd, x, weight);
     this.run(ops.RMSNORM, x.size / 2, out, rstd, x, weight, rstd.size, C);
   }
 
   rmsnormBackward(dx: Tensor, dWeight: Tensor, dOut: Tensor, x: Tensor, weight: Tensor, rstd: Tensor): void {
     const C = weight.size;
-    check(
-      same(dx, dOut, x) && same(dWeight, weight) && x.size === rstd.size * C,
+    checkShapes(
+      sameShape(dx, dOut, x) && sameShape(dWeight, weight) && x.size === rstd.size * C,
       "rmsnormBackward",
       dx,
       x,
@@ -214,8 +214,8 @@ export class WasmBackend extends WasmDevice implements Backend {
 
   layernorm(out: Tensor, stats: Tensor, x: Tensor, weight: Tensor, bias: Tensor): void {
     const C = weight.size;
-    const fits = same(out, x) && same(weight, bias) && 2 * x.size === stats.size * C;
-    check(fits, "layernorm", out, stats, x, weight, bias);
+    const fits = sameShape(out, x) && sameShape(weight, bias) && 2 * x.size === stats.size * C;
+    checkShapes(fits, "layernorm", out, stats, x, weight, bias);
     this.run(ops.LAYERNORM, 2 * x.size, out, stats, x, weight, bias, x.size / C, C);
   }
 
@@ -229,8 +229,8 @@ export class WasmBackend extends WasmDevice implements Backend {
     stats: Tensor,
   ): void {
     const C = weight.size;
-    const fits = same(dx, dOut, x) && same(weight, dWeight, dBias) && 2 * x.size === stats.size * C;
-    check(fits, "layernormBackward", dx, x, weight, stats);
+    const fits = sameShape(dx, dOut, x) && sameShape(weight, dWeight, dBias) && 2 * x.size === stats.size * C;
+    checkShapes(fits, "layernormBackward", dx, x, weight, stats);
     this.run(ops.LAYERNORM_BACKWARD, 3 * x.size, dx, dWeight, dBias, dOut, x, weight, stats, x.size / C, C);
   }
 
@@ -241,7 +241,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     const rows = x.size / (heads * headDim);
     const positions = table.size / headDim;
     const fits = rows % length === 0 && headDim % 2 === 0 && length <= positions;
-    check(fits && (!start || start.size * length === rows), "rope", x, table);
+    checkShapes(fits && (!start || start.size * length === rows), "rope", x, table);
     this.run(ops.ROPE, x.size / 2, x, table, start ?? 0, rows, length, heads, headDim, +inverse);
   }
 
@@ -249,7 +249,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
     const fits =
       q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && hasShape(lse, B * H, T);
-    check(fits && same(out, q) && same(k, v), "attention", out, lse, q, k, v);
+    checkShapes(fits && sameShape(out, q) && sameShape(k, v), "attention", out, lse, q, k, v);
     this.reserveScratch(this.exports.attentionScratch(T, D));
     this.run(ops.ATTENTION, (B * H * T * T * D) / 20, out, lse, q, k, v, B, T, H, KV, D);
   }
@@ -269,7 +269,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
     const fits =
       q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && hasShape(lse, B * H, T);
-    check(fits && same(dq, dOut, out, q) && same(dk, dv, k, v), "attentionBackward", dq, dk, dv, q, k, v);
+    checkShapes(fits && sameShape(dq, dOut, out, q) && sameShape(dk, dv, k, v), "attentionBackward", dq, dk, dv, q, k, v);
     this.reserveScratch(this.exports.attentionBackwardScratch(T, D));
     this.run(
       ops.ATTENTION_BACKWARD,
@@ -282,7 +282,7 @@ export class WasmBackend extends WasmDevice implements Backend {
   writeCache(cache: Tensor, x: Tensor, start: Tensor): void {
     const [B, context, C] = cache.shape;
     const T = x.size / (B * C);
-    check(Number.isInteger(T) && T <= context && start.size === B, "writeCache", cache, x, start);
+    checkShapes(Number.isInteger(T) && T <= context && start.size === B, "writeCache", cache, x, start);
     this.run(ops.WRITE_CACHE, x.size / 4, cache, x, start, B, T, C, context);
   }
 
@@ -297,7 +297,7 @@ export class WasmBackend extends WasmDevice implements Backend {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
     const [slots, context, C] = kCache.shape;
     const fits = q.size === B * T * H * D && slots === B && C === KV * D && H % KV === 0 && start.size === B;
-    check(fits && same(out, q) && same(kCache, vCache), "attentionCached", out, q, kCache, vCache, start);
+    checkShapes(fits && sameShape(out, q) && sameShape(kCache, vCache), "attentionCached", out, q, kCache, vCache, start);
     this.reserveScratch(this.exports.attentionCachedScratch(context));
     // The number of cached positions is on the device: the estimate assumes half the context.
     const nanoseconds = (B * T * H * D * context) / 4;
@@ -307,22 +307,22 @@ export class WasmBackend extends WasmDevice implements Backend {
   // ---- activations -----------------------------------------------------------------------------------------
 
   swiglu(out: Tensor, gate: Tensor, up: Tensor): void {
-    check(same(out, gate, up), "swiglu", out, gate, up);
+    checkShapes(sameShape(out, gate, up), "swiglu", out, gate, up);
     this.run(ops.SWIGLU, 3 * out.size, out, gate, up, out.size);
   }
 
   swigluBackward(dGate: Tensor, dUp: Tensor, dOut: Tensor, gate: Tensor, up: Tensor): void {
-    check(same(dGate, dUp, dOut, gate, up), "swigluBackward", dGate, dUp, dOut, gate, up);
+    checkShapes(sameShape(dGate, dUp, dOut, gate, up), "swigluBackward", dGate, dUp, dOut, gate, up);
     this.run(ops.SWIGLU_BACKWARD, 4 * dOut.size, dGate, dUp, dOut, gate, up, dOut.size);
   }
 
   gelu(out: Tensor, x: Tensor): void {
-    check(same(out, x), "gelu", out, x);
+    checkShapes(sameShape(out, x), "gelu", out, x);
     this.run(ops.GELU, 3 * x.size, out, x, x.size);
   }
 
   geluBackward(dx: Tensor, dOut: Tensor, x: Tensor): void {
-    check(same(dx, dOut, x), "geluBackward", dx, dOut, x);
+    checkShapes(sameShape(dx, dOut, x), "geluBackward", dx, dOut, x);
     this.run(ops.GELU_BACKWARD, 4 * x.size, dx, dOut, x, x.size);
   }
 
@@ -330,14 +330,14 @@ export class WasmBackend extends WasmDevice implements Backend {
 
   crossEntropy(losses: Tensor, logits: Tensor, targets: Tensor, scale: number): void {
     const V = last(logits);
-    const fits = losses.size * V === logits.size && same(losses, targets) && targets.dtype === "i32";
-    check(fits, "crossEntropy", losses, logits, targets);
+    const fits = losses.size * V === logits.size && sameShape(losses, targets) && targets.dtype === "i32";
+    checkShapes(fits, "crossEntropy", losses, logits, targets);
     this.float(5, scale);
     this.run(ops.CROSS_ENTROPY, logits.size, losses, logits, targets, losses.size, V);
   }
 
   globalNorm(norm: Tensor, tensors: readonly Tensor[]): void {
-    check(norm.size === 1, "globalNorm", norm);
+    checkShapes(norm.size === 1, "globalNorm", norm);
     let partialSums = 0;
     for (const x of tensors) {
       this.run(ops.SUM_SQUARES, x.size / 8, x, x.size, partialSums);
@@ -347,7 +347,7 @@ export class WasmBackend extends WasmDevice implements Backend {
   }
 
   adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, norm: Tensor, options: AdamWOptions): void {
-    check(same(param, grad, m, v) && norm.size === 1, "adamw", param, grad, m, v, norm);
+    checkShapes(sameShape(param, grad, m, v) && norm.size === 1, "adamw", param, grad, m, v, norm);
     const { lr, beta1, beta2, eps, weightDecay, step, clip } = options;
     const floats = [lr, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, clip];
     for (let i = 0; i < floats.length; i++) this.float(6 + i, floats[i]);

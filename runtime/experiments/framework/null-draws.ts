@@ -1,4 +1,4 @@
-/** What nulls are drawn from. */
+/** Random draws for the nulls of `metric` and `bound` claims. */
 
 import type { Matrix } from "../../math/matrix.ts";
 import { keepLargest, matrix, multiply } from "../../math/matrix.ts";
@@ -7,14 +7,14 @@ import type { Model } from "../../model/model.ts";
 import { orthonormalColumns } from "../../transformer/parameters.ts";
 import type { ExperimentContext } from "./experiment.ts";
 
-/** Q (n,n), distributed evenly over all orthogonal matrices. */
+/** Q (n,n), uniformly distributed over the orthogonal matrices. */
 export const randomOrthogonal = (n: number, random: Random): Matrix =>
   matrix(n, n, Float32Array.from(orthonormalColumns(n, n, random)));
 
 /**
- * x·Q (n,S) for random orthogonal Q, so many times. Making a Q takes longer than multiplying by it, so that a few are made,
- * and each draw is the product of two of them, no two draws of the same two. Each product is distributed as a Q of its own
- * would be, and any two of them are independent, since they have a factor at most in common.
+ * Draws x·Q (n,S) with random orthogonal Q. Generating Q takes longer than multiplying by it, so a few are generated and each
+ * draw uses the product of a different pair. Every product is distributed like a newly generated Q, and any two are
+ * independent, since they share at most one factor.
  */
 export async function* rotations(
   { model: { model }, progress }: ExperimentContext,
@@ -22,28 +22,28 @@ export async function* rotations(
   draws: number,
   random: Random,
 ): AsyncGenerator<Matrix> {
-  const made: Matrix[] = [];
-  while ((made.length * (made.length - 1)) / 2 < draws) {
-    made.push(randomOrthogonal(x.columns, random));
+  const generated: Matrix[] = [];
+  while ((generated.length * (generated.length - 1)) / 2 < draws) {
+    generated.push(randomOrthogonal(x.columns, random));
     await progress();
   }
   for (let [first, draw] = [0, 0]; draw < draws; first++) {
-    const turned = await multiply(model, x, made[first]);
-    for (const second of made.slice(first + 1, first + 1 + draws - draw)) {
-      yield await multiply(model, turned, second);
+    const rotated = await multiply(model, x, generated[first]);
+    for (const second of generated.slice(first + 1, first + 1 + draws - draw)) {
+      yield await multiply(model, rotated, second);
       draw++;
       await progress();
     }
   }
 }
 
-/** What {@link coordinateDraws} draws, for readers. */
+/** The name of the draws of {@link coordinateDraws} in reports. */
 export const coordinateNull = ({ model }: ExperimentContext): string =>
   model.model.config.top_k ? "models at initialisation" : "random rotations of the signals";
 
 /**
- * The null of `bound` claims: these recipes (n,S) after random rotations, which leave the model's function as it is. A
- * `reflow-topk` no rotation leaves alone: there they are recipes of as many tokens at initialisation.
+ * The null of `bound` claims: recipes (n,S) after random rotations, which preserve the function of the model. A `reflow-topk`
+ * is not invariant under rotation: its null draws are recipes of n tokens at initialisation.
  */
 export async function* coordinateDraws(
   context: ExperimentContext,
@@ -65,10 +65,10 @@ export async function* coordinateDraws(
 }
 
 /**
- * A (S,d) with B's own singular values and random singular vectors. R·A is another model's recipes, as far as cosines in
- * recipe space go: what `metric` claims say must be held against it.
+ * A random A (S,d) with the singular values of B and random singular vectors. For cosines in recipe space, R·A stands for the
+ * recipes of an equivalent model, with which `metric` claims are compared.
  *
- * @param singular B's, of which there are min(S,d)
+ * @param singular the min(S,d) singular values of B
  */
 export function randomMixture(
   model: Model,

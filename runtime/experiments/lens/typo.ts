@@ -276,7 +276,7 @@ async function measure(
     scores[variant.item].push({ loss: mean(losses), kl: mean(kls) });
     const stream = streams.get(variant.role) ?? [];
     streams.set(variant.role, stream);
-    // Of the random words only the first is recorded.
+    // Only the first random word is recorded.
     if (stream.length === variant.item) {
       stream.push(Float32Array.from(names.flatMap((name) => Array.from(activation(name, variant.last)))));
     }

@@ -1,17 +1,14 @@
 import { blastRadius } from "../../analysis/blast-radius.ts";
-import { groupBy } from "../../common/compatibility.ts";
 import type { Matrix } from "../../math/matrix.ts";
 import { rowOf } from "../../math/matrix.ts";
 import { bootstrap, mean } from "../../math/statistics.ts";
-import { composePatches, encodePatch, type GenePatch, invertPatch } from "../../patches/patch.ts";
+import { composePatches, type GenePatch, invertPatch } from "../../patches/patch.ts";
 import { leftOutNote, type Word } from "../../text/word-sets.ts";
 import { type ClaimSpecs, claim } from "../framework/claims.ts";
 import type { Experiment, ExperimentContext, Findings } from "../framework/experiment.ts";
 import { type Figure, histogram } from "../framework/figure.ts";
 import { visible } from "../passes/forward-passes.ts";
-import type { SentimentPair } from "../passes/sentiment.ts";
 import {
-  type Effect,
   editKl,
   logprobsOf,
   type Paraphrase,
@@ -21,10 +18,20 @@ import {
   randomSignalPatch,
   sizeMatched,
 } from "./gene-effects.ts";
+import {
+  byStrength,
+  frontier,
+  localShares,
+  nameOf,
+  type Outcome,
+  outcomesTable,
+  type PairPatch,
+  type PatchTrial,
+  STRENGTH,
+  singlesTable,
+} from "./gene-figures.ts";
 import { frequencyMatchedWords, textsOf, wordIds } from "./gene-texts.ts";
 
-/** negative += STRENGTH · (positive − negative) */
-const STRENGTH = 0.6;
 const STRENGTHS = [0.15, 0.3, 0.6, 1, 1.5, -0.6];
 
 const CLAIMS = {
@@ -228,26 +235,6 @@ async function run(context: ExperimentContext): Promise<Findings> {
   };
 }
 
-/** A patch to evaluate. */
-interface PatchTrial {
-  name: string;
-  strength: number;
-  patch: GenePatch;
-}
-
-type Outcome = Omit<PatchTrial, "patch"> & Effect;
-
-/** The patch of one pair, and its effect. */
-interface PairPatch {
-  pair: SentimentPair;
-  patch: GenePatch;
-  effect: Effect;
-  /** Share of the change on related text, and its null mean. */
-  local: number;
-  nullShare: number;
-  undone: boolean;
-}
-
 /** Share of a change that falls on related text: .5 if both kinds of text change equally, or not at all. */
 export const localShare = (related: number, unrelated: number): number =>
   related + unrelated === 0 ? 0.5 : related / (related + unrelated);
@@ -269,107 +256,6 @@ async function isUndone(
 }
 
 const isSame = (a: Float32Array, b: Float32Array): boolean => a.every((x, i) => Object.is(x, b[i]));
-
-// ---- figures ----------------------------------------------------------------------------------------------
-
-function frontier(outcomes: readonly Outcome[]): Figure {
-  return {
-    type: "scatter",
-    title: "Intended change and side effects",
-    caption:
-      "All edits together, by strength. Vertical: shift towards positive words, measured with pairs that are not edited, after " +
-      "paraphrases that contain an edited word. Horizontal: change of predictions on unrelated text. Nulls: random words instead " +
-      "of the positive ones, and random signals.",
-    x: { label: "KL on unrelated text", unit: "nats" },
-    y: { label: "shift of sentiment", unit: "nats" },
-    points: outcomes.map(({ name, strength, shift, unrelated }) => ({
-      x: unrelated,
-      y: shift,
-      group: name,
-      ...((name === "patch" || name === "opposite sign") && { label: String(strength) }),
-    })),
-  };
-}
-
-function byStrength(outcomes: readonly Outcome[]): Figure {
-  const patches = outcomes.filter(({ name }) => name === "patch");
-  const x = patches.map(({ strength }) => strength);
-  return {
-    type: "lines",
-    title: "Change of predictions by strength",
-    caption:
-      "KL from the predictions of the unpatched model to those of the patched one: after paraphrases that contain an edited word, and in text without one.",
-    x: { label: "strength" },
-    y: { label: "KL", unit: "nats", log: true },
-    series: [
-      { name: "paraphrases", x, y: patches.map(({ paraphrases }) => paraphrases) },
-      { name: "unrelated text", x, y: patches.map(({ unrelated }) => unrelated) },
-    ],
-  };
-}
-
-const nameOf = ({ negative, positive }: SentimentPair): string => `${negative.text} → ${positive.text}`;
-
-function localShares(singles: readonly PairPatch[]): Figure {
-  return {
-    type: "bars",
-    title: "Share of the change on related text",
-    caption:
-      "For the patch of each pair: share of the change (KL of predictions) that falls on related text; neither kind of text contains an " +
-      "edited word. Marked: patches of the same size to random tokens. It is .5 if both kinds of text change equally.",
-    y: { label: "share on related text" },
-    bars: singles.map(({ pair, local, nullShare }) => ({
-      name: nameOf(pair),
-      value: local,
-      null: nullShare,
-    })),
-  };
-}
-
-function singlesTable(singles: readonly PairPatch[]): Figure {
-  return {
-    type: "table",
-    title: "Patches of one word",
-    caption: `With strength ${STRENGTH}. Paraphrases contain the edited word; unrelated text does not. A paraphrase is flipped if the preference for positive words covers more than half of the distance to that after the positive word itself.`,
-    columns: [
-      "patch",
-      "bytes",
-      "edits",
-      "KL, paraphrases",
-      "KL, unrelated",
-      "shift (nats)",
-      "flipped",
-      "undone bit for bit",
-    ],
-    rows: singles.map(({ pair, patch, effect, undone }) => [
-      nameOf(pair),
-      new TextEncoder().encode(encodePatch(patch)).length,
-      patch.edits.length,
-      effect.paraphrases,
-      effect.unrelated,
-      effect.shift,
-      effect.flipped,
-      undone ? "yes" : "no",
-    ]),
-  };
-}
-
-function outcomesTable(outcomes: readonly Outcome[]): Figure {
-  const groups = groupBy(outcomes, ({ name, strength }) => `${name} ${strength}`);
-  return {
-    type: "table",
-    title: "All edits together",
-    caption:
-      "Random words replace the positive ones; random signals have the same size. Both are means over draws.",
-    columns: ["edit", "strength", "KL, paraphrases", "KL, unrelated", "shift (nats)", "flipped", "draws"],
-    rows: [...groups.values()].map((some) => {
-      const over = (figure: keyof Effect) => mean(some.map((each) => each[figure]));
-      const [{ name, strength }] = some;
-      const draws = name.startsWith("random") ? some.length : "";
-      return [name, strength, over("paraphrases"), over("unrelated"), over("shift"), over("flipped"), draws];
-    }),
-  };
-}
 
 /** Tokens generated per example. */
 const SHOWN_TOKENS = 16;

@@ -58,9 +58,9 @@ export interface Sparsity {
   active: number;
   /** Mean over rows. */
   hoyer: number;
-  /** Of all entries pooled. */
+  /** Kurtosis of all entries pooled. */
   kurtosis: number;
-  /** Of signal use, {@link signalUse}. */
+  /** Gini coefficient of {@link signalUse}. */
   gini: number;
 }
 
@@ -199,7 +199,7 @@ function curve(context: ExperimentContext, recipes: Matrix, curves: number[][], 
     type: "lines",
     title: "Active fraction by threshold",
     caption:
-      "Fraction of entries over a threshold. Compared with the null, sparse recipes would have fewer entries over a low threshold " +
+      "Fraction of entries over a threshold. Sparse recipes would have fewer entries than the null over a low threshold " +
       "and more over a high one.",
     x: { label: "threshold", unit: "× mean size" },
     y: { label: "fraction of entries", log: true },

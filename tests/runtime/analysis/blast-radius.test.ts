@@ -22,7 +22,7 @@ function randomTable(rows: number, seed: number): Matrix {
   );
 }
 
-/** A token's nearest in a table of unit rows, one by one. */
+/** The nearest neighbours of a token in a table of unit rows, by exhaustive search. */
 function nearest(unit: Matrix, id: number, top: number): number[] {
   const own = rowOf(unit, id);
   const cosines = Float64Array.from({ length: unit.rows }, (_, i) => {
@@ -35,13 +35,13 @@ function nearest(unit: Matrix, id: number, top: number): number[] {
 }
 
 describe("moved neighbours", () => {
-  // More rows than are in a sample, and fewer than there are neighbours.
+  // More rows than the sample holds, and fewer rows than neighbours.
   for (const [rows, top] of [
     [2500, 4],
     [30, 5],
     [4, 10],
   ]) {
-    test(`are those that all cosines of ${rows} tokens say`, async () => {
+    test(`equal those of an exhaustive comparison of ${rows} tokens`, async () => {
       const before = randomTable(rows, 1);
       const after = { ...before, data: before.data.slice() };
       const edited = [1, rows - 1];
@@ -64,15 +64,15 @@ describe("moved neighbours", () => {
 describe("blast radius", () => {
   const recipe = model.tables().then(({ recipe }) => recipe.data);
   const row = async (id: number) => (await recipe).subarray(id * S, (id + 1) * S);
-  /** A token becomes another. */
-  const become = async (token: number, other: number) => {
+  /** A patch that gives a token the recipe of another. */
+  const replaceBy = async (token: number, other: number) => {
     const [from, to] = [await row(token), await row(other)];
     return patchOf(...Array.from(to, (x, s): [number, number, number] => [token, s, x - from[s]]));
   };
   const word = (id: number) => ({ text: tinyTokenizer.tokenText(id), id, count: 0 });
 
-  test("of a token that becomes another one", async () => {
-    const patch = await become(SEA, THE);
+  test("a token that takes the recipe of another becomes its nearest neighbour", async () => {
+    const patch = await replaceBy(SEA, THE);
     const radius = await blastRadius(model, patch);
     expect(radius).toMatchObject({ bytes: encodePatch(patch).length, edits: S });
     expect(radius.edited.count).toBe(1);
@@ -86,7 +86,7 @@ describe("blast radius", () => {
     }
     expect(after[0]).toMatchObject({ id: THE, text: " the" });
     expect(after[0].cosine).toBeCloseTo(1, 6);
-    // Whoever had `the` among its nearest has `sea` there now.
+    // Tokens with `the` among their nearest now also have `sea`.
     const { moved, of, most } = radius.neighbours;
     expect(of).toBe(tokens - 1);
     expect(moved).toBeGreaterThan(0);
@@ -97,7 +97,7 @@ describe("blast radius", () => {
     expect(structuredClone(radius)).toEqual(JSON.parse(JSON.stringify(radius)));
   });
 
-  test("KL is that of the two models' predictions", async () => {
+  test("the KL divergence compares the patched with the unpatched predictions", async () => {
     const patch = patchOf([SEA, 3, 2], [WAS, 1, -1]);
     const text = model.tokenize("the sea was the king and the queen of the sea");
     const { divergence } = await blastRadius(model, patch, { text });
@@ -118,8 +118,8 @@ describe("blast radius", () => {
     for (const { position, kl: found } of divergence!.worst) expect(found).toBeCloseTo(kl[position], 6);
   });
 
-  test("analogies: those that have another answer", async () => {
-    // After it, `was` is `sea` − `the` + `and`: the answer to that question.
+  test("analogies whose answer changes are listed", async () => {
+    // With the patch, `was` equals `sea` − `the` + `and`, the answer to the first question.
     const [the, sea, and] = await Promise.all([THE, SEA, 266].map(row));
     const was = await row(WAS);
     const unit = (r: Float32Array) => r.map((x) => x / Math.sqrt(dot(r, r)));
@@ -137,7 +137,7 @@ describe("blast radius", () => {
     });
   });
 
-  test("of several tokens: those that changed most come first", async () => {
+  test("edited tokens are listed by the size of their change", async () => {
     const radius = await blastRadius(model, patchOf([SEA, 0, 0.1], [THE, 0, -2], [WAS, 3, 1]));
     expect(radius.edited.most.map(({ id }) => id)).toEqual([THE, WAS, SEA]);
     const all = Array.from({ length: tokens }, (_, id): [number, number, number] => [id, 2, 1 + id]);
@@ -147,7 +147,7 @@ describe("blast radius", () => {
     expect(neighbours).toEqual({ top: 10, of: 0, moved: 0, most: [] });
   });
 
-  test("of nothing is nothing", async () => {
+  test("a patch without effect reports no changes", async () => {
     const text = model.tokenize("the sea");
     const radius = await blastRadius(model, patchOf([SEA, 0, 0]), { text });
     expect(radius).toMatchObject({

@@ -10,15 +10,15 @@ const ids = [THE, SEA, WAS];
 const add = (more: object): Intervention =>
   ({ op: "add", target: { token: " sea" }, hook: "hook_logits", strength: 2, ...more }) as Intervention;
 
-/** The log-probabilities that follow the text, by hand. */
-async function following(model: Awaited<ReturnType<typeof setUp>>["model"]): Promise<Float64Array> {
+/** Log-probabilities (V) of the token after the text, computed from the logits. */
+async function nextLogprobs(model: Awaited<ReturnType<typeof setUp>>["model"]): Promise<Float64Array> {
   const { data, shape } = await model.forward(ids);
   const last = Float64Array.from(data.subarray((shape[1] - 1) * shape[2]));
   const total = Math.log(last.reduce((sum, x) => sum + Math.exp(x), 0));
   return last.map((x) => x - total);
 }
 
-test("a patch is among what steers: by default there is none", async () => {
+test("a patch applies to the steered run and not to the default run", async () => {
   const { inner } = await setUp();
   const model = new Model({ ...inner, checkpoint: CHECKPOINT }, tinyTokenizer);
   const patch = { model: CHECKPOINT, edits: [{ token: SEA, signal: 4, delta: 3 }] };
@@ -29,9 +29,9 @@ test("a patch is among what steers: by default there is none", async () => {
   expect(Math.abs(patched.change)).toBeGreaterThan(0.01);
 });
 
-test("a token's own logit pushed: the change is what the softmax makes of it", async () => {
+test("biasing a token's own logit changes its log-probability as the softmax predicts", async () => {
   const { model } = await setUp();
-  const logprobs = await following(model);
+  const logprobs = await nextLogprobs(model);
   const {
     default: own,
     steered,
@@ -56,12 +56,12 @@ test("the band is the 5th to the 95th percentile of the draws", async () => {
   const sorted = [...draws].sort((a, b) => a - b);
   expect(draws).toHaveLength(16);
   expect(new Set(draws).size).toBe(16);
-  // 16 draws are 15 steps: 0.75 and 14.25.
+  // 16 draws have 15 intervals: the percentiles are at 0.75 and 14.25.
   expect(low).toBeCloseTo(sorted[0] + 0.75 * (sorted[1] - sorted[0]), 12);
   expect(high).toBeCloseTo(sorted[14] + 0.25 * (sorted[15] - sorted[14]), 12);
 });
 
-test("random directions are as long as the target, wherever it points", async () => {
+test("random directions have the length of the target and do not depend on its direction", async () => {
   const { model, row } = await setUp();
   const hooks = ["hook_recipe", "hook_embed", "hook_signals", "ln_final.hook_normalized"];
   for (const hook of hooks) {
@@ -71,19 +71,19 @@ test("random directions are as long as the target, wherever it points", async ()
     const draws = async (target: object, strength: number) =>
       (await model.chanceBand(ids, { interventions: [add({ hook, target, strength })], target: SEA })).draws;
     const first = await draws({ vector }, 1);
-    // Another way, as long; and half as long, pushed twice as far.
-    const turned = await draws({ vector: [...vector].reverse() }, 1);
+    // Another direction of the same length; half the length with twice the strength; and twice the length.
+    const reversed = await draws({ vector: [...vector].reverse() }, 1);
     const shorter = await draws({ vector: vector.map((x) => x / 2) }, 2);
     const longer = await draws({ vector: vector.map((x) => 2 * x) }, 1);
     first.forEach((draw, i) => {
-      expect(turned[i]).toBeCloseTo(draw, 4);
+      expect(reversed[i]).toBeCloseTo(draw, 4);
       expect(shorter[i]).toBeCloseTo(draw, 4);
     });
     expect(norm(longer)).toBeGreaterThan(norm(first) + 1e-4);
   }
 });
 
-test("the same seed draws the same, another draws others, and strength scales what is drawn", async () => {
+test("the seed determines the draws, and strength scales them", async () => {
   const { model } = await setUp();
   const draws = async (more: object) =>
     (await model.chanceBand(ids, { interventions: [add({ hook: "hook_embed" })], target: SEA, ...more }))
@@ -96,7 +96,7 @@ test("the same seed draws the same, another draws others, and strength scales wh
   expect(await draws({ interventions: idle })).toEqual(first.map(() => 0));
 });
 
-test("both directions of a swap are drawn, and each intervention has its own", async () => {
+test("both directions of a swap are random, and each intervention draws its own direction", async () => {
   const { model } = await setUp();
   const swap = {
     op: "swap",
@@ -112,7 +112,7 @@ test("both directions of a swap are drawn, and each intervention has its own", a
   expect(Math.min(...cancelling.draws.map(Math.abs))).toBeGreaterThan(1e-6);
 });
 
-test("what is done to later positions has no say in the next token", async () => {
+test("interventions at later positions do not affect the next token", async () => {
   const { model } = await setUp();
   const band = (positions: unknown) =>
     model.chanceBand(ids, { interventions: [add({ hook: "hook_embed", positions })], target: SEA });
@@ -121,17 +121,17 @@ test("what is done to later positions has no say in the next token", async () =>
   expect(await band([1, 7])).toEqual(await band([1]));
 });
 
-test("what can't be compared is refused", async () => {
+test("invalid options are rejected, and an aborted signal rejects with its reason", async () => {
   const { model } = await setUp();
   const band = (more: object) => model.chanceBand(ids, { interventions: [add({})], target: SEA, ...more });
-  const refusals: [object, RegExp][] = [
+  const cases: [object, RegExp][] = [
     [{ interventions: [] }, /no interventions to compare/],
     [{ target: 290 }, /target is 290: expected one of 290 tokens/],
     [{ target: " king queen" }, /target/],
     [{ draws: 0 }, /draws is 0/],
     [{ interventions: [add({ hook: "hook_nowhere" })] }, /hook/],
   ];
-  for (const [more, message] of refusals) {
+  for (const [more, message] of cases) {
     const error = await band(more).catch((error) => error);
     expect(error).toBeInstanceOf(ReflowError);
     expect(error.message).toMatch(message);

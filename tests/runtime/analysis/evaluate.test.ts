@@ -19,7 +19,7 @@ const kinder: Intervention = {
 const patch = patchOf([SEA, 3, 2]);
 
 describe("evaluate", () => {
-  test("with interventions: each window is a text that is steered", async () => {
+  test("interventions apply to each window as a separate text", async () => {
     const ids = randomIds(config, 2 * context);
     let sum = 0;
     for (const [begin, first] of [
@@ -41,7 +41,7 @@ describe("evaluate", () => {
     expect(await model.evaluate(ids, { interventions: [idle] })).toEqual(await model.evaluate(ids));
   });
 
-  test("refuses positions that no window has", async () => {
+  test("positions beyond every window are rejected", async () => {
     const ids = randomIds(config, 9);
     const wrong = (positions: Intervention["positions"]) =>
       model.evaluate(ids, { interventions: [{ ...kinder, positions }] });
@@ -52,7 +52,7 @@ describe("evaluate", () => {
 });
 
 describe("divergence", () => {
-  test("worked out by hand", () => {
+  test("equals the divergence computed from the logits", () => {
     const [p, q] = [
       [1, 3],
       [1, 1],
@@ -65,7 +65,7 @@ describe("divergence", () => {
     expect(klDivergence(never, never)).toBe(0);
   });
 
-  test("at every position of a text of several windows, of patch and interventions together", async () => {
+  test("covers every position of several windows, with a patch and interventions", async () => {
     const ids = randomIds(config, context + 5);
     const options = { patch, interventions: [kinder] };
     const expected: number[] = [];
@@ -85,7 +85,7 @@ describe("divergence", () => {
     expect([...(await model.divergence(ids, {}))]).toEqual(Array(ids.length).fill(0));
   });
 
-  test("refuses no text, and stops when it is told to", async () => {
+  test("an empty text is rejected, and an aborted signal rejects with its reason", async () => {
     await expectError(() => model.divergence([], { patch }), "data", /^the text is empty$/);
     const signal = AbortSignal.abort(new Error("enough"));
     await expect(model.divergence(randomIds(config, 9), { patch, signal })).rejects.toThrow("enough");

@@ -14,8 +14,8 @@ import { makeModel, randomIds } from "../transformer/inference-support.ts";
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
-describe("worked out by hand", () => {
-  /** Two signals, two dimensions, one block, whose attention passes the first dimension on to the second. */
+describe("attribution computed by hand", () => {
+  /** A model of two signals, two dimensions and one block whose attention adds the first dimension to the second. */
   async function tiny(overrides: PartialConfig, given: Record<string, number[]>) {
     const config = resolveConfig({
       variant: "reflow",
@@ -45,16 +45,16 @@ describe("worked out by hand", () => {
   }
   const close = (actual: number, expected: number) => expect(actual).toBeCloseTo(expected, 5);
 
-  test("reflow", async () => {
+  test("reflow: contributions of signals and writers", async () => {
     const model = await tiny(
       {},
       { recipe: [1, 2, 3, -1, 0, 0], basis: [1, 0, 1, 1], "final_norm.weight": [2, 1] },
     );
-    // Token 0 is 1·[1,0] + 2·[1,1] = [3,2]. A norm divides it by its root mean square, and attention, which has but
-    // this position, adds the first of it to the second: x = [3, 2 + a].
+    // Token 0 is 1·[1,0] + 2·[1,1] = [3,2]. A norm divides it by its root mean square, and attention, which sees only
+    // this position, adds its first component to the second: x = [3, 2 + a].
     const a = 3 / Math.sqrt(6.5 + 1e-5);
     const rstd = 1 / Math.sqrt((9 + (2 + a) ** 2) / 2 + 1e-5);
-    // Normalised, [6, 2 + a]·rstd; against B's rows, z = [6, 8 + a]·rstd; token 1 is 3 of the first, −1 of the second.
+    // Normalised, [6, 2 + a]·rstd; by the rows of B, z = [6, 8 + a]·rstd; the recipe of token 1 is [3, −1].
     const found = await model.explain([0], { target: 1 });
     expect(found).toMatchObject({
       position: 0,
@@ -84,13 +84,13 @@ describe("worked out by hand", () => {
     expect((await model.explain([0])).target.id).toBe(0);
   });
 
-  test("interventions are a writer, by what they add to the stream", async () => {
+  test("interventions are a writer that contributes the amounts they add to the stream", async () => {
     const model = await tiny(
       {},
       { recipe: [1, 2, 3, -1, 0, 0], basis: [1, 0, 1, 1], "final_norm.weight": [2, 1] },
     );
     const a = 3 / Math.sqrt(6.5 + 1e-5);
-    // As above, and [0,2] more at the end: x = [3, 4 + a].
+    // As above, with [0,2] added at the end: x = [3, 4 + a].
     const rstd = 1 / Math.sqrt((9 + (4 + a) ** 2) / 2 + 1e-5);
     const end = { target: { vector: [0, 2] }, hook: "blocks.0.hook_resid_post" };
     const added = await model.explain([0], {
@@ -106,7 +106,7 @@ describe("worked out by hand", () => {
       "interventions",
     ]);
     for (const [i, x] of [10, -a, 0, -2].entries()) close(added.writers[i].contribution, x * rstd);
-    // z = [6, 10 + a]·rstd, of which the second's is set to 1.
+    // z = [6, 10 + a]·rstd, of which the second is set to 1.
     const both = await model.explain([0], {
       target: 1,
       interventions: [
@@ -121,7 +121,7 @@ describe("worked out by hand", () => {
     for (const [i, x] of [-8 * rstd, -a * rstd, 0, (8 + a) * rstd - 1].entries()) close(second.writers[i], x);
   });
 
-  test("gpt2: positions and the norm's bias write too, and means are taken off", async () => {
+  test("gpt2: positions and the norm's bias are writers, and means are subtracted", async () => {
     const model = await tiny(
       { variant: "gpt2", n_signals: undefined },
       {
@@ -132,10 +132,10 @@ describe("worked out by hand", () => {
         "final_norm.bias": [0.5, 0.25],
       },
     );
-    // x = [3,2] + [1,5] = [4,7], less its mean [−1.5, 1.5]: the embedding's share [.5, −.5], the position's [−2, 2].
+    // x = [3,2] + [1,5] = [4,7], minus its mean [−1.5, 1.5]: the embedding contributes [.5, −.5], the position [−2, 2].
     const rstd = 1 / Math.sqrt(2.25 + 1e-5);
     const found = await model.explain([0], { target: 1, top: 1 });
-    // Token 1 reads [5·2, 1·1] = [10, 1] of it, and the bias.
+    // The readout of token 1 is [5·2, 1·1] = [10, 1] times that, plus the bias.
     expect(found.unit).toBe("dimension");
     expect(found.writers.map(({ name }) => name)).toEqual([
       "embed",
@@ -154,7 +154,7 @@ describe("worked out by hand", () => {
   });
 });
 
-describe("a random model", () => {
+describe("attribution in a random model", () => {
   const ids = (length: number) => [
     ...randomIds(
       resolveConfig({ d_model: 24, n_heads: 4, n_layers: 2, context: 24, vocab_size: 290 }),
@@ -177,7 +177,7 @@ describe("a random model", () => {
   }
 
   for (const variant of VARIANTS) {
-    test(`${variant}: what signals and writers contribute adds up to the logit`, async () => {
+    test(`${variant}: contributions of signals and of writers add up to the logit`, async () => {
       const { model, config } = await setUp(variant);
       const sequence = ids(7);
       const { data } = await model.forward(sequence);
@@ -197,7 +197,7 @@ describe("a random model", () => {
   }
 
   for (const variant of VARIANTS) {
-    test(`${variant}: so it does with interventions wherever they can be`, async () => {
+    test(`${variant}: contributions add up to the logit with interventions at every supported hook`, async () => {
       const { model, config } = await setUp(variant);
       const sequence = ids(7);
       const target = { token: " sea" };
@@ -231,7 +231,7 @@ describe("a random model", () => {
     });
   }
 
-  test("on WASM, on text longer than a pass; int8 says what rounding the readout costs", async () => {
+  test("contributions add up on WASM for a text longer than one pass; with int8 the difference is the rounding of the readout", async () => {
     const { config, values } = await setUp("reflow", { context: 200 });
     const backend = await createWasmBackend({ threads: 1 });
     const explain = async (type: "f32" | "i8") =>
@@ -249,7 +249,7 @@ describe("a random model", () => {
     backend.dispose();
   });
 
-  test("the strongest signals first, their codebooks, and what is left", async () => {
+  test("signals are sorted by magnitude with their codebooks, and the rest is summed", async () => {
     const { model, row } = await setUp();
     const all = await model.explain(ids(5), { target: " the", top: 1000 });
     const found = await model.explain(ids(5), { target: THE, top: 3 });
@@ -272,7 +272,7 @@ describe("a random model", () => {
     expect((await model.explain(ids(5), { top: 0 })).signals).toEqual([]);
   });
 
-  test("patched", async () => {
+  test("a patch is applied before the attribution", async () => {
     const { inner, row } = await setUp();
     const model = new Model({ ...inner, checkpoint: CHECKPOINT }, tinyTokenizer);
     const edits = [{ token: SEA, signal: 4, delta: 3 }];
@@ -292,29 +292,24 @@ describe("a random model", () => {
   });
 });
 
-describe("refused", async () => {
+describe("explain rejects", async () => {
   const { model, config } = await setUp();
   const WRONG: [what: string, args: Parameters<Model["explain"]>, code: "usage" | "data", message: RegExp][] =
     [
       ["no ids", [[]], "data", /^a sequence of 0 ids$/],
-      ["too many", [Array(config.context + 1).fill(1)], "data", /^a sequence of 25 ids$/],
-      ["an id that isn't there", [[1, 300]], "data", /^token id 300, at position 1/],
+      ["more ids than the context", [Array(config.context + 1).fill(1)], "data", /^a sequence of 25 ids$/],
+      ["an id outside the vocabulary", [[1, 300]], "data", /^token id 300, at position 1/],
       [
-        "a position beyond",
+        "a position out of range",
         [[1, 2], { position: 2 }],
         "usage",
         /^position is 2: expected one of the sequence's$/,
       ],
-      ["half a position", [[1, 2], { position: 0.5 }], "usage", /^position is 0\.5/],
-      [
-        "padding for a target",
-        [[1], { target: 290 }],
-        "usage",
-        /^target is 290: expected one of 290 tokens$/,
-      ],
-      ["NaN for a target", [[1], { target: Number.NaN }], "usage", /^target is NaN/],
+      ["a fractional position", [[1, 2], { position: 0.5 }], "usage", /^position is 0\.5/],
+      ["padding as target", [[1], { target: 290 }], "usage", /^target is 290: expected one of 290 tokens$/],
+      ["NaN as target", [[1], { target: Number.NaN }], "usage", /^target is NaN/],
       ["a target of several tokens", [[1], { target: " people" }], "usage", /^target: " people" is 2 tokens/],
-      ["fewer than no signals", [[1], { top: -1 }], "usage", /^top is -1/],
+      ["a negative number of signals", [[1], { top: -1 }], "usage", /^top is -1/],
       [
         "an intervention on logits",
         [[1], { interventions: [{ op: "set", target: { token: " sea" }, hook: "hook_logits", value: 1 }] }],

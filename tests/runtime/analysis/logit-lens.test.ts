@@ -5,7 +5,7 @@ import { SEA, setUp, THE, WAS } from "../interventions/support.ts";
 
 const ids = [THE, SEA, WAS, THE, SEA];
 
-/** Softmax of the last axis of logits (1,T,V), of the tokens there are. */
+/** Softmax over the last axis of logits (1,T,V), restricted to the tokens of the tokenizer. */
 async function predictions(model: Model, options = {}): Promise<Float64Array[]> {
   const { data, shape } = await model.forward(ids, options);
   const V = shape[2];
@@ -19,7 +19,7 @@ async function predictions(model: Model, options = {}): Promise<Float64Array[]> 
 }
 
 for (const variant of ["reflow", "reflow-topk", "gpt2"] as const) {
-  test(`${variant}: after the last block the lens sees what the model says`, async () => {
+  test(`${variant}: after the last block the lens equals the prediction of the model`, async () => {
     const { model, config } = await setUp(variant);
     const { cells, hooks, tokens, positions } = await model.lens(ids, { top: 4 });
     const expected = await predictions(model);
@@ -37,7 +37,7 @@ for (const variant of ["reflow", "reflow-topk", "gpt2"] as const) {
   });
 }
 
-test("before the first block it sees the embedding, read out", async () => {
+test("before the first block the lens reads out the embedding", async () => {
   const { model, config } = await setUp();
   const { cells } = await model.lens(ids, { top: 290, positions: [1] });
   const last = `blocks.${config.n_layers - 1}.hook_resid_post`;
@@ -49,7 +49,7 @@ test("before the first block it sees the embedding, read out", async () => {
   expect(cells[0][0].top.map(({ id }) => id)).toEqual(expected);
 });
 
-test("interventions and patches are seen; those that come too late are refused", async () => {
+test("interventions and patches apply, and interventions after the last block are rejected", async () => {
   const { model } = await setUp();
   const steered: Intervention = { op: "add", target: { token: " sea" }, hook: "hook_embed", strength: 3 };
   const { cells } = await model.lens(ids, { interventions: [steered], top: 1, positions: [4] });
@@ -62,7 +62,7 @@ test("interventions and patches are seen; those that come too late are refused",
   expect(model.lens(ids, { signal: AbortSignal.abort(new Error("left")) })).rejects.toThrow("left");
 });
 
-test("scoreTokens: each token's log-probability is that of logprobs, with the likeliest beside it", async () => {
+test("scoreTokens reports the log-probabilities of logprobs, with the most likely tokens", async () => {
   const { model } = await setUp();
   const scores = await model.scoreTokens(ids, { top: 2 });
   const expected = await model.logprobs(ids);

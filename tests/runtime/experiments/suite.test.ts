@@ -64,19 +64,19 @@ describe("at initialisation", () => {
   test("signals of another seed do not match; the same signals in another order do", async () => {
     const model = await toyModel(backend, { seed: 1 });
     const stranger = await toyProbed(await toyModel(backend, { seed: 2 }));
-    const chance = await toyContext(model, { seeds: [stranger], draws: 99 });
-    const [{ p, effect, null: nothing }] = (await matchSeeds(chance)).claims;
+    const strangers = await toyContext(model, { seeds: [stranger], draws: 99 });
+    const [{ p, effect, null: nothing }] = (await matchSeeds(strangers)).claims;
     expect(p).toBeGreaterThan(0.01);
     expect(Math.abs(effect - nothing.mean)).toBeLessThan(4 * nothing.sd);
 
-    const own = chance.model.recipe;
+    const own = strangers.model.recipe;
     const shuffled = matrix(V, 32);
     for (let i = 0; i < V; i++) {
       const [from, to] = [rowOf(own, i), rowOf(shuffled, i)];
       for (let s = 0; s < 32; s++) to[(5 * s + 3) % 32] = -2 * from[s];
     }
     const context = {
-      ...chance,
+      ...strangers,
       seeds: [{ ...stranger, recipe: shuffled }],
       draws: { cheap: 440, forward: 440 },
     };

@@ -13,10 +13,10 @@ import { elementsOf } from "../../../runtime/formats/safetensors.ts";
 import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
 import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { randomValues, tinyConfig, writeTiny } from "./random-checkpoint.ts";
+import { randomValues, tinyConfig, writeRandomCheckpoint } from "./random-checkpoint.ts";
 
 const root = temporaryFolder();
-chmodSync(root, 0o755); // some tests save as another user
+chmodSync(root, 0o755); // Some tests save as another user.
 let folders = 0;
 const newRun = () => join(root, `run${folders++}`);
 
@@ -26,29 +26,33 @@ function wholeTensor(file: TensorFile, name: string): Float32Array {
   return whole;
 }
 
-describe("a save that fails", () => {
-  test("leaves what is there alone", async () => {
+describe("a failed save", () => {
+  test("does not change an existing checkpoint", async () => {
     const run = newRun();
-    await writeTiny(stepFolder(run, 1));
-    await expectError(() => writeTiny(stepFolder(run, 1), 2), "checkpoint", /step-00000001 already exists/);
+    await writeRandomCheckpoint(stepFolder(run, 1));
+    await expectError(
+      () => writeRandomCheckpoint(stepFolder(run, 1), 2),
+      "checkpoint",
+      /step-00000001 already exists/,
+    );
     const other = newRun();
     mkdirSync(other);
     writeFileSync(join(other, "thesis.txt"), "");
-    await expectError(() => writeTiny(other), "checkpoint", /already exists/);
+    await expectError(() => writeRandomCheckpoint(other), "checkpoint", /already exists/);
     expect(readdirSync(other)).toEqual(["thesis.txt"]);
   });
 
-  test("replaces a checkpoint that fails its manifest", async () => {
+  test("a save replaces a checkpoint that does not match its manifest", async () => {
     const folder = stepFolder(newRun(), 1);
-    await writeTiny(folder);
+    await writeRandomCheckpoint(folder);
     truncateSync(join(folder, "model.safetensors"), 10);
-    await writeTiny(folder, 3);
+    await writeRandomCheckpoint(folder, 3);
     openCheckpoint(folder).close();
   });
 
-  test("because the caller throws, or writes too little, leaves nothing behind", async () => {
+  test("leaves nothing behind if the caller throws or writes too little", async () => {
     const run = newRun();
-    await writeTiny(stepFolder(run, 1));
+    await writeRandomCheckpoint(stepFolder(run, 1));
     const failing = writeCheckpoint(stepFolder(run, 2), async (files) => {
       files.json("config.json", tinyConfig);
       files.tensors("model.safetensors", f32Entries(tinyConfig));
@@ -63,13 +67,13 @@ describe("a save that fails", () => {
     expect(readdirSync(run)).toEqual(["step-00000001"]);
   });
 
-  test("because the disk is full says so, removes its folder and keeps older checkpoints", async () => {
+  test("on a full disk reports the cause, removes its folder and keeps older checkpoints", async () => {
     const run = newRun();
-    await writeTiny(stepFolder(run, 1));
+    await writeRandomCheckpoint(stepFolder(run, 1));
     for (const full of ["model.safetensors", "config.json"]) {
       const saving = () =>
         writeCheckpoint(stepFolder(run, 2), (files) => {
-          // Every write to /dev/full fails as on a full disk.
+          // Every write to /dev/full fails with the error of a full disk.
           const staging = readdirSync(run).find((name) => name.startsWith(".step-00000002.tmp-"))!;
           symlinkSync("/dev/full", join(run, staging, full));
           files.json("config.json", tinyConfig);
@@ -95,7 +99,7 @@ describe("a save that fails", () => {
     return JSON.parse(await new Response(child.stdout).text());
   }
 
-  test("because there is no permission says so", async () => {
+  test("without write permission reports the cause", async () => {
     const parent = newRun();
     mkdirSync(parent);
     chmodSync(parent, 0o555);
@@ -107,11 +111,11 @@ describe("a save that fails", () => {
     expect(readdirSync(parent)).toEqual([]);
   });
 
-  test("because a write stops short says so", async () => {
+  test("reports the cause of a partial write", async () => {
     const parent = newRun();
     mkdirSync(parent);
     chmodSync(parent, 0o777);
-    // At the limit on a file's size the system writes a part first, and fails at the next write.
+    // At the limit on file sizes the system writes a part first, and fails at the next write.
     expect(await errorOfChild(join(parent, "x"), "trap '' XFSZ; ulimit -f 16")).toEqual({
       code: "checkpoint",
       message: expect.stringMatching(/x could not be written: the file exceeds the allowed size/),
@@ -119,9 +123,9 @@ describe("a save that fails", () => {
     expect(readdirSync(parent)).toEqual([]);
   });
 
-  test("or a file that can't be read", async () => {
+  test("reports a file that cannot be read", async () => {
     const folder = newRun();
-    await writeTiny(folder);
+    await writeRandomCheckpoint(folder);
     rmSync(join(folder, "manifest.json"));
     mkdirSync(join(folder, "manifest.json"));
     await expectError(
@@ -131,7 +135,7 @@ describe("a save that fails", () => {
     );
   });
 
-  test("because it was killed leaves a loadable last checkpoint", async () => {
+  test("leaves a loadable last checkpoint if the process is killed", async () => {
     const run = newRun();
     let last = 0;
     let interrupted = 0;
@@ -143,7 +147,7 @@ describe("a save that fails", () => {
           stderr: "inherit",
         },
       );
-      await child.stdout.getReader().read(); // it has saved once
+      await child.stdout.getReader().read(); // The first save is complete.
       await Bun.sleep(7 * round);
       child.kill("SIGKILL");
       await child.exited;
@@ -158,7 +162,7 @@ describe("a save that fails", () => {
       checkpoint.close();
       last = step;
     }
-    // The child does nothing but save: most kills must have struck during one, or this test shows nothing.
+    // The child saves all the time, so that most kills must interrupt a save; otherwise the test is meaningless.
     expect(interrupted).toBeGreaterThan(0);
     pruneCheckpoints(run, 1);
     expect(readdirSync(run)).toEqual([`step-${String(last).padStart(8, "0")}`]);

@@ -28,10 +28,10 @@ import {
 import type { TensorFile } from "../../../runtime/formats/tensor-file.ts";
 import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { randomValues, tinyConfig, tokenizerJson, writeTiny } from "./random-checkpoint.ts";
+import { randomValues, tinyConfig, tokenizerJson, writeRandomCheckpoint } from "./random-checkpoint.ts";
 
 const root = temporaryFolder();
-chmodSync(root, 0o755); // some tests save as another user
+chmodSync(root, 0o755); // Some tests save as another user.
 let folders = 0;
 const newRun = () => join(root, `run${folders++}`);
 const sha256 = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
@@ -50,10 +50,10 @@ function flipBit(path: string): void {
 }
 
 describe("a checkpoint", () => {
-  test("is read back as it was written, and its manifest is true", async () => {
+  test("is read back as it was written, with a manifest that matches its files", async () => {
     const folder = stepFolder(newRun(), 7);
     expect(folder).toEndWith("step-00000007");
-    await writeTiny(folder, 7);
+    await writeRandomCheckpoint(folder, 7);
     const checkpoint = openCheckpoint(folder);
     expect(checkpoint.folder).toBe(folder);
     expect(checkpoint.config).toEqual(tinyConfig);
@@ -81,9 +81,9 @@ describe("a checkpoint", () => {
   });
 
   for (const name of ["model.safetensors", "config.json", "tokenizer.json"]) {
-    test(`a flipped bit in ${name} is found, a wrong size and a missing file too`, async () => {
+    test(`detects a flipped bit in ${name}, a wrong size and a missing file`, async () => {
       const folder = newRun();
-      await writeTiny(folder);
+      await writeRandomCheckpoint(folder);
       const path = join(folder, name);
       const bytes = readFileSync(path);
       flipBit(path);
@@ -99,9 +99,9 @@ describe("a checkpoint", () => {
     });
   }
 
-  test("a file that isn't read is checked when it is, except without verify", async () => {
+  test("verifies a file when it is read, unless verify is false", async () => {
     const folder = newRun();
-    await writeTiny(folder);
+    await writeRandomCheckpoint(folder);
     flipBit(join(folder, "optimizer.safetensors"));
     const checkpoint = openCheckpoint(folder);
     await expectError(
@@ -116,9 +116,9 @@ describe("a checkpoint", () => {
     unverified.close();
   });
 
-  test("may be passed on without its optimizer, but not be resumed then", async () => {
+  test("loads without its optimizer, but cannot be resumed", async () => {
     const folder = newRun();
-    await writeTiny(folder);
+    await writeRandomCheckpoint(folder);
     rmSync(join(folder, "optimizer.safetensors"));
     const checkpoint = openCheckpoint(folder);
     await expectError(
@@ -129,9 +129,9 @@ describe("a checkpoint", () => {
     checkpoint.close();
   });
 
-  test("a manifest that is none", async () => {
+  test("rejects an invalid manifest", async () => {
     const folder = newRun();
-    await writeTiny(folder);
+    await writeRandomCheckpoint(folder);
     const path = join(folder, "manifest.json");
     const record = { size: 1, sha256: "0".repeat(64) };
     const wrong = [
@@ -151,7 +151,7 @@ describe("a checkpoint", () => {
   });
 });
 
-describe("a folder by another tool", () => {
+describe("a folder written by another tool", () => {
   function foreign(
     dtype: SafetensorsDType,
     change?: (tensors: Map<string, { shape: number[] }>) => void,
@@ -173,7 +173,7 @@ describe("a folder by another tool", () => {
   }
 
   for (const dtype of ["F32", "F16", "BF16"] as const) {
-    test(`config.json and ${dtype} weights suffice`, () => {
+    test(`loads with config.json and ${dtype} weights only`, () => {
       const folder = foreign(dtype);
       const checkpoint = openCheckpoint(folder);
       expect(checkpoint.tokenizerJson).toBeUndefined();
@@ -183,7 +183,7 @@ describe("a folder by another tool", () => {
     });
   }
 
-  test("other dtypes, shapes and names are refused by name", async () => {
+  test("other dtypes, shapes and names are rejected, naming the tensor", async () => {
     await expectError(
       () => openCheckpoint(foreign("I32")),
       "checkpoint",
@@ -214,13 +214,13 @@ describe("a folder by another tool", () => {
     );
   });
 
-  test("a config of absurdly many layers is refused before they are listed", async () => {
+  test("a config with an absurd number of layers is rejected before its parameters are listed", async () => {
     const folder = foreign("F32");
     writeFileSync(join(folder, "config.json"), JSON.stringify({ ...tinyConfig, n_layers: 2 ** 24 }));
     await expectError(() => openCheckpoint(folder), "checkpoint", /too few for n_layers 16777216/);
   });
 
-  test("a config that is none, no weights, no folder", async () => {
+  test("an invalid config, missing weights and a missing folder are rejected", async () => {
     const folder = foreign("F32");
     writeFileSync(join(folder, "config.json"), "{");
     await expectError(() => openCheckpoint(folder), "checkpoint", /config\.json is not JSON/);
@@ -234,11 +234,11 @@ describe("a folder by another tool", () => {
   });
 });
 
-describe("a run", () => {
-  test("its newest complete checkpoint is the latest; temporary and damaged folders are passed over", async () => {
+describe("a run folder", () => {
+  test("the latest checkpoint is the newest complete one; temporary and damaged folders are skipped", async () => {
     const run = newRun();
     expect(latestCheckpoint(run)).toBeUndefined();
-    for (const step of [5, 90, 100]) await writeTiny(stepFolder(run, step), step);
+    for (const step of [5, 90, 100]) await writeRandomCheckpoint(stepFolder(run, step), step);
     mkdirSync(join(run, "step-00000200"));
     mkdirSync(join(run, ".step-00000300.tmp-1-00000000"));
     writeFileSync(join(run, "metrics.jsonl"), "");
@@ -254,14 +254,14 @@ describe("a run", () => {
     await expectError(() => resolveCheckpoint(run), "checkpoint", /step-00000100.* has 1000 bytes/);
   });
 
-  test("pruning keeps the newest complete ones, and removes what interrupted saves left", async () => {
+  test("pruning keeps the newest complete checkpoints and removes the remains of interrupted saves", async () => {
     const run = newRun();
-    for (const step of [1, 2, 3, 4]) await writeTiny(stepFolder(run, step), step);
+    for (const step of [1, 2, 3, 4]) await writeRandomCheckpoint(stepFolder(run, step), step);
     truncateSync(join(stepFolder(run, 4), "model.safetensors"), 1000);
     mkdirSync(join(run, ".step-00000009.tmp-12345-0badcafe"));
     writeFileSync(join(run, "metrics.jsonl"), "");
     pruneCheckpoints(run, 2);
-    // Step 4 is damaged: it neither counts nor goes.
+    // Step 4 is damaged: it does not count and is not removed.
     expect(readdirSync(run).sort()).toEqual([
       "metrics.jsonl",
       "step-00000002",

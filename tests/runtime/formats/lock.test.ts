@@ -10,7 +10,7 @@ const root = temporaryFolder();
 let folders = 0;
 const newRun = () => join(root, `run${folders++}`);
 
-/** A process that locks `runs`, the first at the time `begin`, and what became of each. */
+/** A process that locks `runs`, the first at the time `begin`, and the result for each run. */
 async function startChild(runs: string[], begin = 0) {
   const script = join(import.meta.dir, "lock.child.ts");
   const child = Bun.spawn([process.execPath, script, String(begin), ...runs], { stderr: "inherit" });
@@ -25,7 +25,7 @@ function newRunWithLock(holder: unknown): string {
   return run;
 }
 
-test("is held once, and given back", async () => {
+test("the lock has one holder at a time and can be released", async () => {
   const run = newRun();
   const lock = lockFolder(run);
   expect(readdirSync(run)).toEqual(["trainer.lock"]);
@@ -37,12 +37,12 @@ test("is held once, and given back", async () => {
   expect(readdirSync(run)).toEqual([]);
   lock.release();
   const again = lockFolder(run);
-  lock.release(); // not the holder any more
+  lock.release(); // has no effect: it is no longer the holder
   expect(existsSync(join(run, "trainer.lock"))).toBe(true);
   again.release();
 });
 
-test("names the other process; once it is killed its lock is taken over", async () => {
+test("a held lock names its process, and is taken over once that process is killed", async () => {
   const run = newRun();
   const { child, said } = await startChild([run]);
   expect(said).toEqual(["locked"]);
@@ -55,7 +55,7 @@ test("names the other process; once it is killed its lock is taken over", async 
   lock.release();
 });
 
-test("of many that find a dead lock at once exactly one gets it", async () => {
+test("exactly one of several processes takes over a stale lock", async () => {
   const dead = Bun.spawn(["true"]);
   await dead.exited;
   const runs = Array.from({ length: 50 }, () => newRunWithLock({ pid: dead.pid, host: hostname() }));
@@ -68,8 +68,8 @@ test("of many that find a dead lock at once exactly one gets it", async () => {
   }
 });
 
-test("a lock whose process was killed but not yet waited for by its parent is taken over", async () => {
-  // It outlives the shell: one that ends before `exec` may be waited for by the shell itself.
+test("the lock of a zombie process is taken over", async () => {
+  // The process outlives the shell, because the shell itself may reap one that ends before `exec`.
   const parent = Bun.spawn(["sh", "-c", "sleep 0.3 & echo $!; exec sleep 60"]);
   const { value } = await parent.stdout.getReader().read();
   const pid = Number(new TextDecoder().decode(value));
@@ -78,16 +78,16 @@ test("a lock whose process was killed but not yet waited for by its parent is ta
   parent.kill();
 });
 
-test("a lock whose pid belongs to a later process now is taken over", () => {
+test("a lock whose pid was reused by a later process is taken over", () => {
   const run = newRunWithLock({ pid: process.pid, start: "1", host: hostname() });
   lockFolder(run).release();
 });
 
-test("a lock that nobody can have written is taken over", () => {
+test("an invalid lock file is taken over", () => {
   for (const text of ["", "null", "{", "[]", '{"pid":"1"}']) lockFolder(newRunWithLock(text)).release();
 });
 
-test("a lock of another machine is left alone, and so is an interrupted take-over", async () => {
+test("a lock of another machine and an interrupted takeover are left alone", async () => {
   const far = newRunWithLock({ pid: 1, host: "elsewhere" });
   const error = await expectError(() => lockFolder(far), "busy", /process 1 on elsewhere/);
   expect(error.help).toContain(join(far, "trainer.lock"));
@@ -97,7 +97,7 @@ test("a lock of another machine is left alone, and so is an interrupted take-ove
   expect(readdirSync(run).sort()).toEqual(["trainer.lock", "trainer.lock.takeover"]);
 });
 
-test("a folder that can't be made", async () => {
+test("a folder that cannot be created is reported", async () => {
   const file = newRun();
   writeFileSync(file, "");
   await expectError(() => lockFolder(join(file, "run")), "checkpoint", /could not be written.*ENOTDIR/);

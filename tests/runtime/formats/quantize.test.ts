@@ -9,19 +9,19 @@ import { quantizeCheckpoint } from "../../../runtime/formats/quantize.ts";
 import { elementsOf, readSafetensors, writeSafetensors } from "../../../runtime/formats/safetensors.ts";
 import { expectError } from "../../support/expect-error.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
-import { randomValues, tinyConfig, writeTiny } from "./random-checkpoint.ts";
+import { randomValues, tinyConfig, writeRandomCheckpoint } from "./random-checkpoint.ts";
 
 const root = temporaryFolder();
 let folders = 0;
 async function newCheckpoint(): Promise<string> {
   const run = join(root, `run${folders++}`);
-  await writeTiny(stepFolder(run, 1));
+  await writeRandomCheckpoint(stepFolder(run, 1));
   return stepFolder(run, 1);
 }
 const sha256 = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
 const modelOf = (folder: string) => join(folder, "model.safetensors");
 
-test("writes int8 weights beside the f32 ones, listed in the manifest", async () => {
+test("int8 weights are written beside the f32 weights and listed in the manifest", async () => {
   const folder = await newCheckpoint();
   const path = quantizeCheckpoint(join(folder, ".."));
   expect(path).toBe(join(folder, "model.int8.safetensors"));
@@ -59,17 +59,17 @@ test("writes int8 weights beside the f32 ones, listed in the manifest", async ()
   expect(sha256(path)).toBe(files["model.int8.safetensors"].sha256);
 });
 
-test("a matrix of several chunks is quantized as in one piece", async () => {
+test("quantising a matrix in several chunks gives the same result as in one", async () => {
   const folder = join(root, "large");
   const config = { ...tinyConfig, vocab_size: 14_000 };
-  await writeTiny(folder, 1, config);
+  await writeRandomCheckpoint(folder, 1, config);
   const { tensors } = readSafetensors(readFileSync(quantizeCheckpoint(folder)));
   const wanted = quantizeRows(randomValues(14_000 * 40), 14_000, 40);
   expect(tensors.get("recipe")?.data).toEqual(wanted.values);
   expect(tensors.get("recipe.scale")?.data).toEqual(wanted.scale);
 });
 
-test("int8 weights are read alone, from a checkpoint without the others and from a bare folder", async () => {
+test("int8 weights load without f32 weights, with and without a manifest", async () => {
   const folder = await newCheckpoint();
   const path = quantizeCheckpoint(folder);
   const identity = sha256(modelOf(folder));
@@ -90,7 +90,7 @@ test("int8 weights are read alone, from a checkpoint without the others and from
   await expectError(() => openCheckpoint(folder), "checkpoint", /model\.int8\.safetensors is corrupt/);
 });
 
-test("int8 weights that were asked for but aren't there, or are another model's", async () => {
+test("missing int8 weights, and those of another model, are rejected", async () => {
   const folder = await newCheckpoint();
   const error = await expectError(
     () => openCheckpoint(folder, { weights: "int8" }),
@@ -100,7 +100,7 @@ test("int8 weights that were asked for but aren't there, or are another model's"
   expect(error.help).toContain("quantize");
   const path = quantizeCheckpoint(folder);
   const { tensors } = readSafetensors(readFileSync(path));
-  // As a kill between the rename and the new manifest leaves it: there, but not listed.
+  // The state after a kill between the rename and the new manifest: the file exists but is not listed.
   const manifestPath = join(folder, "manifest.json");
   const manifest = JSON.parse(readFileSync(manifestPath, "utf8"));
   delete manifest.files["model.int8.safetensors"];
@@ -128,7 +128,7 @@ test("int8 weights that were asked for but aren't there, or are another model's"
   );
 });
 
-test("weights that are not finite are refused, and nothing is left behind", async () => {
+test("weights that are not finite are rejected, and nothing is left behind", async () => {
   const folder = await newCheckpoint();
   const { tensors } = readSafetensors(readFileSync(modelOf(folder)));
   tensors.get("blocks.1.attn.q.weight")!.data[5] = Number.NaN as never;

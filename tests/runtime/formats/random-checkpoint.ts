@@ -3,7 +3,7 @@ import { writeCheckpoint } from "../../../runtime/formats/checkpoint.ts";
 import { f32Entries } from "../../../runtime/formats/checkpoint-tensors.ts";
 import { elementsOf } from "../../../runtime/formats/safetensors.ts";
 
-/** A model whose matrices have whole and short groups of 32 columns. */
+/** A model whose matrices have complete and shorter groups of 32 columns. */
 export const tinyConfig = parseConfig({
   variant: "reflow",
   vocab_size: 97,
@@ -16,7 +16,7 @@ export const tinyConfig = parseConfig({
   context: 16,
 });
 
-/** Values in [-1, 1) that depend on the seed only. */
+/** Values in [-1, 1) that depend only on the seed. */
 export function randomValues(length: number, seed = 1): Float32Array<ArrayBuffer> {
   let state = seed >>> 0;
   return Float32Array.from({ length }, () => {
@@ -27,8 +27,8 @@ export function randomValues(length: number, seed = 1): Float32Array<ArrayBuffer
 
 export const tokenizerJson = { version: "1.0", model: { type: "BPE", vocab: { a: 0, é: 1 }, merges: [] } };
 
-/** Writes a whole checkpoint with random weights. */
-export function writeTiny(folder: string, seed = 1, config = tinyConfig): Promise<void> {
+/** Writes a complete checkpoint with random weights. */
+export function writeRandomCheckpoint(folder: string, seed = 1, config = tinyConfig): Promise<void> {
   return writeCheckpoint(folder, (files) => {
     files.json("config.json", config);
     files.json("tokenizer.json", tokenizerJson);

@@ -11,7 +11,7 @@ import {
 } from "../../../runtime/formats/safetensors.ts";
 import { expectError } from "../../support/expect-error.ts";
 
-/** A file with this header text and so many bytes of data. */
+/** A file with this header text and `dataBytes` bytes of data. */
 function fileOf(header: string | Uint8Array, dataBytes = 0, headerLength?: bigint): Uint8Array {
   const json = typeof header === "string" ? new TextEncoder().encode(header) : header;
   const bytes = new Uint8Array(8 + json.length + dataBytes);
@@ -23,7 +23,7 @@ function fileOf(header: string | Uint8Array, dataBytes = 0, headerLength?: bigin
 const f32 = (shape: unknown, ...data_offsets: unknown[]) => ({ dtype: "F32", shape, data_offsets });
 
 describe("reading", () => {
-  test("a file made by hand, with data at an odd address and tensors not in the order of their bytes", () => {
+  test("reads a handmade file with unaligned data and tensors in another order than their bytes", () => {
     const header = `{"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]},"__metadata__":{"k":"v"},
       "a":{"dtype":"U8","shape":[],"data_offsets":[0,1]}} `;
     const bytes = fileOf(header, 9);
@@ -38,26 +38,26 @@ describe("reading", () => {
     expect(tensors.get("b")).toEqual({ dtype: "F32", shape: [2], data: Float32Array.of(1.5, -2) });
   });
 
-  test("the header alone suffices for parseHeader", () => {
+  test("parseHeader needs only the header", () => {
     const bytes = fileOf(JSON.stringify({ x: f32([3], 0, 12) }));
     const { tensors, dataStart } = parseHeader(bytes, bytes.length + 12);
     expect(dataStart).toBe(bytes.length);
     expect(tensors.get("x")).toEqual({ dtype: "F32", shape: [3], begin: 0, end: 12 });
   });
 
-  test("an empty file of no tensors, and empty tensors", () => {
+  test("a file without tensors and empty tensors are valid", () => {
     expect(readSafetensors(fileOf("{}")).tensors.size).toBe(0);
     const header = JSON.stringify({ x: f32([0, 5], 0, 0), y: f32([1], 0, 4), z: f32([0], 4, 4) });
     expect([...readSafetensors(fileOf(header, 4)).tensors.keys()]).toEqual(["x", "y", "z"]);
   });
 
-  test("equal keys in different objects, and keys inside strings, are no duplicates", () => {
+  test("equal keys in different objects, and keys inside strings, are not duplicates", () => {
     const header = String.raw`{"__metadata__":{"x":"{\"x\":1,\"x\":2}","dtype":"\\"},"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`;
     expect(readSafetensors(fileOf(header, 4)).metadata.dtype).toBe("\\");
   });
 });
 
-describe("hostile headers", () => {
+describe("invalid headers are rejected:", () => {
   const x = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}';
   const cases: [string, Uint8Array, RegExp][] = [
     ["no bytes", new Uint8Array(0), /0 bytes are too few/],
@@ -147,7 +147,7 @@ describe("hostile headers", () => {
     test(name, () => expectError(() => readSafetensors(bytes), "format", message));
   }
 
-  test("errors name the file, and stay short", async () => {
+  test("errors name the file and stay short", async () => {
     const bytes = fileOf(`{"${"x".repeat(1e6)}":null}`);
     const error = await expectError(
       () => readSafetensors(bytes, "a.safetensors"),
@@ -215,7 +215,7 @@ describe("writing", () => {
   const bytesOfTensor = ({ data }: TensorData) =>
     new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
-  test("what is written is read back to the bit, with data at a multiple of 8", () => {
+  test("written tensors are read back to the bit, with data at a multiple of 8", () => {
     fc.assert(
       fc.property(
         fc.uniqueArray(fc.tuple(name.filter(isName), tensor), { selector: ([key]) => key, maxLength: 6 }),
@@ -239,7 +239,7 @@ describe("writing", () => {
     );
   });
 
-  test("the same tensors give the same bytes, which other tools can read", () => {
+  test("the same tensors give the same bytes, readable by other tools", () => {
     const bytes = writeSafetensors(
       new Map([["w", { dtype: "F32", shape: [1, 2], data: Float32Array.of(1, 2) }]]),
     );
@@ -250,7 +250,7 @@ describe("writing", () => {
     );
   });
 
-  test("names that can't be, and arrays that don't fit, are bugs", () => {
+  test("invalid names and arrays of the wrong size throw a RangeError", () => {
     const entry = { dtype: "F32", shape: [1] } as const;
     for (const name of ["__proto__", "__metadata__"]) {
       expect(() => encodeHeader([{ name, ...entry }])).toThrow(RangeError);

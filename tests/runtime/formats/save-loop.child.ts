@@ -3,11 +3,11 @@
  * first.
  */
 import { pruneCheckpoints, stepFolder } from "../../../runtime/formats/checkpoint.ts";
-import { writeTiny } from "./random-checkpoint.ts";
+import { writeRandomCheckpoint } from "./random-checkpoint.ts";
 
 const [run, last] = process.argv.slice(2);
 for (let step = Number(last) + 1; ; step++) {
-  await writeTiny(stepFolder(run, step), step);
+  await writeRandomCheckpoint(stepFolder(run, step), step);
   if (step === Number(last) + 1) process.stdout.write("saved\n");
   pruneCheckpoints(run, 2);
 }

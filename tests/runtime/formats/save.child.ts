@@ -1,5 +1,5 @@
 /**
- * Saves a checkpoint with one large file to argv[2], as nobody where root started it, and prints the error.
+ * Saves a checkpoint with one large file to argv[2], as user `nobody` if started by root, and prints the error.
  */
 import { ReflowError } from "../../../runtime/common/errors.ts";
 import { writeCheckpoint } from "../../../runtime/formats/checkpoint.ts";

@@ -48,7 +48,7 @@ describe("reading", () => {
     file.close();
   });
 
-  test("each dtype comes as it is stored; F16 and BF16 are widened on request", () => {
+  test("each dtype is read as stored; F16 and BF16 are widened on request", () => {
     const file = openTensorFile(path);
     const raw = (name: string) => {
       const chunks: HostArray[] = [];
@@ -70,7 +70,7 @@ describe("reading", () => {
     file.close();
   });
 
-  test("what can't be read is named", async () => {
+  test("errors name tensors that cannot be read", async () => {
     const file = openTensorFile(path);
     await expectError(() => file.read("i64", () => {}), "format", /tensor "i64" has the dtype I64/);
     await expectError(() => file.read("nope", () => {}), "format", /tensor "nope" does not exist/);
@@ -78,7 +78,7 @@ describe("reading", () => {
     file.close();
   });
 
-  test("files that are absent, empty, cut, folders, or cut while open", async () => {
+  test("missing, empty and truncated files, folders, and files truncated while open are rejected", async () => {
     await expectError(
       () => openTensorFile(join(folder, "nope")),
       "format",
@@ -101,7 +101,7 @@ describe("reading", () => {
 });
 
 describe("writing", () => {
-  test("gives what writeSafetensors gives, with size and hash", () => {
+  test("writes the same bytes as writeSafetensors, and returns size and hash", () => {
     const x = randomValues(24);
     const path = newPath();
     const file = createTensorFile(
@@ -131,7 +131,7 @@ describe("writing", () => {
     expect(readSafetensors(bytes).tensors.get("x")?.data).toEqual(x);
   });
 
-  test("chunks that aren't what comes next are bugs", () => {
+  test("chunks out of order throw a RangeError", () => {
     const entries = [
       { name: "a", dtype: "F32", shape: [2] },
       { name: "b", dtype: "F16", shape: [1] },
@@ -149,7 +149,7 @@ describe("writing", () => {
     file.abort();
   });
 
-  test("a full disk and a folder that isn't there", async () => {
+  test("a full disk and a missing folder are reported", async () => {
     const full = newPath();
     symlinkSync("/dev/full", full);
     const entries = [{ name: "x", dtype: "F32", shape: [4] }] as const;

@@ -17,7 +17,7 @@ const bytes = writeSafetensors(
   { k: "v" },
 );
 
-/** A stream of pieces of these sizes, over and over; `state` tells whether it was cancelled. */
+/** A stream of pieces that cycle through these sizes; `state` records whether it was cancelled. */
 function streamOf(data: Uint8Array, sizes: readonly number[] = [data.length], state = { cancelled: false }) {
   let [at, i] = [0, 0];
   return new ReadableStream<Uint8Array>({
@@ -33,7 +33,7 @@ function streamOf(data: Uint8Array, sizes: readonly number[] = [data.length], st
   });
 }
 
-test("tensors come whole, whatever pieces they arrive in and are asked for in", () =>
+test("tensors are read correctly for any sizes of arriving pieces and requested chunks", () =>
   fc.assert(
     fc.asyncProperty(
       fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 5 }),
@@ -59,7 +59,7 @@ test("tensors come whole, whatever pieces they arrive in and are asked for in", 
     { numRuns: 50 },
   ));
 
-test("tensors are read once, in their order; what can't be read is named", async () => {
+test("tensors are read once, in order; errors name tensors that cannot be read", async () => {
   const state = { cancelled: false };
   const file = await openTensorStream(streamOf(bytes, [100], state), "x");
   await expect(file.readF32("f32", () => {})).rejects.toThrow('tensor "f32" is not the next one');
@@ -77,7 +77,7 @@ describe("a stream that ends or fails early", () => {
     for (const name of file.tensors.keys()) await file.read(name, () => {});
   };
 
-  test("says after how many bytes", async () => {
+  test("reports after how many bytes", async () => {
     for (const size of [0, 5, 8, 20, 500, bytes.length - 1]) {
       const message = new RegExp(`^x broke off after ${size} bytes \\(the stream ended\\)`);
       await expectError(() => readAll(streamOf(bytes.slice(0, size), [64])), "network", message);
@@ -92,7 +92,7 @@ describe("a stream that ends or fails early", () => {
     await expectError(() => readAll(failing), "network", /^x broke off after 700 bytes \(reset\)/);
   });
 
-  test("and what is no safetensors file is let go of", async () => {
+  test("is cancelled if it is not a safetensors file", async () => {
     const state = { cancelled: false };
     const page = new TextEncoder().encode(`<!doctype html>${"x".repeat(1000)}`);
     await expectError(() => readAll(streamOf(page, [10], state)), "format", /^x: a header of \d+ bytes/);

@@ -24,7 +24,7 @@ interface Sequence {
   reason?: FinishEvent["reason"];
 }
 
-/** The sequences that the events tell of. */
+/** Collects the events of each sequence. */
 async function collect(events: AsyncIterable<GenerateEvent>): Promise<Sequence[]> {
   const sequences: Sequence[] = [];
   for await (const event of events) {
@@ -41,8 +41,8 @@ async function collect(events: AsyncIterable<GenerateEvent>): Promise<Sequence[]
 const single = async (model: Model, prompt: Prompt, options: GenerateOptions) =>
   (await collect(model.generate(prompt, options)))[0];
 
-/** A hook that makes the model say these ids: `script[p]` follows position p. */
-const say = (...script: (number | undefined)[]): Hook => [
+/** A hook that forces the generated ids: `script[p]` follows position p. */
+const forceTokens = (...script: (number | undefined)[]): Hook => [
   "hook_logits",
   ({ data, shape, positions }) => {
     const V = shape[2];
@@ -53,15 +53,15 @@ const say = (...script: (number | undefined)[]): Hook => [
     return data;
   },
 ];
-/** The same for text, after a prompt of one token. */
-const sayText = (text: string, end = END): Hook => say(...tokenizer.encode(text), end);
+/** As {@link forceTokens}, for text that follows a prompt of one token. */
+const forceText = (text: string, end = END): Hook => forceTokens(...tokenizer.encode(text), end);
 
 onBackends((backend) => {
   const make = async (variant: Variant = "reflow") =>
     new Model(await makeModel(backend(), tinyConfig(variant, { ...padded, context: 16 })), tokenizer);
 
   for (const variant of VARIANTS) {
-    test(`${variant}: cached and uncached, in a batch and alone, the tokens are the same`, async () => {
+    test(`${variant}: the tokens are the same with and without a cache, in a batch and alone`, async () => {
       const model = await make(variant);
       const prompts = [7, 1, 12].map((length, i) => randomIds(model.config, length, i));
       for (const options of [
@@ -81,9 +81,9 @@ onBackends((backend) => {
     });
   }
 
-  test("sequences that end early give their slots away", async () => {
+  test("sequences that end early free their slots for others", async () => {
     const model = await make();
-    // Each says its own number of tokens; ends come in the order 2, 0, 3, 1.
+    // Each generates its own number of tokens; they end in the order 2, 0, 3, 1.
     const lengths = [3, 9, 1, 4];
     const hook: Hook = [
       "hook_logits",
@@ -105,10 +105,10 @@ onBackends((backend) => {
     }
   });
 
-  test("after a slot changed hands, the cache is the sequence's own", async () => {
+  test("a sequence that moves to another slot keeps its own cache", async () => {
     const model = await make();
     const prompts = [3, 8, 5].map((length, i) => randomIds(model.config, length, i));
-    // The first sequence ends at its second token; the others go on by themselves.
+    // The first sequence ends at its second token; the others continue.
     const end: Hook = [
       "hook_logits",
       ({ data, shape, positions, sequences, length }) => {
@@ -123,7 +123,7 @@ onBackends((backend) => {
     for (const i of [1, 2]) expect(await single(model, prompts[i], { temperature: 0 })).toEqual(batch[i]);
   });
 
-  test("generations of one model at a time don't meet", async () => {
+  test("concurrent generations of one model do not affect each other", async () => {
     const model = await make();
     const prompts = [5, 2, 7].map((length, i) => randomIds(model.config, length, i));
     const alone = await Promise.all(prompts.map((prompt) => single(model, prompt, { temperature: 0 })));
@@ -140,28 +140,28 @@ onBackends((backend) => {
     expect(ids).toEqual(alone.map((sequence) => sequence.ids));
   });
 
-  test("hooks see prompt and generated tokens, at their positions", async () => {
+  test("hooks see prompt and generated tokens at their positions", async () => {
     const model = await make();
     const rows: number[][] = [];
     const look: Hook = ["blocks.0.hook_resid_post", ({ positions }) => void rows.push([...positions])];
-    const hooks = [look, say(undefined, undefined, undefined, 65, 66, 67)];
+    const hooks = [look, forceTokens(undefined, undefined, undefined, 65, 66, 67)];
     const { ids } = await single(model, [1, 2, 3, 4], { temperature: 0, maxTokens: 3, hooks });
     expect(ids).toEqual([65, 66, 67]);
     expect(rows).toEqual([[0, 1, 2, 3], [4], [5]]);
   });
 
-  test("hooks are told which of the prompts a row is of", async () => {
+  test("hooks receive the index of each row's prompt", async () => {
     const model = await make();
     const seen: number[][] = [];
     const look: Hook = ["hook_embed", ({ sequences }) => void seen.push([...sequences])];
     const full = randomIds(model.config, 16);
     await collect(
-      model.generate([full, [1], [2]], { temperature: 0, maxTokens: 2, hooks: [look, say(5, 6)] }),
+      model.generate([full, [1], [2]], { temperature: 0, maxTokens: 2, hooks: [look, forceTokens(5, 6)] }),
     );
     expect(seen).toEqual([[1], [2], [1, 2]]);
   });
 
-  test("what a hook does to the prompt's residual stream changes what follows", async () => {
+  test("a hook that changes the residual stream of the prompt changes the continuation", async () => {
     const model = await make();
     const plain = await single(model, [1, 2, 3, 4], { temperature: 0 });
     const steer: Hook = ["blocks.0.hook_resid_post", ({ data }) => data.map((x, i) => x + (i % 3) * 5)];
@@ -179,8 +179,8 @@ async function reference(overrides = {}): Promise<Model> {
   );
 }
 
-describe("how a sequence ends", () => {
-  test("past the context with reason length, however it is asked", async () => {
+describe("a sequence ends", () => {
+  test("with reason length at the end of the context or at maxTokens", async () => {
     const model = await reference();
     const noEnd: Hook = [
       "hook_logits",
@@ -198,43 +198,43 @@ describe("how a sequence ends", () => {
     expect(await single(model, [1], { maxTokens: 0 })).toEqual({ ids: [], text: "", reason: "length" });
   });
 
-  test("at <|endoftext|>, which is no token of it", async () => {
+  test("at <|endoftext|>, which is not part of the output", async () => {
     const model = await reference();
-    const result = await single(model, [1], { hooks: [sayText("Hi")] });
+    const result = await single(model, [1], { hooks: [forceText("Hi")] });
     expect(result).toEqual({ ids: [...tokenizer.encode("Hi")], text: "Hi", reason: "endOfText" });
   });
 
-  test("at a stop string, across the borders of tokens, which isn't in the text", async () => {
+  test("at a stop string that spans tokens and is excluded from the text", async () => {
     const model = await reference();
     const events: GenerateEvent[] = [];
-    const options = { stop: ["xyz", "bye"], hooks: [sayText("one xy two xyz three")] };
+    const options = { stop: ["xyz", "bye"], hooks: [forceText("one xy two xyz three")] };
     for await (const event of model.generate([1], options)) events.push(event);
     const texts = events.map(({ text }) => text);
     expect(texts.join("")).toBe("one xy two ");
     expect(events.at(-1)).toEqual({ type: "finish", index: 0, reason: "stop", text: "" });
-    // Held back while it could become the stop string, said when it can't any more.
+    // Text is held back while it may be the start of a stop string, and released once it cannot be.
     expect(texts.slice(4, 7)).toEqual(["", "", "xy "]);
   });
 
-  test("text that is held back at the end is said", async () => {
+  test("text that is held back is released at the end", async () => {
     const model = await reference();
-    expect((await single(model, [1], { stop: "xyz", hooks: [sayText("a xy")] })).text).toBe("a xy");
-    // Half of é
+    expect((await single(model, [1], { stop: "xyz", hooks: [forceText("a xy")] })).text).toBe("a xy");
+    // The first byte of é.
     const half = tokenizer.encode("é")[0];
-    const result = await single(model, [1], { hooks: [say(half, END)] });
+    const result = await single(model, [1], { hooks: [forceTokens(half, END)] });
     expect(result).toEqual({ ids: [half], text: "\u{fffd}", reason: "endOfText" });
   });
 
-  test("characters of several tokens come whole", async () => {
+  test("characters of several tokens are released whole", async () => {
     const model = await reference();
     const texts: string[] = [];
-    for await (const { text } of model.generate([1], { hooks: [sayText("né 😀!")] })) texts.push(text);
+    for await (const { text } of model.generate([1], { hooks: [forceText("né 😀!")] })) texts.push(text);
     expect(texts).toEqual(["n", "", "é", " ", "", "", "", "😀", "!", ""]);
   });
 });
 
 describe("prompts", () => {
-  test("an empty one is <|endoftext|>, also among others", async () => {
+  test("an empty prompt starts from <|endoftext|>, alone and in a batch", async () => {
     const model = await reference();
     const expected = await single(model, [END], { temperature: 0 });
     expect(await single(model, "", { temperature: 0 })).toEqual(expected);
@@ -242,7 +242,7 @@ describe("prompts", () => {
     expect((await collect(model.generate(["x", ""], { temperature: 0 })))[1]).toEqual(expected);
   });
 
-  test("text is tokenized, and <|endoftext|> in it is only text", async () => {
+  test("text is tokenised, and <|endoftext|> in it is plain text", async () => {
     const model = await reference({ context: 40 });
     const ids = model.tokenize("ab<|endoftext|>");
     expect(ids).not.toContain(END);
@@ -251,7 +251,7 @@ describe("prompts", () => {
     );
   });
 
-  test("that can't be continued are errors", async () => {
+  test("prompts that are too long or contain invalid ids are rejected", async () => {
     const model = await reference();
     await expectError(
       () => single(model, new Int32Array(25), {}),
@@ -262,7 +262,7 @@ describe("prompts", () => {
     await expectError(() => single(model, [1.5], {}), "data", /token id 1.5/);
   });
 
-  test("without a tokenizer they are ids", async () => {
+  test("a model without a tokenizer accepts only ids", async () => {
     const bare = new Model(await makeModel(new ReferenceBackend(), tinyConfig("reflow")));
     expect((await single(bare, [1, 2], { maxTokens: 3 })).ids.length).toBe(3);
     await expectError(() => bare.tokenize("a"), "checkpoint", /no tokenizer.json/);
@@ -273,7 +273,7 @@ describe("prompts", () => {
 });
 
 describe("options", () => {
-  test("a seed makes it the same again; equal prompts of a batch differ", async () => {
+  test("a seed reproduces the output, and equal prompts of a batch use different random streams", async () => {
     const model = await reference();
     const run = (seed?: number) => collect(model.generate([[1], [1], [2]], { seed, temperature: 2 }));
     const first = await run(7);
@@ -284,13 +284,13 @@ describe("options", () => {
     expect(await run()).not.toEqual(await run());
   });
 
-  test("logprobs are those of the raw logits, and only where they are asked for", async () => {
+  test("logprobs are computed from the raw logits, and only if requested", async () => {
     const model = await reference();
     const events: GenerateEvent[] = [];
     const options = { logprobs: 3, maxTokens: 2, temperature: 0.5, repetitionPenalty: 1.5, seed: 1 };
     for await (const event of model.generate([1, 2], options)) events.push(event);
     const [first] = events;
-    if (first.type !== "token") throw new Error("a token comes first");
+    if (first.type !== "token") throw new Error("the first event is not a token");
     const { data } = await model.forward([1, 2]);
     const logits = [...data.subarray(-263)];
     const lse = Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0));
@@ -305,7 +305,7 @@ describe("options", () => {
       expect(event).not.toHaveProperty("logprob");
   });
 
-  test("out of range are errors", async () => {
+  test("out of range are rejected", async () => {
     const model = await reference();
     const wrong: [GenerateOptions, RegExp][] = [
       [{ maxTokens: -1 }, /maxTokens is -1/],
@@ -322,8 +322,8 @@ describe("options", () => {
   });
 });
 
-describe("ending it from outside", () => {
-  const memory = async (run: (model: Model) => Promise<unknown>) => {
+describe("cancellation", () => {
+  const expectMemoryFreed = async (run: (model: Model) => Promise<unknown>) => {
     const backend = new ReferenceBackend();
     const model = new Model(await makeModel(backend, tinyConfig("reflow", padded)), tokenizer);
     const before = backend.memory().allocated;
@@ -331,8 +331,8 @@ describe("ending it from outside", () => {
     expect(backend.memory().allocated).toBe(before);
   };
 
-  test("an aborted signal throws its reason, before and between tokens", async () => {
-    await memory(async (model) => {
+  test("an aborted signal rejects with its reason, before and between tokens", async () => {
+    await expectMemoryFreed(async (model) => {
       const reason = new Error("enough");
       await expect(single(model, [1], { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
       const controller = new AbortController();
@@ -340,7 +340,7 @@ describe("ending it from outside", () => {
       const run = async () => {
         for await (const event of model.generate([1], {
           signal: controller.signal,
-          hooks: [say(1, 2, 3, 4, 5)],
+          hooks: [forceTokens(1, 2, 3, 4, 5)],
         })) {
           if (events.push(event) === 3) controller.abort(reason);
         }
@@ -350,8 +350,8 @@ describe("ending it from outside", () => {
     });
   });
 
-  test("a timer's signal comes through while the model works", async () => {
-    await memory(async (model) => {
+  test("a timeout signal is noticed while the model runs", async () => {
+    await expectMemoryFreed(async (model) => {
       const signal = AbortSignal.timeout(30);
       const run = async () => {
         for (let i = 0; i < 2000; i++) for await (const _ of model.generate([1], { signal }));
@@ -360,8 +360,8 @@ describe("ending it from outside", () => {
     });
   });
 
-  test("breaking the loop, or an error in a hook, gives the memory back", async () => {
-    await memory(async (model) => {
+  test("leaving the loop and an error in a hook free the memory", async () => {
+    await expectMemoryFreed(async (model) => {
       for await (const _ of model.generate([[1], [2]])) break;
       const hooks: Hook[] = [["hook_embed", () => Promise.reject(new Error("mine"))]];
       await expect(single(model, [1], { hooks })).rejects.toThrow("mine");

@@ -1,4 +1,4 @@
-/** Who gets a slot, when, and how it is given back. */
+/** How a pool assigns slots to requests, and how they are freed. */
 import { describe, expect, test } from "bun:test";
 import { createWasmBackend } from "../../../runtime/backend/wasm/mod.ts";
 import type { GenerateOptions } from "../../../runtime/generation/options.ts";
@@ -6,17 +6,24 @@ import { Model } from "../../../runtime/model/model.ts";
 import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { makeModel, randomIds, tinyConfig } from "../transformer/inference-support.ts";
-import { all, alone, begun, pooled, turns, until } from "./pool-support.ts";
+import {
+  all,
+  generateDirectly,
+  makePoolModel,
+  startRequest,
+  waitUntil,
+  yieldToEventLoop,
+} from "./pool-support.ts";
 
 const LAYERS = 2;
-/** Of prompts, that were read. */
-let pieces = 0;
+/** The number of prompt chunks that have been read. */
+let chunks = 0;
 
-/** Of tests about time, not tokens: without a tokenizer, and so a last token, nothing ends by itself for long. */
+/** For tests of timing, not tokens: without a tokenizer there is no end-of-text token, so that requests run for long. */
 const model = createWasmBackend({ threads: 1 }).then(async (backend) => {
   const { attentionCached } = backend;
   backend.attentionCached = (...args: Parameters<typeof attentionCached>) => {
-    if (args[5].length > 1) pieces += 1 / LAYERS;
+    if (args[5].length > 1) chunks += 1 / LAYERS;
     attentionCached.apply(backend, args);
   };
   return new Model(await makeModel(backend, tinyConfig("reflow", { context: 4096, n_layers: LAYERS })));
@@ -25,23 +32,23 @@ const LONG: GenerateOptions = { temperature: 5, seed: 1 };
 const SHORT: GenerateOptions = { temperature: 0, maxTokens: 2 };
 
 describe("the queue", () => {
-  test("takes so many, and turns the next away at once", async () => {
+  test("accepts a bounded number of requests and rejects further ones at once", async () => {
     const pool = (await model).pool({ slots: 2, queue: 2 });
-    const leaving = new AbortController();
-    const long = { ...LONG, signal: leaving.signal };
-    await Promise.all([begun(pool, [1], long), begun(pool, [2], long)]);
+    const controller = new AbortController();
+    const long = { ...LONG, signal: controller.signal };
+    await Promise.all([startRequest(pool, [1], long), startRequest(pool, [2], long)]);
     const waiting = [3, 4].map((id) => all(pool.generate([id], SHORT)));
     expect(pool.stats()).toMatchObject({ active: 2, queued: 2 });
     for (const extra of [{}, { cached: false }]) {
       await expectError(() => pool.generate([5], { ...SHORT, ...extra }).next(), "busy", /2 requests/);
     }
-    leaving.abort();
+    controller.abort();
     await Promise.all(waiting);
     expect((await all(pool.generate([5], SHORT))).length).toBe(3);
     await pool.drain();
   });
 
-  test("counts only who has to wait", async () => {
+  test("counts only requests that wait", async () => {
     const pool = (await model).pool({ slots: 2, queue: 0 });
     const both = [1, 2].map((id) => all(pool.generate([id], SHORT)));
     await expectError(() => pool.generate([3], SHORT).next(), "busy", /the queue is full/);
@@ -49,15 +56,15 @@ describe("the queue", () => {
     await pool.drain();
   });
 
-  test("is served in turn, whoever runs in the batch and whoever beside it", async () => {
+  test("is served in order, for requests in the batch and outside it", async () => {
     const pool = (await model).pool({ slots: 1 });
-    const { events } = await begun(pool, [1], LONG);
+    const { events } = await startRequest(pool, [1], LONG);
     const order: number[] = [];
     const runs = [0, 1, 2, 3, 4, 5].map(async (i) => {
       await all(pool.generate([i], { ...SHORT, cached: i % 2 === 0 }));
       order.push(i);
     });
-    await turns();
+    await yieldToEventLoop();
     expect(pool.stats()).toMatchObject({ active: 1, queued: 6 });
     await events.return();
     await Promise.all(runs);
@@ -66,45 +73,45 @@ describe("the queue", () => {
   });
 });
 
-describe("leaving", () => {
-  /** Both ways out. */
+describe("cancelling", () => {
+  /** The two ways to cancel a request. */
   const ways = ["signal", "return"] as const;
   const reason = new Error("gone");
 
   for (const way of ways) {
     for (const cached of [true, false]) {
-      const where = cached ? "in the batch" : "beside it";
-      test(`by ${way} ${where}, between tokens: the slot is free at the next`, async () => {
+      const where = cached ? "in the batch" : "outside the batch";
+      test(`by ${way} ${where}, between tokens, frees the slot at the next token`, async () => {
         const pool = (await model).pool({ slots: 1 });
-        const leaving = new AbortController();
-        const { events } = await begun(pool, [1], { ...LONG, cached, signal: leaving.signal });
+        const controller = new AbortController();
+        const { events } = await startRequest(pool, [1], { ...LONG, cached, signal: controller.signal });
         const others = all(pool.generate([2], SHORT));
         const { tokens } = pool.stats();
         if (way === "return") expect(await events.return()).toEqual({ done: true, value: undefined });
         else {
-          leaving.abort(reason);
+          controller.abort(reason);
           await expect(events.next()).rejects.toBe(reason);
         }
         expect(await events.next()).toEqual({ done: true, value: undefined });
         await others;
-        // What the other one said, and at most one token more.
+        // The tokens of the other request, and at most one more.
         expect(pool.stats().tokens).toBeLessThanOrEqual(tokens + 3);
         await pool.drain();
       });
 
-      test(`by ${way} ${where}, in the queue, while the first event is waited for`, async () => {
+      test(`by ${way} ${where}, while waiting in the queue for the first event`, async () => {
         const pool = (await model).pool({ slots: 1 });
-        const first = await begun(pool, [1], LONG);
-        const leaving = new AbortController();
-        const waiting = pool.generate([2], { ...SHORT, cached, signal: leaving.signal });
+        const first = await startRequest(pool, [1], LONG);
+        const controller = new AbortController();
+        const waiting = pool.generate([2], { ...SHORT, cached, signal: controller.signal });
         const event = waiting.next();
-        await turns();
+        await yieldToEventLoop();
         expect(pool.stats().queued).toBe(1);
         if (way === "return") {
           await waiting.return();
           expect(await event).toEqual({ done: true, value: undefined });
         } else {
-          leaving.abort(reason);
+          controller.abort(reason);
           await expect(event).rejects.toBe(reason);
         }
         expect(pool.stats()).toMatchObject({ active: 1, queued: 0 });
@@ -112,33 +119,33 @@ describe("leaving", () => {
         await pool.drain();
       });
 
-      test(`by ${way} ${where}, while the prompt is read`, async () => {
+      test(`by ${way} ${where}, while the prompt is being read`, async () => {
         const pool = (await model).pool({ slots: 2 });
-        // A stream beside it, so that the prompt is read in small pieces.
-        const first = await begun(pool, [1], LONG);
-        const leaving = new AbortController();
+        // Another stream runs, so that the prompt is read in small chunks.
+        const first = await startRequest(pool, [1], LONG);
+        const controller = new AbortController();
         const prompt = randomIds((await model).config, 4000);
-        const reading = pool.generate(prompt, { ...LONG, cached, signal: leaving.signal });
+        const reading = pool.generate(prompt, { ...LONG, cached, signal: controller.signal });
         const event = reading.next();
-        const before = pieces;
-        await until(() => pieces >= before + 2);
-        const read = pieces;
+        const before = chunks;
+        await waitUntil(() => chunks >= before + 2);
+        const read = chunks;
         if (way === "return") {
           await reading.return();
           expect(await event).toEqual({ done: true, value: undefined });
         } else {
-          leaving.abort(reason);
+          controller.abort(reason);
           await expect(event).rejects.toBe(reason);
         }
-        await until(() => pool.stats().active === 1);
-        expect(pieces - read).toBeLessThanOrEqual(1);
+        await waitUntil(() => pool.stats().active === 1);
+        expect(chunks - read).toBeLessThanOrEqual(1);
         await first.events.return();
         await pool.drain();
       });
     }
   }
 
-  test("before the first event: nothing is run", async () => {
+  test("before the first event runs nothing", async () => {
     const pool = (await model).pool({ slots: 1 });
     const events = pool.generate([1], LONG);
     await events.return();
@@ -149,7 +156,7 @@ describe("leaving", () => {
     await pool.drain();
   });
 
-  test("leaves no listener on a signal that lives on", async () => {
+  test("leaves no listener on the signal", async () => {
     const pool = (await model).pool({ slots: 2, queue: 2 });
     const { signal } = new AbortController();
     let listeners = 0;
@@ -163,39 +170,41 @@ describe("leaving", () => {
       remove(...args);
     };
     await Promise.all([1, 2, 3].map((id) => all(pool.generate([id], { ...SHORT, signal, cached: id > 1 }))));
-    await (await begun(pool, [1], { ...LONG, signal })).events.return();
+    await (await startRequest(pool, [1], { ...LONG, signal })).events.return();
     expect(listeners).toBe(0);
     await pool.drain();
   });
 });
 
 describe("fairness", () => {
-  test("who reads slowly, or not at all, holds nobody up", async () => {
+  test("a slow or idle reader does not delay other requests", async () => {
     const pool = (await model).pool({ slots: 2 });
-    const idle = await begun(pool, [1], { ...LONG, maxTokens: 50 });
+    const idle = await startRequest(pool, [1], { ...LONG, maxTokens: 50 });
     expect(await all(pool.generate([2], { ...LONG, maxTokens: 200 }))).toEqual(
-      await alone(await model, [2], { ...LONG, maxTokens: 200 }),
+      await generateDirectly(await model, [2], { ...LONG, maxTokens: 200 }),
     );
-    // It has ended meanwhile, and is all there.
+    // The idle request has ended meanwhile, and all its events are available.
     expect(pool.stats().active).toBe(0);
     const rest = await all(idle.events);
-    expect([idle.first.value, ...rest]).toEqual(await alone(await model, [1], { ...LONG, maxTokens: 50 }));
+    expect([idle.first.value, ...rest]).toEqual(
+      await generateDirectly(await model, [1], { ...LONG, maxTokens: 50 }),
+    );
     await pool.drain();
   });
 
-  test("a long prompt lets the others go on", async () => {
+  test("other requests continue while a long prompt is read", async () => {
     const pool = (await model).pool({ slots: 3 });
-    const { events } = await begun(pool, [1], LONG);
+    const { events } = await startRequest(pool, [1], LONG);
     const prompt = randomIds((await model).config, 2000);
     const before = pool.stats().tokens;
-    await begun(pool, prompt, LONG).then((late) => late.events.return());
-    // 16 rows of it at a time.
+    await startRequest(pool, prompt, LONG).then((late) => late.events.return());
+    // The prompt is read 16 rows at a time.
     expect(pool.stats().tokens - before).toBeGreaterThan(100);
     await events.return();
     await pool.drain();
   });
 
-  test("requests in the batch and beside it take turns", async () => {
+  test("requests in the batch and outside it alternate", async () => {
     const pool = (await model).pool({ slots: 2 });
     const counts = [0, 0];
     const run = async (i: number) => {
@@ -207,7 +216,7 @@ describe("fairness", () => {
       })) {
         if (event.type === "finish") return;
         counts[i]++;
-        // By slices of ten milliseconds at the most: neither is ever half of the way ahead.
+        // Time slices are at most ten milliseconds, so that neither request is ever half of its tokens ahead.
         expect(Math.abs(counts[0] - counts[1])).toBeLessThan(750);
       }
     };
@@ -216,7 +225,7 @@ describe("fairness", () => {
     await pool.drain();
   });
 
-  test("timers fire meanwhile", async () => {
+  test("timers fire while the pool runs", async () => {
     const pool = (await model).pool({ slots: 4 });
     let done = false;
     const runs = [1, 2, 3, 4].map((id) => all(pool.generate([id], { ...LONG, maxTokens: 400 })));
@@ -226,37 +235,37 @@ describe("fairness", () => {
     let fired = 0;
     for (; !done; fired++) await new Promise((resolve) => setTimeout(resolve, 1));
     await end;
-    // Every ten milliseconds, of more than a hundred.
+    // The pool yields every ten milliseconds and runs for more than a hundred.
     expect(fired).toBeGreaterThan(3);
     await pool.drain();
   });
 });
 
 describe("exclusive", () => {
-  test("who leaves the line lets in who came after", async () => {
+  test("an exclusive request that is cancelled while it waits lets later requests in", async () => {
     const pool = (await model).pool({ slots: 2 });
-    const { events } = await begun(pool, [1], LONG);
-    const left = new AbortController();
-    const given = pool.exclusive(async () => 7, left.signal);
+    const { events } = await startRequest(pool, [1], LONG);
+    const cancelled = new AbortController();
+    const given = pool.exclusive(async () => 7, cancelled.signal);
     const later = all(pool.generate([2], SHORT));
-    left.abort(new Error("left"));
+    cancelled.abort(new Error("left"));
     await expect(given).rejects.toThrow("left");
     await later;
     expect(pool.stats().active).toBe(1);
     await events.return();
-    await expect(pool.exclusive(async () => 7, left.signal)).rejects.toThrow("left");
+    await expect(pool.exclusive(async () => 7, cancelled.signal)).rejects.toThrow("left");
     expect(await pool.exclusive(async () => 7, new AbortController().signal)).toBe(7);
     await pool.drain();
   });
 
-  test("waits until nobody runs, and lets nobody in meanwhile", async () => {
+  test("runs alone: it waits for running requests, and later requests wait for it", async () => {
     const pool = (await model).pool({ slots: 2 });
-    const { events } = await begun(pool, [1], LONG);
+    const { events } = await startRequest(pool, [1], LONG);
     let inside = false;
     let leave = () => {};
     const held = pool.exclusive(async () => {
       inside = true;
-      expect(pool.stats().active % 2).toBe(0); // none, or all
+      expect(pool.stats().active % 2).toBe(0); // no slot, or all of them
       await new Promise<void>((resolve) => {
         leave = resolve;
       });
@@ -269,11 +278,11 @@ describe("exclusive", () => {
       expect(inside).toBe(false);
       served++;
     });
-    await turns();
+    await yieldToEventLoop();
     expect(inside).toBe(false);
     await events.return();
-    await until(() => inside);
-    await turns();
+    await waitUntil(() => inside);
+    await yieldToEventLoop();
     expect([served, pool.stats().queued]).toEqual([0, 2]);
     leave();
     expect(await held).toBe(7);
@@ -281,11 +290,11 @@ describe("exclusive", () => {
     await pool.drain();
   });
 
-  test("fails as what it runs, and then things go on", async () => {
+  test("passes on the error of its function, and the pool continues", async () => {
     const pool = (await model).pool({ slots: 1 });
     const reason = new Error("broken");
     await expect(pool.exclusive(() => Promise.reject(reason))).rejects.toBe(reason);
-    // In the order they came: what each finds done.
+    // In order of arrival: each sees the tokens generated before it.
     const tokens = async () => pool.stats().tokens;
     const [first, , second] = await Promise.all([
       pool.exclusive(tokens),
@@ -298,13 +307,13 @@ describe("exclusive", () => {
 });
 
 describe("drain", () => {
-  test("lets who is there end, takes no more, and gives the memory back", async () => {
+  test("waits for accepted requests, rejects new ones and frees the memory", async () => {
     const backend = new ReferenceBackend();
-    const model = await pooled(backend);
+    const model = await makePoolModel(backend);
     const before = backend.memory().allocated;
     const pool = model.pool({ slots: 1 });
     const runs = [1, 2].map((id) => all(pool.generate([id], SHORT)));
-    await turns(1);
+    await yieldToEventLoop(1);
     const drained = pool.drain();
     await expectError(() => pool.generate([3], SHORT).next(), "busy", /shutting down/);
     await drained;

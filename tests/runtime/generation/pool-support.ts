@@ -9,7 +9,7 @@ import { makeModel, tinyConfig, type WeightType } from "../transformer/inference
 /** 256 bytes, "ab", and <|endoftext|>; the models' vocabulary is padded to 263. */
 export const tokenizer = trainBpe(["ab ab ab"], 258);
 
-export async function pooled(
+export async function makePoolModel(
   backend: Backend,
   { variant = "reflow" as Variant, type = "f32" as WeightType, ...config }: PooledOptions = {},
 ): Promise<Model> {
@@ -25,26 +25,29 @@ export interface PooledOptions extends Omit<PartialConfig, "variant"> {
 export const all = (events: AsyncIterable<GenerateEvent>): Promise<GenerateEvent[]> =>
   Array.fromAsync(events);
 
-/** The same from the model itself. */
-export const alone = (model: Model, prompt: Prompt, options?: GenerateOptions): Promise<GenerateEvent[]> =>
-  all(model.generate(prompt, options));
+/** The same request without a pool. */
+export const generateDirectly = (
+  model: Model,
+  prompt: Prompt,
+  options?: GenerateOptions,
+): Promise<GenerateEvent[]> => all(model.generate(prompt, options));
 
-/** A request that is running: its first token is there. */
-export async function begun(pool: GenerationPool, prompt: Prompt, options?: GenerateOptions) {
+/** Starts a request and waits for its first event. */
+export async function startRequest(pool: GenerationPool, prompt: Prompt, options?: GenerateOptions) {
   const events = pool.generate(prompt, options);
   const first = await events.next();
   return { events, first };
 }
 
-/** Lets everything that can run do so for some turns of the event loop. */
-export async function turns(count = 5): Promise<void> {
+/** Lets pending work run for some turns of the event loop. */
+export async function yieldToEventLoop(count = 5): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-/** Waits for what must become true. */
-export async function until(condition: () => boolean): Promise<void> {
+/** Waits until a condition holds, for at most about two seconds. */
+export async function waitUntil(condition: () => boolean): Promise<void> {
   for (let i = 0; !condition(); i++) {
-    if (i === 2000) throw new Error("it never came true");
+    if (i === 2000) throw new Error("the condition did not become true");
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }

@@ -7,28 +7,28 @@ import type { Hook } from "../../../runtime/transformer/hooks.ts";
 import { expectError } from "../../support/expect-error.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { onBackends, randomIds } from "../transformer/inference-support.ts";
-import { all, alone, pooled, tokenizer } from "./pool-support.ts";
+import { all, generateDirectly, makePoolModel, tokenizer } from "./pool-support.ts";
 
 const SAMPLED = { temperature: 0.8, topK: 20, topP: 0.9, seed: 5, repetitionPenalty: 1.1 };
 
 onBackends((backend) => {
   for (const variant of VARIANTS) {
-    test(`${variant}: more requests than slots give what each gives alone`, async () => {
-      const model = await pooled(backend(), { variant });
+    test(`${variant}: with more requests than slots each gets the same tokens as alone`, async () => {
+      const model = await makePoolModel(backend(), { variant });
       const pool = model.pool({ slots: 3 });
       const prompts = [7, 1, 12, 3, 24, 5, 2].map((length, i) => randomIds(model.config, length, i));
       for (const options of [{ temperature: 0 }, SAMPLED]) {
         const found = await Promise.all(prompts.map((prompt) => all(pool.generate(prompt, options))));
         for (const [i, prompt] of prompts.entries())
-          expect(found[i]).toEqual(await alone(model, prompt, options));
+          expect(found[i]).toEqual(await generateDirectly(model, prompt, options));
       }
       expect(pool.stats()).toMatchObject({ slots: 3, active: 0, queued: 0 });
       await pool.drain();
     });
   }
 
-  test("requests that come while others run join them, and change nothing", async () => {
-    const model = await pooled(backend(), { context: 40 });
+  test("requests that arrive while others run join the batch and change nothing", async () => {
+    const model = await makePoolModel(backend(), { context: 40 });
     const pool = model.pool({ slots: 4 });
     const prompts = [9, 2, 30, 5, 17, 1].map((length, i) => randomIds(model.config, length, i));
     const runs: Promise<GenerateEvent[]>[] = [];
@@ -40,12 +40,13 @@ onBackends((backend) => {
       if (next) runs.push(all(pool.generate(next, SAMPLED)));
     }
     const found = [events, ...(await Promise.all(runs))];
-    for (const [i, each] of found.entries()) expect(each).toEqual(await alone(model, prompts[i], SAMPLED));
+    for (const [i, each] of found.entries())
+      expect(each).toEqual(await generateDirectly(model, prompts[i], SAMPLED));
     await pool.drain();
   });
 
-  test("with interventions, hooks or a patch they run beside the others, as they do alone", async () => {
-    const model = await pooled(backend());
+  test("requests with interventions, hooks or a patch run outside the batch and get the same tokens as alone", async () => {
+    const model = await makePoolModel(backend());
     const pool = model.pool({ slots: 3 });
     const prompt = randomIds(model.config, 6);
     const intervention: Intervention = { op: "add", target: { signal: 3 }, hook: "hook_embed", strength: 4 };
@@ -59,16 +60,17 @@ onBackends((backend) => {
       { ...SAMPLED, cached: false },
     ];
     const found = await Promise.all(options.map((each) => all(pool.generate(prompt, each))));
-    for (const [i, each] of options.entries()) expect(found[i]).toEqual(await alone(model, prompt, each));
+    for (const [i, each] of options.entries())
+      expect(found[i]).toEqual(await generateDirectly(model, prompt, each));
     expect(found[1]).not.toEqual(found[0]);
     await pool.drain();
   });
 });
 
-test("stop strings, log-probabilities and ends are those of generate", async () => {
-  const model = await pooled(new ReferenceBackend());
+test("stop strings, log-probabilities and finish events equal those of generate", async () => {
+  const model = await makePoolModel(new ReferenceBackend());
   const pool = model.pool();
-  const text = (await alone(model, "a", { temperature: 0 })).map((event) => event.text).join("");
+  const text = (await generateDirectly(model, "a", { temperature: 0 })).map((event) => event.text).join("");
   const cases: [string, GenerateOptions][] = [
     ["a", { temperature: 0, stop: text.slice(3, 5) }],
     ["a", { temperature: 0, logprobs: 3, maxTokens: 4 }],
@@ -77,16 +79,16 @@ test("stop strings, log-probabilities and ends are those of generate", async () 
     ["x".repeat(24), {}],
   ];
   for (const [prompt, options] of cases) {
-    expect(await all(pool.generate(prompt, options))).toEqual(await alone(model, prompt, options));
+    expect(await all(pool.generate(prompt, options))).toEqual(await generateDirectly(model, prompt, options));
   }
-  // Each by itself, the same prompt with the same seed is the same again.
+  // Separate requests with the same prompt and seed get the same tokens.
   const [one, two] = await Promise.all([1, 2].map(() => all(pool.generate("ab", { seed: 3 }))));
   expect(one).toEqual(two);
   expect(await all(pool.generate("ab"))).not.toEqual(await all(pool.generate("ab")));
 });
 
-test("what is wrong with a request is its own error, and the others go on", async () => {
-  const model = await pooled(new ReferenceBackend());
+test("an invalid request fails alone, and the others continue", async () => {
+  const model = await makePoolModel(new ReferenceBackend());
   const pool = model.pool({ slots: 2 });
   const good = all(pool.generate([1, 2], { seed: 1 }));
   const wrong: [Parameters<typeof pool.generate>, string, RegExp][] = [
@@ -112,25 +114,25 @@ test("what is wrong with a request is its own error, and the others go on", asyn
     },
   ];
   await expect(all(pool.generate([1], { hooks: [failing] }))).rejects.toBe(thrown);
-  expect(await good).toEqual(await alone(model, [1, 2], { seed: 1 }));
+  expect(await good).toEqual(await generateDirectly(model, [1, 2], { seed: 1 }));
   expect(pool.stats().active).toBe(0);
   for (const slots of [0, 1.5, Number.NaN])
     await expectError(async () => model.pool({ slots }), "usage", /slots is/);
   await expectError(async () => model.pool({ queue: -1 }), "usage", /queue is -1/);
 });
 
-test("whatever comes and goes, each request gets its own tokens", async () => {
-  const model = await pooled(new ReferenceBackend(), { n_layers: 1, context: 16 });
-  // Few ids, so that prompts have beginnings in common.
+test("each request gets its own tokens in any order of arrivals and departures", async () => {
+  const model = await makePoolModel(new ReferenceBackend(), { n_layers: 1, context: 16 });
+  // Few distinct ids, so that prompts share prefixes.
   const prompt = fc.array(fc.constantFrom(1, 2), { minLength: 1, maxLength: 15 });
   const request = fc.record({
     prompt,
     maxTokens: fc.integer({ min: 1, max: 8 }),
-    /** After how many tokens its reader leaves. */
+    /** The number of tokens after which the reader leaves. */
     leaves: fc.option(fc.integer({ min: 0, max: 5 }), { nil: undefined }),
-    /** How many turns it comes after the one before. */
+    /** The number of event-loop turns between this request and the one before. */
     after: fc.integer({ min: 0, max: 3 }),
-    beside: fc.boolean(),
+    unbatched: fc.boolean(),
   });
   const expected = new Map<string, Promise<GenerateEvent[]>>();
   const run = fc.asyncProperty(
@@ -138,12 +140,12 @@ test("whatever comes and goes, each request gets its own tokens", async () => {
     fc.integer({ min: 1, max: 4 }),
     async (requests, slots) => {
       const pool = model.pool({ slots });
-      const check = async ({ prompt, maxTokens, leaves, beside }: (typeof requests)[number]) => {
+      const check = async ({ prompt, maxTokens, leaves, unbatched }: (typeof requests)[number]) => {
         const options = { temperature: 0, maxTokens };
         const key = `${prompt}/${maxTokens}`;
-        if (!expected.has(key)) expected.set(key, alone(model, prompt, options));
+        if (!expected.has(key)) expected.set(key, generateDirectly(model, prompt, options));
         const events: GenerateEvent[] = [];
-        for await (const event of pool.generate(prompt, { ...options, cached: !beside })) {
+        for await (const event of pool.generate(prompt, { ...options, cached: !unbatched })) {
           if (events.length === leaves) break;
           events.push(event);
         }
@@ -162,9 +164,9 @@ test("whatever comes and goes, each request gets its own tokens", async () => {
   await fc.assert(run, { numRuns: 40 });
 });
 
-test("a device that fails ends those that run; what was cached is forgotten", async () => {
+test("a device error fails the running requests and invalidates the cache", async () => {
   const backend = new ReferenceBackend();
-  /** Calls of an op that still succeed. */
+  /** The number of calls of the op that still succeed. */
   let left = Infinity;
   const { swiglu } = backend;
   Object.assign(backend, {
@@ -173,12 +175,12 @@ test("a device that fails ends those that run; what was cached is forgotten", as
       swiglu.apply(backend, args);
     },
   });
-  const model = await pooled(backend);
+  const model = await makePoolModel(backend);
   const pool = model.pool({ slots: 2 });
   const options = { temperature: 0, maxTokens: 8 };
   const prompt = randomIds(model.config, 12);
   await all(pool.generate(prompt, options));
-  // The second prompt's second layer.
+  // The second layer of the second prompt fails.
   left = 3;
   const runs = [[1], [2], prompt].map((ids) => all(pool.generate(ids, options)));
   const ends = await Promise.allSettled(runs);
@@ -186,16 +188,16 @@ test("a device that fails ends those that run; what was cached is forgotten", as
     expect(end).toMatchObject({ status: "rejected", reason: { message: "gone" } });
   left = Infinity;
   const { prefixTokensReused } = pool.stats();
-  expect(await all(pool.generate(prompt, options))).toEqual(await alone(model, prompt, options));
+  expect(await all(pool.generate(prompt, options))).toEqual(await generateDirectly(model, prompt, options));
   expect(pool.stats()).toMatchObject({ prefixTokensReused, active: 0, queued: 0 });
 });
 
-test("counts", async () => {
-  const model = await pooled(new ReferenceBackend());
+test("stats counts generated tokens", async () => {
+  const model = await makePoolModel(new ReferenceBackend());
   const pool = model.pool({ slots: 2 });
   const events = await all(pool.generate([1, 2, 3], { seed: 1, maxTokens: 6 }));
-  const beside = await all(pool.generate([4], { seed: 1, maxTokens: 3, cached: false }));
-  const tokens = [...events, ...beside].filter((event): event is TokenEvent => event.type === "token");
+  const unbatched = await all(pool.generate([4], { seed: 1, maxTokens: 3, cached: false }));
+  const tokens = [...events, ...unbatched].filter((event): event is TokenEvent => event.type === "token");
   expect(pool.stats()).toEqual({
     slots: 2,
     queue: 256,

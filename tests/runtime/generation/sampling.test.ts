@@ -8,7 +8,7 @@ import { expectError } from "../../support/expect-error.ts";
 const draw = (logits: number[], options: SamplingOptions, { seen = [] as number[], seed = 1 } = {}) =>
   new Sampler(options, logits.length).next(Float32Array.from(logits), seen, new Random(`${seed}`));
 
-/** How often each token is drawn. */
+/** The fraction of draws of each token. */
 function frequencies(logits: number[], options: SamplingOptions, draws: number): number[] {
   const sampler = new Sampler(options, logits.length);
   const random = new Random("frequencies");
@@ -17,25 +17,25 @@ function frequencies(logits: number[], options: SamplingOptions, draws: number):
   return counts.map((n) => n / draws);
 }
 
-/** ln of probabilities: logits whose softmax they are. */
+/** Logits whose softmax gives these probabilities. */
 const ln = (...probabilities: number[]) => probabilities.map((p) => Math.log(p));
 
-describe("which tokens may be drawn", () => {
+describe("tokens that may be drawn", () => {
   const support = (logits: number[], options: SamplingOptions) =>
     frequencies(logits, options, 400).flatMap((f, id) => (f > 0 ? [id] : []));
   const logits = ln(0.1, 0.4, 0.2, 0.05, 0.25);
 
-  test("all of them without options", () => {
+  test("all tokens by default", () => {
     expect(support(logits, {})).toEqual([0, 1, 2, 3, 4]);
   });
 
-  test("top-k keeps the k likeliest; of equals, the lowest id", () => {
+  test("top-k keeps the k most likely tokens; among equals, the lowest ids", () => {
     expect(support(logits, { topK: 2 })).toEqual([1, 4]);
     expect(support([1, 2, 1, 1], { topK: 2 })).toEqual([0, 1]);
     expect(support(logits, { topK: 100 })).toEqual([0, 1, 2, 3, 4]);
   });
 
-  test("top-p keeps the fewest that reach p", () => {
+  test("top-p keeps the smallest set that reaches p", () => {
     expect(support(logits, { topP: 0.39 })).toEqual([1]);
     expect(support(logits, { topP: 0.41 })).toEqual([1, 4]);
     expect(support(logits, { topP: 0.64 })).toEqual([1, 4]);
@@ -43,7 +43,7 @@ describe("which tokens may be drawn", () => {
     expect(support(logits, { topP: 0 })).toEqual([1]);
   });
 
-  test("top-p counts over what top-k left, after temperature", () => {
+  test("top-p applies after temperature to the tokens that top-k keeps", () => {
     // Of (.4, .25, .2), .4 is 47%: less than half.
     expect(support(logits, { topK: 3, topP: 0.45 })).toEqual([1]);
     expect(support(logits, { topK: 3, topP: 0.5 })).toEqual([1, 4]);
@@ -52,7 +52,7 @@ describe("which tokens may be drawn", () => {
     expect(support(logits, { temperature: 1, topP: 0.55 })).toEqual([1, 4]);
   });
 
-  test("min-p keeps what is at least p times the likeliest", () => {
+  test("min-p keeps tokens at least p times as likely as the most likely one", () => {
     expect(support(logits, { minP: 0.6 })).toEqual([1, 4]);
     expect(support(logits, { minP: 0.45 })).toEqual([1, 2, 4]);
     expect(support(logits, { minP: 1 })).toEqual([1]);
@@ -61,12 +61,12 @@ describe("which tokens may be drawn", () => {
     expect(support(logits, { minP: 0.45, temperature: 0.5 })).toEqual([1]);
   });
 
-  test("temperature 0 is greedy, and the lowest id of equals", () => {
+  test("temperature 0 is greedy and chooses the lowest id among equals", () => {
     expect(draw([1, 3, 3, 2], { temperature: 0 })).toBe(1);
     expect(draw([-5, -4, -4], { temperature: 0, topK: 3, topP: 0.1 })).toBe(1);
   });
 
-  test("a temperature near 0 neither overflows nor loses the likeliest", () => {
+  test("a temperature near 0 neither overflows nor loses the most likely token", () => {
     expect(draw([1000, 1001, -1e30], { temperature: 1e-6 })).toBe(1);
     expect(draw([0, -1e38, 3e38], { temperature: 1e-300 })).toBe(2);
   });
@@ -78,7 +78,7 @@ describe("which tokens may be drawn", () => {
     expect(draw([-1, -1.3], { temperature: 0, repetitionPenalty: 1.2 }, { seen: [0] })).toBe(0);
   });
 
-  test("never the padding, whatever its logits, nor what isn't finite", () => {
+  test("padding and tokens without a finite logit are never drawn", () => {
     const padded = Float32Array.of(0, 1, 50, 60);
     expect(new Sampler({ temperature: 0 }, 2).next(padded, [3], new Random("1"))).toBe(1);
     for (const options of [{}, { topK: 3 }, { topP: 0.99 }, { minP: 0.1 }, { temperature: 0 }]) {
@@ -86,18 +86,18 @@ describe("which tokens may be drawn", () => {
     }
   });
 
-  test("logits without a finite one are an error", async () => {
+  test("logits without a finite value are rejected", async () => {
     await expectError(() => draw([Number.NaN, -Infinity], {}), "numerics", /no logit is finite/);
   });
 
-  test("agrees with sorting everything", () => {
+  test("the tokens equal those of a reference that sorts all logits", () => {
     const options = fc.record({
       temperature: fc.double({ min: 0.1, max: 3, noNaN: true }),
       topK: fc.integer({ min: 0, max: 30 }),
       topP: fc.double({ min: 0, max: 1, noNaN: true }),
       minP: fc.double({ min: 0, max: 0.9, noNaN: true }),
     });
-    // Quarters, so that ties occur.
+    // Multiples of a quarter, so that ties occur.
     const logit = fc.integer({ min: -12, max: 12 }).map((x) => x / 4);
     fc.assert(
       fc.property(fc.array(logit, { minLength: 1, maxLength: 300, size: "max" }), options, (values, o) => {
@@ -108,7 +108,7 @@ describe("which tokens may be drawn", () => {
   });
 });
 
-/** The definition, with a full sort. Sets are widened where rounding could decide. */
+/** The definition, with a full sort. Sets are widened if rounding could decide. */
 function sortedSupport(
   logits: number[],
   { temperature, topK, topP, minP }: Required<Omit<SamplingOptions, "repetitionPenalty">>,
@@ -128,28 +128,28 @@ function sortedSupport(
   return kept.filter(({ weight }) => weight >= minP - 1e-12).map(({ id }) => id);
 }
 
-describe("how often they are drawn", () => {
-  // 40,000 draws: a standard deviation is .0025 at the most, and the seed is fixed.
+describe("frequencies of draws", () => {
+  // With 40,000 draws a standard deviation is at most .0025; the seed is fixed.
   const close = (actual: number[], expected: number[]) => {
     for (const [i, p] of expected.entries()) expect(Math.abs(actual[i] - p)).toBeLessThan(0.01);
   };
 
-  test("by the softmax", () => {
+  test("follow the softmax", () => {
     close(frequencies(ln(0.1, 0.4, 0.2, 0.3), {}, 40_000), [0.1, 0.4, 0.2, 0.3]);
   });
 
-  test("by the softmax at the temperature", () => {
+  test("follow the softmax at the given temperature", () => {
     const squares = [0.01, 0.16, 0.04, 0.09].map((x) => x / 0.3);
     close(frequencies(ln(0.1, 0.4, 0.2, 0.3), { temperature: 0.5 }, 40_000), squares);
   });
 
-  test("by what the cuts leave", () => {
+  test("follow the renormalised probabilities after truncation", () => {
     close(frequencies(ln(0.1, 0.4, 0.2, 0.3), { topK: 2 }, 40_000), [0, 4 / 7, 0, 3 / 7]);
     close(frequencies(ln(0.1, 0.4, 0.2, 0.3), { topP: 0.85 }, 40_000), [0, 4 / 9, 2 / 9, 3 / 9]);
   });
 });
 
-test("the same seed draws the same, another one differently", () => {
+test("depend on the seed", () => {
   const logits = Array.from({ length: 50 }, () => 0);
   const tokens = (seed: string) => {
     const [sampler, random] = [new Sampler({}, 50), new Random(seed)];
@@ -159,7 +159,7 @@ test("the same seed draws the same, another one differently", () => {
   expect(tokens("1")).not.toEqual(tokens("2"));
 });
 
-test("options out of their range are errors that name them", async () => {
+test("options out of range are rejected by name", async () => {
   const wrong: [SamplingOptions, RegExp][] = [
     [{ temperature: -1 }, /temperature is -1/],
     [{ temperature: Number.NaN }, /temperature is NaN/],
@@ -172,13 +172,13 @@ test("options out of their range are errors that name them", async () => {
 });
 
 describe("largest", () => {
-  test("in order, the lowest index of equals first", () => {
+  test("returns the highest scores in order, the lowest index first among equals", () => {
     expect([...topK(Float32Array.of(3, 1, 4, 1, 5, 9, 2, 6, 5), 4)]).toEqual([5, 7, 4, 8]);
     expect([...topK(Float32Array.of(1, 2), 5)]).toEqual([1, 0]);
     expect([...topK(Float32Array.of(1, 2), 0)]).toEqual([]);
   });
 
-  test("is what a sort gives", () => {
+  test("equals a full sort", () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 0, max: 99 }), { maxLength: 500, size: "max" }),
@@ -193,7 +193,7 @@ describe("largest", () => {
 });
 
 describe("logprobs", () => {
-  test("are the log-softmax of all logits, padding too; the likeliest are tokens", () => {
+  test("are the log-softmax over all logits including padding; the most likely exclude padding", () => {
     const { logprob, top } = logprobs(Float32Array.from(ln(0.1, 0.4, 0.2, 0.3)), 0, 2, 3);
     expect(logprob).toBeCloseTo(Math.log(0.1), 6);
     expect(top.map(({ id }) => id)).toEqual([1, 2]);
@@ -201,7 +201,7 @@ describe("logprobs", () => {
     expect(top[1].logprob).toBeCloseTo(Math.log(0.2), 6);
   });
 
-  test("of large logits don't overflow", () => {
+  test("do not overflow for large logits", () => {
     expect(logprobs(Float32Array.of(1000, 999), 1, 0, 2).logprob).toBeCloseTo(
       -1 - Math.log1p(Math.exp(-1)),
       5,

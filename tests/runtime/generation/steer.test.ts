@@ -25,42 +25,44 @@ async function all<T>(events: AsyncIterable<T>): Promise<T[]> {
   return list;
 }
 
-const of = (events: SteerEvent[], wanted: SteerEvent["run"]): GenerateEvent[] =>
+const eventsOf = (events: SteerEvent[], wanted: SteerEvent["run"]): GenerateEvent[] =>
   events.filter(({ run }) => run === wanted).map(({ run: _, ...event }) => event);
 
-test("both runs are what generate gives for the same seed, and take turns", async () => {
+test("both runs equal generate with the same seed, and their events alternate", async () => {
   const options = { maxTokens: 6, seed: 4, logprobs: 2 };
   for (const prompts of ["the sea", ["the sea", "the people went"]]) {
     const events = await all(model.steer(prompts, { ...options, interventions }));
-    expect(of(events, "default")).toEqual(await all(model.generate(prompts, options)));
-    expect(of(events, "steered")).toEqual(await all(model.generate(prompts, { ...options, interventions })));
-    expect(of(events, "steered")).not.toEqual(of(events, "default"));
+    expect(eventsOf(events, "default")).toEqual(await all(model.generate(prompts, options)));
+    expect(eventsOf(events, "steered")).toEqual(
+      await all(model.generate(prompts, { ...options, interventions })),
+    );
+    expect(eventsOf(events, "steered")).not.toEqual(eventsOf(events, "default"));
     expect(new Set(events.slice(0, 2).map(({ run }) => run)).size).toBe(2);
   }
 });
 
-test("without a seed, both have the same", async () => {
+test("without a seed, both runs share a random one", async () => {
   const idle: Intervention[] = [{ ...interventions[0], strength: 0 } as Intervention];
   const events = await all(model.steer("the sea", { interventions: idle, maxTokens: 8 }));
-  expect(of(events, "steered")).toEqual(of(events, "default"));
+  expect(eventsOf(events, "steered")).toEqual(eventsOf(events, "default"));
 });
 
-test("a run goes on when the other has ended", async () => {
+test("a run continues when the other has ended", async () => {
   const end: Intervention[] = [
     { op: "set", target: { token: "<|endoftext|>" }, hook: "hook_logits", value: 1000 },
   ];
   const events = await all(model.steer("the", { interventions: end, maxTokens: 3, temperature: 0 }));
-  expect(of(events, "steered")).toEqual([{ type: "finish", index: 0, reason: "endOfText", text: "" }]);
-  expect(of(events, "default").length).toBe(4);
+  expect(eventsOf(events, "steered")).toEqual([{ type: "finish", index: 0, reason: "endOfText", text: "" }]);
+  expect(eventsOf(events, "default").length).toBe(4);
 });
 
-test("leaving early gives the memory back", async () => {
+test("leaving early frees the memory", async () => {
   const before = setting.backend.memory().allocated;
   for await (const _ of model.steer("the sea", { interventions, maxTokens: 5 })) break;
   expect(setting.backend.memory().allocated).toBe(before);
 });
 
-test("what can't be steered is an error before any event", async () => {
+test("invalid prompts and interventions are rejected before any event", async () => {
   const events: SteerEvent[] = [];
   const run = async (prompt: string | string[], spec: Intervention[]) => {
     for await (const event of model.steer(prompt, { interventions: spec })) events.push(event);
@@ -77,7 +79,7 @@ test("what can't be steered is an error before any event", async () => {
   expect(events).toEqual([]);
 });
 
-test("logprobs of a sequence are what the logits say", async () => {
+test("logprobs of a sequence equal the log-softmax of the logits", async () => {
   const ids = [5, SEA, 9, 200];
   const { data } = await model.forward(ids);
   const expected = ids.slice(1).map((id, t) => {

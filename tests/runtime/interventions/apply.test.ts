@@ -9,7 +9,7 @@ import { expectError } from "../../support/expect-error.ts";
 /** v of length 5: u = (0.6, 0, 0.8). */
 const u = directionAlong(Float64Array.of(3, 0, 4));
 const place = { target: { signal: 0 }, hook: "hook_embed" };
-/** c = x·u = 1 + 0.8·… is worked out beside each case. */
+/** c = x·u is given with each case. */
 const X = [2, 7, -1];
 
 function apply(intervention: Intervention, given: Partial<Ingredients> = {}, x = X, position = 0): number[] {
@@ -18,7 +18,7 @@ function apply(intervention: Intervention, given: Partial<Ingredients> = {}, x =
   return Array.from(row, (each) => Math.round(each * 1e5) / 1e5);
 }
 
-describe("worked by hand, with v = (3,0,4), u = (.6,0,.8), x = (2,7,−1), c = 1.2 − .8 = .4", () => {
+describe("computed by hand, with v = (3,0,4), u = (.6,0,.8), x = (2,7,−1), c = 1.2 − .8 = .4", () => {
   test("add raw: δ = 0.5·5, x + 2.5·u", () => {
     const expected = [2 + 1.5, 7, -1 + 2];
     expect(apply({ op: "add", ...place, strength: 0.5, unit: "raw" })).toEqual(expected);
@@ -52,7 +52,7 @@ describe("worked by hand, with v = (3,0,4), u = (.6,0,.8), x = (2,7,−1), c = 1
     expect(apply({ op: "ablate", ...place, ablateWith: "mean" }, { components })).toEqual([8, 7, 7]);
   });
 
-  test("resample: c becomes what it is somewhere in the reference, which the place alone decides", () => {
+  test("resample: c becomes a value from the reference that depends only on the position", () => {
     const components = Float64Array.from({ length: 50 }, (_, i) => i);
     const resample: Intervention = { op: "ablate", ...place, ablateWith: "resample" };
     const drawn = (position: number, hook = "hook_embed") => {
@@ -67,7 +67,7 @@ describe("worked by hand, with v = (3,0,4), u = (.6,0,.8), x = (2,7,−1), c = 1
     expect(drawn(3, "blocks.0.hook_resid_pre")).not.toBe(drawn(3));
   });
 
-  test("swap of orthogonal directions: the components 2 and −1 change places", () => {
+  test("swap of orthogonal directions exchanges the components 2 and −1", () => {
     const [first, third] = [
       directionAlong(Float64Array.of(9, 0, 0)),
       directionAlong(Float64Array.of(0, 0, 2)),
@@ -76,26 +76,26 @@ describe("worked by hand, with v = (3,0,4), u = (.6,0,.8), x = (2,7,−1), c = 1
     expect(apply(swap, { u: first, other: third })).toEqual([-1, 7, 2]);
   });
 
-  test("swap of any two: both components change places, and nothing orthogonal to them moves", () => {
+  test("swap of any two directions exchanges the components and keeps the orthogonal complement", () => {
     const w = directionAlong(Float64Array.of(0, 1, 0).map((x, i) => x + (i === 0 ? 1 : 0)));
     const swap: Intervention = { op: "swap", ...place, with: { signal: 1 } };
     const row = Float32Array.from(X);
     const along = (x: ArrayLike<number>) => [
       0.6 * x[0] + 0.8 * x[2],
       (x[0] + x[1]) / Math.SQRT2,
-      // u × w, up to its length
+      // u × w, up to a factor
       -0.8 * x[0] + 0.8 * x[1] + 0.6 * x[2],
     ];
     const [a, b, c] = along(row);
     changeOf(swap, { hook: "", u, other: w }, "")(row, 0);
     for (const [i, expected] of [b, a, c].entries()) expect(along(row)[i]).toBeCloseTo(expected, 5);
     expect(Math.hypot(...row)).toBeCloseTo(Math.hypot(...X), 5);
-    // u and −u: the component changes its sign.
+    // For u and −u the component changes its sign.
     expect(apply(swap, { other: directionAlong(Float64Array.of(-3, 0, -4)) })).toEqual([1.52, 7, -1.64]);
   });
 });
 
-test("where a direction has nothing, a row keeps its bits", () => {
+test("entries outside a sparse direction keep their bits", () => {
   const row = Float32Array.of(1, -0, Number.NaN);
   changeOf(
     { op: "add", ...place, strength: 1 },
@@ -105,7 +105,7 @@ test("where a direction has nothing, a row keeps its bits", () => {
   expect(new Uint32Array(row.buffer)).toEqual(new Uint32Array(Float32Array.of(3, -0, Number.NaN).buffer));
 });
 
-test("what has no size, or nothing to swap, is an error", async () => {
+test("a sigma unit of zero deviation and a swap of a direction with itself are rejected", async () => {
   const sigma: Intervention = { op: "add", ...place, strength: 1, unit: "sigma" };
   await expectError(
     () => apply(sigma, { components: Float64Array.of(2, 2, 2) }),

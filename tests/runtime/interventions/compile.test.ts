@@ -5,7 +5,7 @@ import type { Activation, Hook } from "../../../runtime/transformer/hooks.ts";
 import { assertClose } from "../../support/compare.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { makeModel, randomIds } from "../transformer/inference-support.ts";
-import { combine, dot, generated, norm, SEA, type Setting, setUp, THE } from "./support.ts";
+import { combine, dot, generateAll, norm, SEA, type Setting, setUp, THE } from "./support.ts";
 
 const close = (a: ArrayLike<number>, b: ArrayLike<number>, what: string) =>
   assertClose(a, b, { relative: 1e-5 }, what);
@@ -15,7 +15,7 @@ const { model, config } = setting;
 const { d_model: d, n_signals: S, vocab_size: V } = config;
 const ids = [0, 1].map((seed) => randomIds(config, 6, seed));
 
-/** A hook that changes each row x of width numbers at positions that are meant. */
+/** A hook that changes each row x in place, given its position and sequence. */
 const byRow = (name: string, change: (x: Float32Array, position: number, sequence: number) => void): Hook => [
   name,
   ({ data, shape, positions, sequences, length }: Activation) => {
@@ -28,7 +28,7 @@ const byRow = (name: string, change: (x: Float32Array, position: number, sequenc
   },
 ];
 
-/** (the − sea)·B, worked out from the parameters. */
+/** (the − sea)·B, computed from the parameters. */
 const v = directionIn(setting, [1, THE], [-1, SEA]);
 const u = v.map((x) => x / norm(v));
 const target = { expression: "the - sea" };
@@ -42,7 +42,7 @@ const push = (x: Float32Array, by: number, along: readonly number[]) => {
   for (let i = 0; i < x.length; i++) x[i] += by * along[i];
 };
 
-describe("an intervention is what a hook does by hand", () => {
+describe("an intervention equals a hand-written hook:", () => {
   const everywhere = { target, hook: "hook_resid_post", layers: [0, 1] } as const;
   const CASES: [string, Intervention, (x: Float32Array) => void][] = [
     ["add raw", { op: "add", ...everywhere, strength: 0.7 }, (x) => push(x, 0.7, v)],
@@ -79,7 +79,7 @@ describe("an intervention is what a hook does by hand", () => {
     });
   }
 
-  test("only the blocks that are named", async () => {
+  test("layers restrict an intervention to their blocks", async () => {
     const residuals = async (layers: [number, number]) => {
       const interventions: Intervention[] = [
         { op: "add", target, hook: "hook_attn_out", layers, strength: 1 },
@@ -93,7 +93,7 @@ describe("an intervention is what a hook does by hand", () => {
     close(first.get("blocks.0.hook_attn_out")!.data, moved, "attn_out");
   });
 
-  test("several in order, and hooks after them", async () => {
+  test("several interventions apply in order, before hooks", async () => {
     const set: Intervention = { op: "set", target, hook: "hook_embed", value: 2 };
     const double: Intervention = { op: "scale", target, hook: "hook_embed", factor: 2 };
     const components = async (interventions: Intervention[]) => {
@@ -108,7 +108,7 @@ describe("an intervention is what a hook does by hand", () => {
 });
 
 describe("spaces", () => {
-  test("hook_signals: what is added to a signal reaches the logits by its recipes", async () => {
+  test("hook_signals: an amount added to a signal reaches the logits through the recipes", async () => {
     const plain = await model.forward(ids);
     const interventions: Intervention[] = [
       { op: "add", target: { signal: 3 }, hook: "hook_signals", strength: 1.5 },
@@ -117,7 +117,7 @@ describe("spaces", () => {
     close((await model.forward(ids, { interventions })).data, expected, "logits + 1.5·R[:,3]");
   });
 
-  test("hook_recipe: what is added to a recipe is written by the basis", async () => {
+  test("hook_recipe: an amount added to a recipe is written through the basis", async () => {
     const interventions: Intervention[] = [
       { op: "add", target: { token: " sea" }, hook: "hook_recipe", strength: 2 },
     ];
@@ -130,7 +130,7 @@ describe("spaces", () => {
     close(steered.get("hook_embed")!.data, expected, "e + 2·r·B");
   });
 
-  test("hook_logits: exactly that token is biased", async () => {
+  test("hook_logits: only the logit of the target is biased", async () => {
     const plain = await model.forward(ids);
     const interventions: Intervention[] = [
       { op: "add", target: { token: " sea" }, hook: "hook_logits", strength: 5 },
@@ -139,7 +139,7 @@ describe("spaces", () => {
     expect((await model.forward(ids, { interventions })).data).toEqual(expected);
   });
 
-  test("gpt2 and gpt2-new: along embeddings", async () => {
+  test("gpt2 and gpt2-new: directions are embeddings", async () => {
     for (const variant of ["gpt2", "gpt2-new"] as const) {
       const other = await setUp(variant);
       const along = combine([1, other.row("embedding", THE)], [-1, other.row("embedding", SEA)]);
@@ -153,8 +153,8 @@ describe("spaces", () => {
   });
 });
 
-describe("where and when", () => {
-  const touched = async (intervention: Partial<Intervention>, hook = "hook_embed") => {
+describe("positions and conditions", () => {
+  const changedRows = async (intervention: Partial<Intervention>, hook = "hook_embed") => {
     const rows: boolean[] = [];
     const plain = await model.runWithCache(ids, { namesFilter: hook });
     const interventions = [{ op: "add", target, hook, strength: 1, ...intervention } as Intervention];
@@ -168,22 +168,22 @@ describe("where and when", () => {
     return rows.flatMap((is, row) => (is ? [row] : []));
   };
 
-  test("positions count from each sequence's beginning; other rows keep their bits", async () => {
-    expect(await touched({ positions: [1, 4] })).toEqual([1, 4, 7, 10]);
-    expect((await touched({ positions: "prompt" })).length).toBe(12);
-    expect((await touched({})).length).toBe(12);
+  test("positions count from the start of each sequence, and other rows keep their bits", async () => {
+    expect(await changedRows({ positions: [1, 4] })).toEqual([1, 4, 7, 10]);
+    expect((await changedRows({ positions: "prompt" })).length).toBe(12);
+    expect((await changedRows({})).length).toBe(12);
   });
 
-  test("when reads a signal there, before the op", async () => {
+  test("when reads the signal at the same hook and position, before the op", async () => {
     const at = async (hook: string, read: (x: Float32Array) => number, gt: number) => {
       const cache = await model.runWithCache(ids, { namesFilter: hook });
       const { data } = cache.get(hook)!;
       const expected = Array.from({ length: 12 }, (_, row) => row).filter(
         (row) => read(data.subarray((row * data.length) / 12, ((row + 1) * data.length) / 12)) > gt,
       );
-      expect(await touched({ when: { signal: 2, gt } }, hook)).toEqual(expected);
+      expect(await changedRows({ when: { signal: 2, gt } }, hook)).toEqual(expected);
       const rest = Array.from({ length: 12 }, (_, row) => row).filter((row) => !expected.includes(row));
-      expect(await touched({ when: { signal: 2, lt: gt } }, hook)).toEqual(rest);
+      expect(await changedRows({ when: { signal: 2, lt: gt } }, hook)).toEqual(rest);
       expect(expected.length).toBeGreaterThan(0);
       expect(rest.length).toBeGreaterThan(0);
     };
@@ -194,7 +194,7 @@ describe("where and when", () => {
       return x.reduce((sum, each, i) => sum + (each / rms) * weight[i] * b[i], 0);
     };
     await at("blocks.0.hook_resid_post", lens, 0.3);
-    // What the first intervention did is read by the second's condition.
+    // The condition of the second intervention sees the effect of the first.
     const raise: Intervention = {
       op: "set",
       target: { signal: 2 },
@@ -233,14 +233,14 @@ describe("generation", () => {
     ],
   ];
   for (const [i, interventions] of CASES.entries()) {
-    test(`cached and uncached, in a batch and alone, are the same (${i})`, async () => {
+    test(`is the same with and without a cache, in a batch and alone (${i})`, async () => {
       const options = { ...sampling, interventions, reference };
-      const batch = await generated(model, prompts, options);
-      const plain = await generated(model, prompts, sampling);
+      const batch = await generateAll(model, prompts, options);
+      const plain = await generateAll(model, prompts, sampling);
       expect(batch.map(({ logprobs }) => logprobs)).not.toEqual(plain.map(({ logprobs }) => logprobs));
-      const uncached = await generated(model, prompts, { ...options, cached: false });
+      const uncached = await generateAll(model, prompts, { ...options, cached: false });
       for (const [index, prompt] of prompts.entries()) {
-        const [alone] = await generated(model, [prompt], options);
+        const [alone] = await generateAll(model, [prompt], options);
         for (const other of [alone, uncached[index]]) {
           expect(other.ids).toEqual(batch[index].ids);
           close(other.logprobs, batch[index].logprobs, `prompt ${index}`);
@@ -249,7 +249,7 @@ describe("generation", () => {
     });
   }
 
-  test("prompt, generated and listed positions are each sequence's own", async () => {
+  test("prompt, generated and listed positions are counted per sequence", async () => {
     const lengths = [4, 2];
     const seen = async (positions: Intervention["positions"]) => {
       const rows: [number, number][] = [];
@@ -259,23 +259,23 @@ describe("generation", () => {
       const interventions: Intervention[] = [{ op: "set", target, hook: "hook_embed", value: 77, positions }];
       const options = { maxTokens: 4, temperature: 0, interventions, hooks: [before] };
       const of = lengths.map((length, i) => randomIds(config, length, i));
-      await generated(model, of, options);
+      await generateAll(model, of, options);
       return rows.map(([sequence, position]) => `${sequence}:${position}`).sort();
     };
     expect(await seen("prompt")).toEqual(["0:0", "0:1", "0:2", "0:3", "1:0", "1:1"]);
-    // A sequence's last token is only said.
+    // The last token of a sequence is never run.
     expect(await seen("generated")).toEqual(["0:4", "0:5", "0:6", "1:2", "1:3", "1:4"]);
     expect(await seen([1, 3])).toEqual(["0:1", "0:3", "1:1", "1:3"]);
     expect((await seen("all")).length).toBe(12);
   });
 
-  test("a long prompt goes through in pieces, and no row is missed", async () => {
+  test("a long prompt runs in chunks without missing a row", async () => {
     const long = await setUp("reflow", { context: 300, n_layers: 1 });
     const prompt = randomIds(config, 290);
     const interventions: Intervention[] = [
       { op: "add", target, hook: "blocks.0.hook_resid_pre", strength: 1, positions: [0, 127, 128, 289] },
     ];
-    const [{ logprobs }] = await generated(long.model, [prompt], {
+    const [{ logprobs }] = await generateAll(long.model, [prompt], {
       maxTokens: 1,
       temperature: 0,
       interventions,
@@ -286,16 +286,16 @@ describe("generation", () => {
     expect(logprobs[0]).toBeCloseTo(-lse, 4);
   });
 
-  test("a token's logit is biased at every token that is sampled", async () => {
+  test("a biased logit applies to every sampled token", async () => {
     const interventions: Intervention[] = [
       { op: "add", target: { token: " sea" }, hook: "hook_logits", strength: 1000 },
     ];
-    const [{ ids }] = await generated(model, [[1, 2]], { maxTokens: 5, interventions });
+    const [{ ids }] = await generateAll(model, [[1, 2]], { maxTokens: 5, interventions });
     expect(ids).toEqual(Array(5).fill(SEA));
   });
 });
 
-test("text is tokenized for the reference", async () => {
+test("a reference text is tokenised", async () => {
   const interventions: Intervention[] = [{ op: "ablate", target, hook: "hook_embed", ablateWith: "mean" }];
   const reference = "the sea was the sea and the people went";
   const text = await model.forward(ids, { interventions, reference });
@@ -303,7 +303,7 @@ test("text is tokenized for the reference", async () => {
   expect(text.data).toEqual(same.data);
 });
 
-test("on WASM, too: cached, uncached and by hand are the same", async () => {
+test("WASM agrees with the reference backend, with and without a cache", async () => {
   const { createWasmBackend } = await import("../../../runtime/backend/wasm/mod.ts");
   const backend = await createWasmBackend({ threads: 1 });
   const wasm = new Model(await makeModel(backend, config, "f32", setting.values), tinyTokenizer);
@@ -322,9 +322,9 @@ test("on WASM, too: cached, uncached and by hand are the same", async () => {
   const byHand = await model.forward(ids, { interventions });
   assertClose((await wasm.forward(ids, { interventions })).data, byHand.data, { relative: 1e-4 }, "forward");
   const options = { maxTokens: 6, temperature: 0, interventions: interventions.slice(0, 1) };
-  const [cached] = await generated(wasm, [ids[0]], options);
-  const [uncached] = await generated(wasm, [ids[0]], { ...options, cached: false });
+  const [cached] = await generateAll(wasm, [ids[0]], options);
+  const [uncached] = await generateAll(wasm, [ids[0]], { ...options, cached: false });
   expect(uncached.ids).toEqual(cached.ids);
-  expect((await generated(model, [ids[0]], options))[0].ids).toEqual(cached.ids);
+  expect((await generateAll(model, [ids[0]], options))[0].ids).toEqual(cached.ids);
   wasm.dispose();
 });

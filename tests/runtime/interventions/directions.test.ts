@@ -10,8 +10,8 @@ import { combine, norm, SEA, type Setting, setUp, THE } from "./support.ts";
 
 const withTokenizer = ({ inner }: Setting): InferenceModel => ({ ...inner, tokenizer: tinyTokenizer });
 
-/** v = ‖v‖·u, dense. */
-async function along(setting: Setting, target: Target, space: Space): Promise<number[]> {
+/** v = ‖v‖·u as a dense vector. */
+async function denseDirection(setting: Setting, target: Target, space: Space): Promise<number[]> {
   const { d_model, n_signals = 0, vocab_size } = setting.config;
   const width = {
     residual: d_model,
@@ -33,49 +33,49 @@ const written = ({ row, config }: Setting, r: readonly number[]) =>
   combine(...r.slice(0, config.n_signals).map((c, s): [number, number[]] => [c, row("basis", s)]));
 
 describe("targets", () => {
-  test("a token writes r·B, an expression the sum, a signal B[s,:]", async () => {
+  test("a token resolves to r·B, an expression to the sum, a signal to B[s,:]", async () => {
     const s = await setUp("reflow");
     const [the, sea] = [s.row("recipe", THE), s.row("recipe", SEA)];
     for (const space of ["residual", "normalized"] as const) {
-      close(await along(s, { token: " the" }, space), written(s, the), "token");
+      close(await denseDirection(s, { token: " the" }, space), written(s, the), "token");
       const expression = "0.5 * (the - sea)";
       close(
-        await along(s, { expression }, space),
+        await denseDirection(s, { expression }, space),
         written(s, combine([0.5, the], [-0.5, sea])),
         "expression",
       );
-      close(await along(s, { signal: 7 }, space), s.row("basis", 7), "signal");
+      close(await denseDirection(s, { signal: 7 }, space), s.row("basis", 7), "signal");
     }
   });
 
-  test("at recipes and signals it is r itself", async () => {
+  test("at recipes and signals the direction is r itself", async () => {
     const s = await setUp("reflow", { n_signals: 11 });
     const [the, sea] = [s.row("recipe", THE), s.row("recipe", SEA)];
     for (const space of ["recipe", "signals"] as const) {
-      close(await along(s, { token: " the" }, space), the, "token");
+      close(await denseDirection(s, { token: " the" }, space), the, "token");
       close(
-        await along(s, { expression: "the - 2 * sea" }, space),
+        await denseDirection(s, { expression: "the - 2 * sea" }, space),
         combine([1, the], [-2, sea]),
         "expression",
       );
-      expect(await along(s, { signal: 7 }, space)).toEqual(
+      expect(await denseDirection(s, { signal: 7 }, space)).toEqual(
         Array.from({ length: 11 }, (_, i) => Number(i === 7)),
       );
       const vector = Array.from({ length: 11 }, (_, i) => i - 5);
-      close(await along(s, { vector }, space), vector, "vector");
+      close(await denseDirection(s, { vector }, space), vector, "vector");
     }
   });
 
-  test("at the logits a token is its own", async () => {
-    const v = await along(await setUp(), { expression: "the - 2 * sea" }, "logits");
+  test("at the logits a token resolves to its own axis", async () => {
+    const v = await denseDirection(await setUp(), { expression: "the - 2 * sea" }, "logits");
     expect(v[THE]).toBeCloseTo(1, 10);
     expect(v[SEA]).toBeCloseTo(-2, 10);
     expect(v.filter((x) => x !== 0).length).toBe(2);
   });
 
-  test("reflow-topk: recipes as the model uses them", async () => {
+  test("reflow-topk resolves recipes after top-k", async () => {
     const s = await setUp("reflow-topk");
-    const r = await along(s, { token: " sea" }, "signals");
+    const r = await denseDirection(s, { token: " sea" }, "signals");
     const largest = s
       .row("recipe", SEA)
       .toSorted((a, b) => b - a)
@@ -88,23 +88,23 @@ describe("targets", () => {
     );
   });
 
-  test("rounded recipes are read as they are rounded", async () => {
+  test("rounded recipes are read as stored", async () => {
     const s = await setUp("reflow", { n_signals: 32 }, "i8");
     assertClose(
-      await along(s, { token: " sea" }, "signals"),
+      await denseDirection(s, { token: " sea" }, "signals"),
       s.row("recipe", SEA),
       { relative: 0.02 },
       "int8",
     );
   });
 
-  test("without recipes, a token is its embedding, and there are no signals", async () => {
+  test("in an unfactored model a token resolves to its embedding, and signals are rejected", async () => {
     for (const variant of ["gpt2", "gpt2-new"] as const) {
       const s = await setUp(variant);
       const expected = combine([1, s.row("embedding", THE)], [-1, s.row("embedding", SEA)]);
-      close(await along(s, { expression: "the - sea" }, "residual"), expected, variant);
+      close(await denseDirection(s, { expression: "the - sea" }, "residual"), expected, variant);
       const error = await expectError(
-        () => along(s, { signal: 3 }, "residual"),
+        () => denseDirection(s, { signal: 3 }, "residual"),
         "usage",
         /x\.signal is 3: a gpt2.* has no signals/,
       );
@@ -113,7 +113,7 @@ describe("targets", () => {
     }
   });
 
-  test("what has no direction is an error that names the field", async () => {
+  test("targets without a direction are rejected, naming the field", async () => {
     const s = await setUp();
     const cases: [Target, Space, RegExp][] = [
       [{ signal: 20 }, "residual", /^x\.signal is 20: expected one of 20 signals/],
@@ -141,17 +141,17 @@ describe("targets", () => {
     );
   });
 
-  test("nothing stays on the device", async () => {
+  test("resolving leaves no memory allocated on the device", async () => {
     const s = await setUp();
     const before = s.backend.memory().allocated;
-    await along(s, { expression: "the - sea" }, "residual");
-    await expectError(() => along(s, { token: " king" }, "residual"), "usage", /2 tokens/);
+    await denseDirection(s, { expression: "the - sea" }, "residual");
+    await expectError(() => denseDirection(s, { token: " king" }, "residual"), "usage", /2 tokens/);
     expect(s.backend.memory().allocated).toBe(before);
   });
 });
 
-describe("how a signal is read", () => {
-  test("after the last block, before the norm and after it, it is what hook_signals has", async () => {
+describe("reading a signal", () => {
+  test("after the last block and after the norm the value equals hook_signals", async () => {
     for (const variant of ["reflow", "reflow-topk", "reflow-lite"] as const) {
       const s = await setUp(variant);
       const cache = await s.model.runWithCache([5, 6, 7]);
@@ -172,7 +172,7 @@ describe("hook points", () => {
   const points = async (variant: "reflow" | "gpt2", hook: string, layers?: [number, number]) =>
     pointsOf((await setUp(variant)).config, { hook, layers }, "x");
 
-  test("a name in full, or a block's with layers", async () => {
+  test("are given by a full name, or by a name within a block and layers", async () => {
     expect(await points("reflow", "hook_resid_post", [0, 1])).toEqual({
       names: ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"],
       space: "residual",
@@ -188,7 +188,7 @@ describe("hook points", () => {
     expect((await points("gpt2", "ln_final.hook_normalized")).space).toBe("normalized");
   });
 
-  test("that can't be meant are errors", async () => {
+  test("that are unknown or ambiguous are rejected", async () => {
     const cases: [string, [number, number] | undefined, RegExp, string?][] = [
       [
         "hook_resid_pots",

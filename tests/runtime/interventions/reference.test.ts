@@ -10,7 +10,7 @@ const probe = (hook: string, width: number, key = "a"): Probe => {
   return { hook, key, direction };
 };
 
-test("components are the model's own on windows of the context, at every hook point", async () => {
+test("components equal those of the unmodified model on windows of the context, at every hook point", async () => {
   const { inner, model, config } = await setUp();
   const ids = randomIds(config, 2 * config.context + 5);
   const probes = [
@@ -36,7 +36,7 @@ test("components are the model's own on windows of the context, at every hook po
   }
 });
 
-test("what is known isn't measured again, until the text or the model's table is another", async () => {
+test("components are cached until the text or the table of the model changes", async () => {
   const { inner, model, backend, config } = await setUp();
   let passes = 0;
   const gather = backend.gather.bind(backend);
@@ -63,7 +63,7 @@ test("what is known isn't measured again, until the text or the model's table is
   expect(passes).toBe(4);
 });
 
-test("mean and deviation of the text itself", () => {
+test("mean and deviation are those of the population", () => {
   expect(momentsOf(Float64Array.of(2, 4, 4, 4, 5, 5, 7, 9))).toEqual({ mean: 5, sd: 2 });
 });
 

@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { type Intervention, parseInterventions } from "../../../runtime/interventions/spec.ts";
 import { expectError } from "../../support/expect-error.ts";
 
-const place = { target: { token: " king" }, hook: "hook_resid_post", layers: [0, 1] };
-const add = { op: "add", ...place, strength: 1 };
+const common = { target: { token: " king" }, hook: "hook_resid_post", layers: [0, 1] };
+const add = { op: "add", ...common, strength: 1 };
 
-test("one, or a list, with every field", () => {
+test("one intervention or a list is accepted, with every field", () => {
   const full: Intervention[] = [
     {
       op: "add",
@@ -43,7 +43,7 @@ test("one, or a list, with every field", () => {
   expect(parseInterventions(vector)[0].target).toEqual({ vector: Float32Array.of(1, 2) });
 });
 
-/** What is wrong, what the message says, and the help, where it is more than the fields of an op. */
+/** An invalid specification, the expected message, and the expected help if it does not only list the fields of an op. */
 const CASES: [spec: unknown, message: string, help?: string][] = [
   [[add, { ...add, strength: Number.NaN }], "interventions[1].strength is NaN: expected a finite number"],
   [
@@ -53,23 +53,23 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   [{ ...add, strength: Infinity }, "interventions[0].strength is Infinity: expected a finite number"],
   [{ ...add, strength: "1" }, 'interventions[0].strength is "1": expected a finite number'],
   [
-    { op: "add", ...place },
+    { op: "add", ...common },
     "interventions[0].strength is missing",
     '"add" needs op, target, hook, strength, and takes layers, positions, when, unit',
   ],
-  [{ op: "set", ...place }, "interventions[0].value is missing"],
-  [{ op: "scale", ...place }, "interventions[0].factor is missing"],
-  [{ op: "swap", ...place }, "interventions[0].with is missing"],
+  [{ op: "set", ...common }, "interventions[0].value is missing"],
+  [{ op: "scale", ...common }, "interventions[0].factor is missing"],
+  [{ op: "swap", ...common }, "interventions[0].with is missing"],
   [
-    { op: "set", ...place, value: -Infinity },
+    { op: "set", ...common, value: -Infinity },
     "interventions[0].value is -Infinity: expected a finite number",
   ],
   [
-    { op: "scale", ...place, factor: 2e6 },
+    { op: "scale", ...common, factor: 2e6 },
     "interventions[0].factor is 2000000: expected a number of at most 1000000 in size",
   ],
   [
-    { op: "add", ...place, strenght: 1 },
+    { op: "add", ...common, strenght: 1 },
     "interventions[0].strenght is not a field",
     'did you mean "strength"?',
   ],
@@ -83,10 +83,10 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
     'interventions[0].op is "ad": expected add, set, scale, ablate, swap',
     'did you mean "add"?',
   ],
-  [place, "interventions[0].op is missing", "an intervention has an op: add, set, scale, ablate, swap"],
+  [common, "interventions[0].op is missing", "an intervention has an op: add, set, scale, ablate, swap"],
   [{ ...add, unit: "norm" }, 'interventions[0].unit is "norm": expected residNorm, raw, sigma'],
   [
-    { op: "ablate", ...place, ablateWith: "max" },
+    { op: "ablate", ...common, ablateWith: "max" },
     'interventions[0].ablateWith is "max": expected zero, mean, resample',
   ],
   [{ ...add, hook: 3 }, "interventions[0].hook is 3: expected text"],
@@ -100,7 +100,10 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
     'interventions[0].positions is "some": expected all, prompt, generated or a list of positions',
   ],
   [{ ...add, positions: [] }, "interventions[0].positions is []: expected a list of positions"],
-  [{ ...add, positions: [1, -1] }, "interventions[0].positions[1] is -1: expected a whole number of at least 0"],
+  [
+    { ...add, positions: [1, -1] },
+    "interventions[0].positions[1] is -1: expected a whole number of at least 0",
+  ],
   [
     { ...add, when: { signal: 1 } },
     'interventions[0].when is {"signal":1}: expected a condition with gt or lt',
@@ -148,7 +151,7 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
     'interventions[0].target.vector[1] is "2": expected a finite number',
   ],
   [
-    { op: "swap", ...place, with: { vector: [1e9] } },
+    { op: "swap", ...common, with: { vector: [1e9] } },
     "interventions[0].with.vector[0] is 1000000000: expected a number of at most 1000000 in size",
   ],
   ["add", 'interventions is "add": expected a list of interventions'],

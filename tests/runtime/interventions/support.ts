@@ -42,23 +42,23 @@ export const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
 
 export const norm = (a: ArrayLike<number>): number => Math.sqrt(dot(a, a));
 
-/** Coefficients c times rows, added up. */
+/** Σ c·row. */
 export const combine = (...terms: [c: number, row: readonly number[]][]): number[] =>
   terms[0][1].map((_, i) => terms.reduce((sum, [c, row]) => sum + c * row[i], 0));
 
-/** What a prompt was continued with. */
+/** The continuation of one prompt. */
 export interface Generated {
   ids: number[];
   logprobs: number[];
 }
 
-export async function generated(
-  of: Model,
+export async function generateAll(
+  model: Model,
   prompts: Prompt[],
   options: GenerateOptions,
 ): Promise<Generated[]> {
   const out = prompts.map((): Generated => ({ ids: [], logprobs: [] }));
-  for await (const event of of.generate(prompts, { logprobs: 0, ...options })) {
+  for await (const event of model.generate(prompts, { logprobs: 0, ...options })) {
     if (event.type === "finish") continue;
     out[event.index].ids.push(event.id);
     out[event.index].logprobs.push(event.logprob!);

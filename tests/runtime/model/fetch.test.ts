@@ -30,13 +30,13 @@ async function checkpoint(name: string): Promise<string> {
   return folder;
 }
 
-/** The logits of a model that is loaded, asked and let go of. */
+/** Loads a model, runs it once and releases it. */
 async function logits(from: string | URL, weights?: "f32" | "int8"): Promise<Float32Array> {
   using model = await loadModel(from, { device: "wasm", threads: 1, weights });
   return (await model.forward(model.tokenize("the king and the queen"))).data;
 }
 
-test("from the web or a disk: the same model, in f32, in int8, and rounded as it arrives", async () => {
+test("a model loads equally over HTTP and from disk, in f32, in int8, and quantised while loading", async () => {
   const folder = await checkpoint("tiny");
   const f32 = await logits(folder);
   expect(await logits(at("tiny"))).toEqual(f32);
@@ -52,14 +52,14 @@ test("from the web or a disk: the same model, in f32, in int8, and rounded as it
   await expectError(() => logits(at("tiny"), "f32"), "checkpoint", /tiny\/ has no model.safetensors$/);
 });
 
-test("a tokenizer may be missing, as on a disk", async () => {
+test("a checkpoint without a tokenizer loads", async () => {
   rmSync(join(await checkpoint("mute"), "tokenizer.json"));
   using model = await loadModel(at("mute"), { device: "wasm", threads: 1 });
   expect((await model.forward([1, 2, 3])).shape).toEqual([1, 3, 300]);
   await expectError(() => model.tokenize("a"), "checkpoint", /no tokenizer.json/);
 });
 
-test("what can't be fetched is named", async () => {
+test("errors name files that cannot be fetched", async () => {
   await expectError(() => logits(at("nowhere")), "checkpoint", /nowhere\/config.json is not there/);
   await expectError(() => logits(at("broken")), "network", /broken\/(config|tokenizer).json: HTTP 503/);
   await expectError(() => logits(at("app")), "checkpoint", /app\/(config|tokenizer).json is not JSON/);
@@ -69,7 +69,7 @@ test("what can't be fetched is named", async () => {
   await expectError(() => logits(url), "network", /json could not be fetched: /);
 });
 
-test("what arrives and is wrong, too", async () => {
+test("invalid and truncated files are rejected, naming the file", async () => {
   const folder = await checkpoint("wrong");
   const path = join(folder, "model.safetensors");
   const bytes = readFileSync(path);
@@ -84,22 +84,22 @@ test("what arrives and is wrong, too", async () => {
   await expectError(() => loadModel(at("wrong"), { device: "gpu" as "wasm" }), "checkpoint", /shape/);
 });
 
-test("the files can be had in another way, and the kernels come compiled: as in Cloudflare's Workers", async () => {
+test("a custom fetch and a compiled kernel module are supported, as Cloudflare Workers need them", async () => {
   const folder = await checkpoint("elsewhere");
   const kernels = readFileSync(new URL("../../../kernels-as/build/relaxed-plain.wasm", import.meta.url));
-  const asked: string[] = [];
+  const requested: string[] = [];
   using model = await fetchModel(new URL("https://nowhere.invalid/tiny"), {
     device: "wasm",
     module: await WebAssembly.compile(kernels),
     async fetch({ pathname }) {
-      asked.push(pathname);
+      requested.push(pathname);
       const path = join(folder, pathname.replace("/tiny", ""));
       return existsSync(path) ? new Response(Bun.file(path)) : new Response("no", { status: 404 });
     },
   });
   expect(model.device).toBe("wasm (relaxed-plain, 1 thread)");
   expect((await model.forward([1, 2])).data).toEqual((await logitsOf(folder, [1, 2])).data);
-  expect(asked).toContain("/tiny/model.safetensors");
+  expect(requested).toContain("/tiny/model.safetensors");
 });
 
 async function logitsOf(from: string, ids: number[]) {

@@ -40,7 +40,7 @@ async function save(name: string, config: ModelConfig): Promise<string> {
   return folder;
 }
 
-/** Logits of the same weights, put onto the reference without a file. */
+/** Logits of the same weights on the reference backend, without a file. */
 async function expected(config: ModelConfig, type: WeightType, ids: Int32Array): Promise<Float32Array> {
   return (await new Model(await makeModel(new ReferenceBackend(), config, type)).forward(ids)).data;
 }
@@ -55,7 +55,7 @@ async function read(folder: string, weights?: "f32" | "int8"): Promise<Model> {
 }
 
 for (const variant of VARIANTS) {
-  test(`${variant}: f32, int8 and rounded as it is read, the logits are those of the weights`, async () => {
+  test(`${variant}: f32, int8 and weights quantised while loading give the expected logits`, async () => {
     const config = tinyConfig(variant, { vocab_size: 263 });
     const folder = await save(variant, config);
     const ids = randomIds(config, 9);
@@ -74,7 +74,7 @@ for (const variant of VARIANTS) {
   });
 }
 
-test("a folder of another tool: half precision, no tokenizer, no manifest", async () => {
+test("a folder of another tool loads: half precision, no tokenizer, no manifest", async () => {
   const config = tinyConfig("reflow");
   const folder = join(root, "other");
   mkdirSync(folder);
@@ -87,14 +87,14 @@ test("a folder of another tool: half precision, no tokenizer, no manifest", asyn
   writeFileSync(join(folder, "model.safetensors"), writeSafetensors(new Map(tensors)));
   const ids = randomIds(config, 9);
   const model = await read(folder);
-  // The norms are rounded too, which makeModel doesn't do.
+  // The norms are rounded here too, unlike in makeModel.
   assertClose((await model.forward(ids)).data, await expected(config, "f16", ids), { relative: 1e-3 }, "f16");
   expect((await (await read(folder, "f32")).forward(ids)).data).toEqual((await model.forward(ids)).data);
   await expectError(() => model.tokenize("a"), "checkpoint", /no tokenizer.json/);
 });
 
 describe("on WASM", () => {
-  test("loads, generates and is disposed of by `using`", async () => {
+  test("a model loads, generates and is disposed by `using`", async () => {
     const config = tinyConfig("reflow", { vocab_size: 263 });
     const folder = await save("wasm", config);
     using model = await loadModel(folder, { threads: 2 });
@@ -120,7 +120,7 @@ describe("on WASM", () => {
     expect([...model.tokenize("ab")]).toEqual([...tokenizer.encode("ab")]);
   });
 
-  test("what can't be loaded is an error", async () => {
+  test("checkpoints that cannot be loaded are rejected", async () => {
     const folder = await save("wrong", tinyConfig("reflow"));
     await expectError(() => loadModel(join(root, "nowhere")), "checkpoint", /does not exist/);
     const device = "gpu" as "wasm";
@@ -129,13 +129,13 @@ describe("on WASM", () => {
     await expectError(() => loadModel(folder), "checkpoint", /model.safetensors/);
   });
 
-  test("so is a device that can't be had", async () => {
+  test("an unavailable device is rejected", async () => {
     const folder = await save("threads", tinyConfig("reflow"));
     await expectError(() => loadModel(folder, { threads: 0 }), "usage", /threads is 0/);
   });
 });
 
-test("weights go to the device in pieces", async () => {
+test("weights are written to the device in chunks", async () => {
   const config = tinyConfig("reflow", { vocab_size: 30_000, n_layers: 1 });
   const folder = await save("large", config);
   class Recording extends ReferenceBackend {

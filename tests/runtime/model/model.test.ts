@@ -23,7 +23,7 @@ async function identity(from: string | URL, weights?: "f32" | "int8"): Promise<s
   return model.checkpoint;
 }
 
-test("a model is known by its f32 weights: from a disk or the web, in int8, and without a manifest", async () => {
+test("the identity is the hash of the f32 weights, from disk or HTTP, in int8, and without a manifest", async () => {
   const folder = join(root, "tiny");
   await writeTinyCheckpoint(folder);
   const web = new URL("tiny", server.url);
@@ -37,7 +37,7 @@ test("a model is known by its f32 weights: from a disk or the web, in int8, and 
   quantizeCheckpoint(folder);
   rmSync(file("manifest.json"));
   expect(await identity(folder)).toBe(sha256);
-  // Nobody says it, and what streams by isn't hashed.
+  // Without a manifest the hash is unknown, because streamed weights are not hashed.
   expect(await identity(web, "f32")).toBeUndefined();
   expect(await identity(web, "int8")).toBe(sha256);
   rmSync(file("model.safetensors"));

@@ -19,16 +19,16 @@ const edited = await setting.edited(patch.edits);
 const ids = model.tokenize("the sea was the sea and the king was");
 const apart = model.tokenize("the king and the queen of the people");
 
-async function text(of: Model, prompt: Prompt | Prompt[], options: GenerateOptions = {}) {
+async function text(model: Model, prompt: Prompt | Prompt[], options: GenerateOptions = {}) {
   const texts: string[] = [];
-  for await (const { index, text } of of.generate(prompt, { maxTokens: 8, seed: 3, ...options })) {
+  for await (const { index, text } of model.generate(prompt, { maxTokens: 8, seed: 3, ...options })) {
     texts[index] = (texts[index] ?? "") + text;
   }
   return texts;
 }
 
-describe("a patched model is one whose R was edited", () => {
-  test("logits, and everything before them to the bit", async () => {
+describe("a patched model equals a model whose R was edited:", () => {
+  test("logits agree, and earlier activations are equal to the bit", async () => {
     const names = (name: string) => name !== "hook_logits";
     const [own, other] = [
       await model.runWithCache(ids, { patch, namesFilter: names }),
@@ -41,7 +41,7 @@ describe("a patched model is one whose R was edited", () => {
     expect((await model.forward(ids)).data).not.toEqual(data);
   });
 
-  test("on the float64 reference, in batches, and for a reflow-lite", async () => {
+  test("on the float64 reference backend, in batches, and for a reflow-lite", async () => {
     const reference = await makeModel(new ReferenceBackend(), config, "f32", setting.values);
     const batch = [ids, ids.toReversed()];
     const expected = (await edited.forward(batch)).data;
@@ -53,7 +53,7 @@ describe("a patched model is one whose R was edited", () => {
   });
 
   for (const type of ["f16", "i8"] as const) {
-    test(`${type} weights: what they stand for is edited`, async () => {
+    test(`${type} weights: the decoded values are edited`, async () => {
       const { model } = await setUpPatches("reflow", {}, type);
       const before = (await model.tables()).recipe.data;
       const { data } = (await model.tables({ patch })).recipe;
@@ -67,17 +67,17 @@ describe("a patched model is one whose R was edited", () => {
     });
   }
 
-  test("text without edited tokens: only their own logits differ", async () => {
+  test("without edited tokens in the text, only their logits differ", async () => {
     const [plain, patched] = [await model.forward(apart), await model.forward(apart, { patch })];
     let differ = 0;
     for (const [i, x] of patched.data.entries()) {
       if (i % V === SEA || i % V === WAS) differ += Number(x !== plain.data[i]);
-      else if (!Object.is(x, plain.data[i])) throw new Error(`logit ${i} is another`);
+      else if (!Object.is(x, plain.data[i])) throw new Error(`logit ${i} differs`);
     }
     expect(differ).toBe(2 * apart.length);
   });
 
-  test("generation: cached and not, alone and in a batch, beside requests with other patches", async () => {
+  test("generation with and without a cache, alone, in a batch, and beside requests with other patches", async () => {
     const prompts = ["the sea was", "the king and the sea", ""];
     const expected = await text(edited, prompts);
     expect(await text(model, prompts, { patch })).toEqual(expected);
@@ -93,19 +93,19 @@ describe("a patched model is one whose R was edited", () => {
     expect(together).toEqual([expected, plain, await text(model, prompts, { patch: back })]);
   });
 
-  test("interventions read, and are measured on, the edited R", async () => {
+  test("interventions use the edited R for directions and reference measurements", async () => {
     const interventions: Intervention[] = [
       { op: "add", target: { expression: "sea - the" }, hook: "hook_embed", strength: 0.5 },
       { op: "add", target: { token: " was" }, hook: "hook_signals", strength: 0.3, unit: "sigma" },
     ];
     const options = { interventions, reference: "the sea was the king and the sea" };
-    // So that what is remembered of the reference is the unpatched model's.
+    // Fills the cache of reference components with those of the unpatched model.
     await model.forward(ids, options);
     const { data } = await model.forward(ids, { ...options, patch });
     assertClose(data, (await edited.forward(ids, options)).data, { relative: 1e-5 }, "steered");
   });
 
-  test("steer: the default run stays the model's own", async () => {
+  test("steer: the default run is unpatched", async () => {
     const texts = { default: "", steered: "" };
     for await (const event of model.steer("the sea was", {
       interventions: [],
@@ -121,14 +121,14 @@ describe("a patched model is one whose R was edited", () => {
     });
   });
 
-  test("evaluate", async () => {
+  test("evaluate: the loss agrees", async () => {
     const long = model.tokenize("the sea was the king and the queen of the sea. ".repeat(4));
     expect((await model.evaluate(long, { patch })).loss).toBeCloseTo((await edited.evaluate(long)).loss, 6);
   });
 });
 
-describe("undone", () => {
-  test("the model's own logits and tables are there to the bit, whatever ran", async () => {
+describe("reverting", () => {
+  test("logits and tables of the model stay equal to the bit after any patches", async () => {
     const [logits, tables] = [(await model.forward(ids)).data, await model.tables()];
     await fc.assert(
       fc.asyncProperty(
@@ -155,12 +155,12 @@ describe("undone", () => {
     expect(await model.tables()).toEqual(tables);
   });
 
-  test("edits that rounding swallows change nothing", async () => {
+  test("edits lost to rounding change nothing", async () => {
     const { data } = await model.forward(ids, { patch: patchOf([SEA, 3, 1e-30], [THE, 1, 0]) });
     expect(data).toEqual((await model.forward(ids)).data);
   });
 
-  test("composed patches do what their sum does", async () => {
+  test("composed patches equal the sum of their edits", async () => {
     const [p, q] = [patchOf([SEA, 3, 0.2], [WAS, 1, 1]), patchOf([SEA, 3, 0.5], [THE, 2, -1])];
     const sum = await setting.edited([...p.edits, ...q.edits]);
     const { data } = await model.forward(ids, { patch: composePatches(p, q) });
@@ -168,39 +168,39 @@ describe("undone", () => {
   });
 });
 
-describe("refused", () => {
-  const refused = async (patch: GenePatch, message: RegExp, of = model) => {
+describe("rejected", () => {
+  const expectRejected = async (patch: GenePatch, message: RegExp, of = model) => {
     await expectError(() => of.forward(ids, { patch }), "usage", message);
     await expectError(() => of.generate("the", { patch }).next(), "usage", message);
   };
 
-  test("for another model, and a model that nobody knows", async () => {
+  test("a patch for another model, and for a model without an identity", async () => {
     const other = { ...patch, model: CHECKPOINT.replace("0", "f") };
-    await refused(other, /^patch\.model is f1\S+: the model is 0123/);
+    await expectRejected(other, /^patch\.model is f1\S+: the model is 0123/);
     const unknown = new Model({ ...setting.inner, checkpoint: undefined }, tinyTokenizer);
-    await refused(patch, /^it isn't known which model\.safetensors/, unknown);
+    await expectRejected(patch, /^it isn't known which model\.safetensors/, unknown);
   });
 
-  test("tokens and signals that there aren't: padding is no token", async () => {
+  test("tokens and signals out of range, including padding", async () => {
     const n = tinyTokenizer.vocabSize;
-    await refused(
+    await expectRejected(
       patchOf([n, 0, 1]),
-      new RegExp(`^patch\\.edits\\[0\\]\\.token is ${n}: one of ${n} tokens`),
+      new RegExp(`^patch\\.edits\\[0\\]\\.token is ${n}: expected one of ${n} tokens`),
     );
-    await refused(
+    await expectRejected(
       patchOf([0, 0, 1], [1, S, 1]),
       /^patch\.edits\[1\]\.signal is 20: expected one of 20 signals/,
     );
   });
 
-  test("NaN, 1e38, and what is no patch", async () => {
-    await refused(patchOf([0, 0, Number.NaN]), /^patch\.edits\[0\]\.delta is NaN/);
-    await refused(patchOf([0, 0, 1e38]), /^patch\.edits\[0\]\.delta is 1e\+38/);
-    await refused({} as GenePatch, /^patch\.model is missing/);
+  test("non-finite and huge deltas, and invalid patches", async () => {
+    await expectRejected(patchOf([0, 0, Number.NaN]), /^patch\.edits\[0\]\.delta is NaN/);
+    await expectRejected(patchOf([0, 0, 1e38]), /^patch\.edits\[0\]\.delta is 1e\+38/);
+    await expectRejected({} as GenePatch, /^patch\.model is missing/);
   });
 
-  test("models without recipes, and those whose recipes were cut", async () => {
-    await refused(patch, /^a gpt2 has no recipes to edit/, (await setUpPatches("gpt2")).model);
-    await refused(patch, /reflow-topk can't be edited/, (await setUpPatches("reflow-topk")).model);
+  test("models without recipes, and with top-k recipes", async () => {
+    await expectRejected(patch, /^a gpt2 has no recipes to edit/, (await setUpPatches("gpt2")).model);
+    await expectRejected(patch, /reflow-topk can't be edited/, (await setUpPatches("reflow-topk")).model);
   });
 });

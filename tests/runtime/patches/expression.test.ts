@@ -11,7 +11,7 @@ const { model, inner, values, config } = await setUpPatches();
 const { n_signals: S = 0 } = config;
 const [the, sea] = [THE, SEA].map((id) => [...values.get("recipe")!.subarray(id * S, (id + 1) * S)]);
 
-/** What a patch adds to a token's row. */
+/** The change (S) that a patch makes to the row of a token. */
 function added({ edits }: GenePatch, token: number): number[] {
   const deltas = new Array(config.n_signals).fill(0);
   for (const edit of edits) if (edit.token === token) deltas[edit.signal] += edit.delta;
@@ -30,20 +30,20 @@ describe("createPatch", () => {
     expectAdded(patch, SEA, combine([0.6, the], [-0.6, sea]));
   });
 
-  test("takes away", async () => {
+  test("subtracts recipes", async () => {
     expectAdded(await model.createPatch("sea -= 2 * the"), SEA, combine([-2, the]));
   });
 
-  test("statements see what those before them did, whatever separates them", async () => {
+  test("each statement sees the effect of those before it, for any separator", async () => {
     for (const separator of [";", "\n", " ;; \n "]) {
       const patch = await model.createPatch(["sea += the", "was += 0.5 * sea", "sea -= the"].join(separator));
       expectAdded(patch, WAS, combine([0.5, sea], [0.5, the]));
-      // Rounding aside, `sea` is back where it was.
+      // Up to rounding, `sea` is unchanged.
       for (const delta of added(patch, SEA)) expect(Math.abs(delta)).toBeLessThan(1e-6);
     }
   });
 
-  test("quotes are literal where all that is quoted are tokens, and otherwise mean words", async () => {
+  test("quotes are literal if all quoted text consists of tokens, and otherwise denote words", async () => {
     const [unspaced, and] = [tinyTokenizer.tokenId("sea")!, tinyTokenizer.tokenId(" and")!];
     expect(unspaced).not.toBe(SEA);
     expect(tinyTokenizer.tokenId("and")).toBeUndefined();
@@ -64,10 +64,10 @@ describe("createPatch", () => {
     ["sea", /^`sea` adds nothing to a token/],
     ["sea = the", /^`sea = the` adds nothing to a token/],
     ["sea + the += was", /adds nothing to a token/],
-    ["sea += ", /^`sea \+=`: .* was expected at the end$/],
-    ["sea += 3", /the number 3 stands alone/],
-    ["3 += sea", /the number 3 stands alone/],
-    ["sea += 1e38 * the", /a number is beyond 1000000/],
+    ["sea += ", /^`sea \+=`: expected .* at the end$/],
+    ["sea += 3", /the number 3 is not the coefficient of a token/],
+    ["3 += sea", /the number 3 is not the coefficient of a token/],
+    ["sea += 1e38 * the", /a coefficient exceeds 1000000/],
     ["sea += NaN * the", /a product of tokens/],
     ["sea += 0 * the", /changes nothing$/],
     ["sea += the - the", /changes nothing$/],
@@ -77,17 +77,20 @@ describe("createPatch", () => {
     ['sea += "the', /a quote is not closed/],
   ];
   for (const [expression, message] of WRONG) {
-    test(`\`${expression}\` is refused`, async () => {
+    test(`\`${expression}\` is rejected`, async () => {
       await expectError(() => model.createPatch(expression), "usage", message);
     });
   }
 
-  test("needs a tokenizer, recipes and an identity", async () => {
-    const refused = (subject: Model, message: RegExp) =>
-      expectError(() => subject.createPatch("sea += the"), "usage", message);
-    await refused(new Model(inner), /needs a tokenizer, and the model has none$/);
-    await refused(new Model({ ...inner, checkpoint: undefined }, tinyTokenizer), /^it isn't known which/);
-    await refused((await setUpPatches("gpt2-new")).model, /^a gpt2-new has no recipes to edit$/);
-    await refused((await setUpPatches("reflow-topk")).model, /reflow-topk can't be edited/);
+  test("requires a tokenizer, editable recipes and a model identity", async () => {
+    const expectRejected = (other: Model, message: RegExp) =>
+      expectError(() => other.createPatch("sea += the"), "usage", message);
+    await expectRejected(new Model(inner), /needs a tokenizer, and the model has none$/);
+    await expectRejected(
+      new Model({ ...inner, checkpoint: undefined }, tinyTokenizer),
+      /^it isn't known which/,
+    );
+    await expectRejected((await setUpPatches("gpt2-new")).model, /^a gpt2-new has no recipes to edit$/);
+    await expectRejected((await setUpPatches("reflow-topk")).model, /reflow-topk can't be edited/);
   });
 });

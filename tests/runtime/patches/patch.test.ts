@@ -16,7 +16,7 @@ const patch = (...edits: [number, number, number][]): GenePatch => ({
   edits: edits.map(([token, signal, delta]) => ({ token, signal, delta })),
 });
 
-/** Few places and sizes, so that edits meet. */
+/** Few tokens, signals and deltas, so that edits of the same entry occur. */
 const anyPatch = fc
   .array(fc.tuple(fc.nat(2), fc.nat(2), fc.constantFrom(0.1, -0.1, 0.2, -0.2, 0.3, -0.3, 1e6, 0)), {
     maxLength: 12,
@@ -24,7 +24,7 @@ const anyPatch = fc
   .map((edits) => patch(...edits));
 
 describe("composition", () => {
-  test("edits are in order; what undoes another is gone, what adds up stays apart", () => {
+  test("edits are sorted; pairs that cancel are removed, and others are kept separately", () => {
     const [p, q] = [patch([5, 1, 0.4], [2, 3, -1]), patch([5, 1, 0.1], [2, 3, 1], [2, 0, 2])];
     expect(composePatches(p, q)).toEqual(patch([2, 0, 2], [5, 1, 0.1], [5, 1, 0.4]));
     expect(invertPatch(p)).toEqual(patch([2, 3, 1], [5, 1, -0.4]));
@@ -44,14 +44,14 @@ describe("composition", () => {
     );
   });
 
-  test("of patches for one model", async () => {
+  test("requires patches for the same model", async () => {
     const other = { model: CHECKPOINT.replace("0", "f"), edits: [] };
     await expectError(() => composePatches(patch(), patch(), other), "usage", /^model of patch 2 is "f1/);
   });
 });
 
-describe("as a file", () => {
-  test("comes back as it was", () => {
+describe("the file form", () => {
+  test("is parsed back unchanged", () => {
     fc.assert(
       fc.property(anyPatch, (p) => {
         expect(parsePatch(JSON.parse(encodePatch(p)))).toEqual(JSON.parse(JSON.stringify(p)));
@@ -60,20 +60,20 @@ describe("as a file", () => {
   });
 
   const edit = { token: 1, signal: 2, delta: 0.5 };
-  const WRONG: [what: string, json: unknown, message: RegExp][] = [
-    ["no object", 3, /^patch is 3: expected a gene patch \(an object\)$/],
+  const WRONG: [name: string, json: unknown, message: RegExp][] = [
+    ["a value that is not an object", 3, /^patch is 3: expected a gene patch \(an object\)$/],
     ["null", null, /^patch is null: expected a gene patch/],
     ["a list", [edit], /^patch\.0 is not a field|^patch/],
     ["no model", { edits: [] }, /^patch\.model is missing$/],
     ["a short model", { model: "abc", edits: [] }, /^patch\.model is "abc": expected 64 hexadecimal digits/],
     ["no edits", { model: CHECKPOINT }, /^patch\.edits is missing$/],
     [
-      "edits that are none",
+      "a value of edits that is not a list",
       { model: CHECKPOINT, edits: {} },
       /^patch\.edits is {}: expected a list of edits$/,
     ],
     [
-      "an edit that is none",
+      "an edit that is not an object",
       { model: CHECKPOINT, edits: [edit, 7] },
       /^patch\.edits\[1\] is 7: expected an edit/,
     ],
@@ -99,13 +99,13 @@ describe("as a file", () => {
       /^patch\.edits\[0\]\.token is .*: expected a whole number of at least 0$/,
     ]),
   ];
-  for (const [what, json, message] of WRONG) {
-    test(`${what} is refused`, async () => {
+  for (const [name, json, message] of WRONG) {
+    test(`${name} is rejected`, async () => {
       await expectError(() => parsePatch(json), "usage", message);
     });
   }
 
-  test("errors say which file", async () => {
+  test("errors name the file", async () => {
     await expectError(
       () => parsePatch({ edits: [] }, "kind.json"),
       "usage",

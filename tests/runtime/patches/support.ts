@@ -10,7 +10,7 @@ export { SEA, THE, WAS } from "../interventions/support.ts";
 
 export const CHECKPOINT = "0123456789abcdef".repeat(4);
 
-/** Of all models here: the float64 reference would take a minute. */
+/** Shared by all models here; the float64 reference backend would take a minute. */
 const backend = await createWasmBackend({ threads: 1 });
 
 export interface PatchSetting {
@@ -19,11 +19,11 @@ export interface PatchSetting {
   model: Model;
   values: Map<string, Float32Array>;
   patchOf(...edits: [token: number, signal: number, delta: number][]): GenePatch;
-  /** A model whose R itself has these edits. */
+  /** A model created with these edits in R. */
   edited(edits: readonly Edit[]): Promise<Model>;
 }
 
-/** A random model that has an identity, with the tiny tokenizer and ten rows of padding. */
+/** A random model with an identity, the tiny tokenizer and ten rows of padding. */
 export async function setUpPatches(
   variant: Variant = "reflow",
   overrides: PartialConfig = {},

@@ -7,7 +7,7 @@ import { Lexicon } from "../../../runtime/signals/lexicon.ts";
 import { tinyTokenizer } from "../../support/tiny-checkpoint.ts";
 import { combine, dot, norm, SEA, setUp, THE, WAS } from "../interventions/support.ts";
 
-test("a token is its row of R, the largest signals first", async () => {
+test("a token lists its row of R, largest weights first", async () => {
   const { model, row } = await setUp();
   const lexicon = await Lexicon.of(model);
   const recipe = row("recipe", SEA);
@@ -19,7 +19,7 @@ test("a token is its row of R, the largest signals first", async () => {
   for (const { signal, weight } of listed) expect(weight).toBeCloseTo(recipe[signal], 6);
 });
 
-test("a signal is its column, both ends of it, padding left out", async () => {
+test("a signal lists both ends of its column, excluding padding", async () => {
   const { model, row } = await setUp();
   const lexicon = await Lexicon.of(model);
   const column = Array.from({ length: 290 }, (_, id) => row("recipe", id)[5]);
@@ -32,7 +32,7 @@ test("a signal is its column, both ends of it, padding left out", async () => {
   expect(unit).toBe("signal");
 });
 
-test("neighbours, over recipes and over what they write", async () => {
+test("neighbours are nearest in recipe space or in embedding space", async () => {
   const { model, values, config, row } = await setUp();
   const lexicon = await Lexicon.of(model);
   const S = config.n_signals!;
@@ -49,7 +49,7 @@ test("neighbours, over recipes and over what they write", async () => {
   expect(nearest.cosine).toBeCloseTo(dot(e, other) / (norm(e) * norm(other)), 4);
 });
 
-test("a patch's rows take the place of the model's own", async () => {
+test("the rows of a patch replace those of the model", async () => {
   const { inner, row } = await setUp();
   const model = new Model({ ...inner, checkpoint: "0".repeat(64) }, tinyTokenizer);
   const patch = await model.createPatch('" sea" += 0.5 * " was"');
@@ -65,7 +65,7 @@ test("a patch's rows take the place of the model's own", async () => {
   expect(await cosineOf(own)).not.toBeCloseTo(await cosineOf(patched), 2);
 });
 
-test("arithmetic leaves the sum's own tokens out", async () => {
+test("arithmetic excludes the terms of the sum", async () => {
   const { model, row } = await setUp();
   const lexicon = await Lexicon.of(model);
   const { terms, nearest } = await lexicon.algebra("sea - 0.5 * was", { count: 290 });
@@ -81,7 +81,7 @@ test("arithmetic leaves the sum's own tokens out", async () => {
   expect(lexicon.algebra("sea - sea")).rejects.toThrow("adds up to zero");
 });
 
-test("of a model without recipes, dimensions stand for signals", async () => {
+test("in an unfactored model, dimensions take the place of signals", async () => {
   const { model } = await setUp("gpt2-new");
   const lexicon = await Lexicon.of(model);
   const { unit, written } = lexicon.signal(0);
@@ -91,7 +91,7 @@ test("of a model without recipes, dimensions stand for signals", async () => {
   expect(a).toEqual(b);
 });
 
-test("what isn't there is refused", async () => {
+test("unknown tokens and signals are rejected", async () => {
   const { model, config } = await setUp();
   const lexicon = await Lexicon.of(model);
   expect(() => lexicon.token(290)).toThrow("token is 290: expected one of 290 tokens");
@@ -100,7 +100,7 @@ test("what isn't there is refused", async () => {
   expect(lexicon.neighbours(-1)).rejects.toThrow("token is -1");
 });
 
-test("the map shows words alone, in the plane of their unit recipes", async () => {
+test("the map shows only words, projected from their unit recipes", async () => {
   const { model } = await setUp();
   const { points, shares } = await (await Lexicon.of(model)).map({ count: 8 });
   expect(points).toHaveLength(8);
@@ -109,9 +109,9 @@ test("the map shows words alone, in the plane of their unit recipes", async () =
   expect(shares[0]).toBeGreaterThanOrEqual(shares[1]);
 });
 
-test("the plane is the one that the eigenvalue problem gives", async () => {
+test("the principal plane equals that of an eigenvalue decomposition", async () => {
   const [n, C] = [30, 6];
-  // Spreads of 6, 5, … 1: directions that differ are found well within the rounds.
+  // The spreads 6, 5, … 1 differ enough for the iteration to converge.
   const rows = Float32Array.from({ length: n * C }, (_, at) => (C - (at % C)) * Math.sin(at * at + 1));
   const exact = principal({ rows: n, columns: C, data: rows.slice() }, 2);
   const { coordinates, shares } = await principalPlane(rows.slice(), C);

@@ -9,7 +9,7 @@ const terms = (expression: string) =>
   Object.fromEntries(parseExpression(expression).map(({ text, coefficient }) => [text, coefficient]));
 
 describe("sums of tokens", () => {
-  test("words have a leading space, what is in quotes has what it has", () => {
+  test("a word has a leading space, a quoted string is literal", () => {
     expect(parseExpression("king + woman - man")).toEqual([
       { text: " king", coefficient: 1 },
       { text: " woman", coefficient: 1 },
@@ -29,26 +29,26 @@ describe("sums of tokens", () => {
     expect(terms("2 * 3 * 1990s")).toEqual({ " 1990s": 6 });
   });
 
-  test("what is no sum of tokens says where", async () => {
+  test("syntax errors name the position", async () => {
     const cases: [string, RegExp][] = [
-      ["", /a word, a number or "\(" was expected at the end/],
-      ["king +", /was expected at the end/],
-      ["king + * man", /was expected at character 8, "\*"/],
-      ["king queen", /"\+", "-" or "\*" was expected at character 6, "queen"/],
-      ["(king", /"\)" was expected at the end/],
-      ["king)", /was expected at character 5, "\)"/],
-      ["2 king", /was expected at character 3, "king"/],
-      ["king * queen", /a product of tokens at character 8/],
-      ["king + 1", /the number 1 stands alone/],
-      ["1950", /the number 1950 stands alone/],
-      ["a / b", /"\/" has no meaning/],
-      ["a = b", /"=" has no meaning/],
-      ['a + "b', /a quote is not closed at "b/],
-      ['""', /nothing between two quotes/],
-      [String.raw`"\q"`, /is not text in JSON's quotes/],
-      ["1e7 * a", /a number is beyond 1000000/],
-      ["1e300 * 1e300 * a", /a number is beyond/],
-      [`${"(".repeat(600)}a${")".repeat(600)}`, /1201 characters, more than 1000/],
+      ["", /expected a word, a number or "\(" at the end/],
+      ["king +", /expected a word, a number or "\(" at the end/],
+      ["king + * man", /expected .* at character 8, found "\*"/],
+      ["king queen", /expected "\+", "-" or "\*" at character 6, found "queen"/],
+      ["(king", /expected .* or "\)" at the end/],
+      ["king)", /expected .* at character 5, found "\)"/],
+      ["2 king", /expected .* at character 3, found "king"/],
+      ["king * queen", /a product of two tokens at character 8/],
+      ["king + 1", /the number 1 is not the coefficient of a token/],
+      ["1950", /the number 1950 is not the coefficient of a token/],
+      ["a / b", /unexpected character "\/"/],
+      ["a = b", /unexpected character "="/],
+      ['a + "b', /a quote is not closed: "b/],
+      ['""', /a quoted token is empty/],
+      [String.raw`"\q"`, /is not a valid JSON string/],
+      ["1e7 * a", /a coefficient exceeds 1000000/],
+      ["1e300 * 1e300 * a", /a coefficient exceeds/],
+      [`${"(".repeat(600)}a${")".repeat(600)}`, /1201 characters: expected at most 1000/],
     ];
     for (const [expression, message] of cases) {
       await expectError(() => parseExpression(expression), "usage", message);
@@ -101,7 +101,7 @@ function evaluate(tree: Tree, by: number, into: Map<string, number>): Map<string
   return evaluate(right, tree.op === "-" ? -by : by, into);
 }
 
-test("every sum that can be written is read as what it comes to", () => {
+test("every valid sum is parsed to its coefficients", () => {
   fc.assert(
     fc.property(sum, (tree) => {
       const text = print(tree);
@@ -116,7 +116,7 @@ test("every sum that can be written is read as what it comes to", () => {
   );
 });
 
-test("whatever is written, it is read or refused", () => {
+test("any text is parsed or rejected with a ReflowError", () => {
   const pieces = fc.constantFrom(
     '"',
     "\\",
@@ -150,7 +150,7 @@ test("whatever is written, it is read or refused", () => {
   );
 });
 
-test("a text is a token, or the tokens it is are told", async () => {
+test("tokenOf returns the id of a single token, or lists the tokens of the text", async () => {
   const at = { where: "x", rows: 300 };
   expect(tokenOf(tinyTokenizer, " sea", at)).toBe(tinyTokenizer.tokenId(" sea")!);
   expect(tokenOf(tinyTokenizer, "<|endoftext|>", at)).toBe(tinyTokenizer.endOfText);
@@ -169,7 +169,7 @@ test("a text is a token, or the tokens it is are told", async () => {
   await expectError(
     () => tokenOf(tinyTokenizer, " sea", { where: "x", rows: 260 }),
     "usage",
-    /is token 265 of 260/,
+    /is token 265, but the model has 260 tokens/,
   );
   await expectError(() => tokenOf(undefined, " sea", at), "usage", /the model has no tokenizer/);
 });

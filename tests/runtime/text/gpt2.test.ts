@@ -3,7 +3,7 @@ import { ReflowError } from "../../../runtime/common/errors.ts";
 import { ALPHABET } from "../../../runtime/text/byte-level.ts";
 import { gpt2Tokenizer } from "../../../runtime/text/gpt2.ts";
 
-/** GPT-2's first merges, which make its tokens 256, 257, … */
+/** GPT-2's first merges, which create its tokens 256, 257, … */
 const merges = ["Ġ t", "Ġ a", "h e", "i n", "r e", "o n", "Ġt he", "e r", "Ġ s", "a t"];
 const vocabBpe = ["#version: 0.2", ...merges, ""].join("\n");
 const encoder = Object.fromEntries(
@@ -14,13 +14,13 @@ const encoder = Object.fromEntries(
 );
 const encoderJson = JSON.stringify(encoder);
 
-test("gives GPT-2's ids, as far as the merges go", () => {
+test("returns GPT-2's ids for these merges", () => {
   const tokenizer = gpt2Tokenizer(encoderJson, vocabBpe);
   expect(tokenizer.vocabSize).toBe(267);
   expect(tokenizer.endOfText).toBe(266);
   expect([...tokenizer.encode(" the")]).toEqual([262]);
   expect([...tokenizer.encode("the")]).toEqual([83, 258]);
-  // " at": "Ġ a" ranks before "a t", so that " a" + "t" it stays.
+  // " at": "Ġ a" ranks before "a t", so the result is " a" + "t".
   expect([...tokenizer.encode(" at")]).toEqual([257, 83]);
   expect([...tokenizer.encode("sat in\n\n")]).toEqual([82, 265, 220, 259, 198, 198]);
   // "é" is the bytes C3 A9: 127 and 102.
@@ -28,13 +28,13 @@ test("gives GPT-2's ids, as far as the merges go", () => {
   expect(tokenizer.tokenId(" the")).toBe(262);
 });
 
-test("line ends may be Windows'", () => {
+test("accepts Windows line endings", () => {
   const tokenizer = gpt2Tokenizer(encoderJson, vocabBpe.replaceAll("\n", "\r\n"));
   expect(tokenizer.toJSON()).toEqual(gpt2Tokenizer(encoderJson, vocabBpe).toJSON());
 });
 
 test.each([
-  ["JSON that is none", "{", vocabBpe, "encoder.json is not JSON"],
+  ["invalid JSON", "{", vocabBpe, "encoder.json is not JSON"],
   ["null", "null", vocabBpe, "encoder.json is not an object"],
   ["no tokens", "{}", vocabBpe, "added_tokens.0.id"],
   ["no merges", encoderJson, "", "vocab.bpe: the first line"],

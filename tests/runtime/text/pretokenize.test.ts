@@ -29,13 +29,13 @@ test.each([
   ["x²½٣", ["x", "²½٣"]],
   // A combining accent and an emoji are neither letters nor numbers.
   ["e\u0301 😀😀a", ["e", "\u0301", " 😀😀", "a"]],
-  // Of Unicode's white space is U+0085, and not U+FEFF: the other way round in JavaScript's \s.
+  // Unicode's White_Space includes U+0085 and not U+FEFF; JavaScript's \s is the reverse.
   ["a\u0085\u0085b\ufeff\ufeffc", ["a", "\u0085", "\u0085", "b", "\ufeff\ufeff", "c"]],
-])("%j is cut as GPT-2 does", (text, words) => {
+])("%j is split as in GPT-2", (text, words) => {
   expect(pretokens(text)).toEqual(words);
 });
 
-test("any text is cut as the pattern matches", () => {
+test("any text is split into the matches of the pattern", () => {
   fc.assert(
     fc.property(oddText, (text) => {
       expect(pretokens(text)).toEqual(text.match(PATTERN) ?? []);
@@ -44,7 +44,7 @@ test("any text is cut as the pattern matches", () => {
   );
 });
 
-test("every character's class is the pattern's", () => {
+test("every character has the class of the pattern", () => {
   for (let first = 0; first < 0x30000; first += 0x400) {
     let text = "";
     for (let code = first; code < first + 0x400; code++) text += `a${String.fromCodePoint(code)}1`;

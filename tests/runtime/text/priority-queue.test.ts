@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { PriorityQueue } from "../../../runtime/text/priority-queue.ts";
 
-test("pops in order, whatever was pushed between", () => {
+test("pops in order, with pushes in between", () => {
   const operations = fc.array(fc.option(fc.integer({ min: 0, max: 20 })), { maxLength: 100 });
   fc.assert(
     fc.property(operations, (numbers) => {

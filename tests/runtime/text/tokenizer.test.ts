@@ -20,7 +20,7 @@ function errorOf(f: () => unknown): ReflowError {
   throw new Error("there was no error");
 }
 
-/** The definition: while there is a pair that merges, merge the one of lowest rank, all over the word. */
+/** The definition: while any pair can be merged, merge all occurrences of the pair with the lowest rank. */
 function naiveEncode(text: string): number[] {
   const { vocab, merges } = tokenizer.toJSON().model;
   const ranks = new Map(merges.map((merge, rank) => [merge, rank]));
@@ -49,7 +49,7 @@ function naiveEncode(text: string): number[] {
 }
 
 describe("encode", () => {
-  test("gives the ids of the definition", () => {
+  test("returns the ids of the definition", () => {
     fc.assert(
       fc.property(fc.oneof(repetitiveText, oddText, fc.constant(sentences)), (text) => {
         expect([...tokenizer.encode(text)]).toEqual(naiveEncode(text));
@@ -58,7 +58,7 @@ describe("encode", () => {
     );
   });
 
-  test("then decode gives any well-formed text again", () => {
+  test("decode inverts it for any well-formed text", () => {
     const texts = fc.oneof(oddText, fc.string({ unit: "binary" }), fc.string({ unit: "grapheme" }));
     fc.assert(
       fc.property(texts, (text) => {
@@ -68,14 +68,14 @@ describe("encode", () => {
     );
   });
 
-  test("keeps NUL, a byte order mark, and nothing", () => {
+  test("preserves NUL, a byte order mark and the empty text", () => {
     for (const text of ["", "\0", "a\0\0b", "\ufeffBOM", "\ufeff"]) {
       expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
     }
     expect(tokenizer.encode("")).toEqual(new Int32Array(0));
   });
 
-  test("takes a lone surrogate as U+FFFD", () => {
+  test("encodes a lone surrogate like U+FFFD", () => {
     const units = fc.array(fc.constantFrom("a", " ", "\ud83d", "\ude00", "1", "\ud800"), { maxLength: 20 });
     fc.assert(
       fc.property(units, (units) => {
@@ -86,7 +86,7 @@ describe("encode", () => {
     expect(tokenizer.decode(tokenizer.encode("a\ud800b"))).toBe("a\ufffdb");
   });
 
-  test("reads <|endoftext|> as text, unless it may be special", () => {
+  test("reads <|endoftext|> as text, unless special tokens are allowed", () => {
     const { endOfText } = tokenizer;
     const text = "<|endoftext|>The king<|endoftext|><|endoftext|>";
     const plain = tokenizer.encode(text);
@@ -97,7 +97,7 @@ describe("encode", () => {
     expect(tokenizer.decode(special)).toBe(text);
   });
 
-  test("gives the same ids after more words than are remembered", () => {
+  test("returns the same ids after the word cache has been cleared", () => {
     const letters = (i: number) => i.toString(16).replace(/\d/g, (digit) => "ghijklmnop"[Number(digit)]);
     const words = Array.from({ length: 140_000 }, (_, i) => ` ${letters(i)}`).join("");
     const ids = tokenizer.encode(words);
@@ -105,7 +105,7 @@ describe("encode", () => {
     expect(tokenizer.encode(words)).toEqual(ids);
   });
 
-  test("takes 1 MB of one character, or of one word, in time that is linear or nearly", () => {
+  test("encodes 1 MB of one character or one word in nearly linear time", () => {
     let state = 1;
     const random = (n: number) => {
       state = (state * 48271) % 2147483647;
@@ -136,7 +136,7 @@ describe("decode", () => {
   const byte = (value: number) =>
     Array.from({ length: 256 }, (_, id) => id).find((id) => tokenizer.tokenBytes(id)[0] === value)!;
 
-  test("makes U+FFFD of bytes that are not UTF-8, as TextDecoder does", () => {
+  test("replaces bytes that are not UTF-8 with U+FFFD, like TextDecoder", () => {
     expect(tokenizer.decode([byte(0xff), byte(0x41)])).toBe("\ufffdA");
     expect(tokenizer.decode([byte(0xf0), byte(0x9f), byte(0x98)])).toBe("\ufffd");
     fc.assert(
@@ -147,7 +147,7 @@ describe("decode", () => {
     );
   });
 
-  test.each([-1, 1.5, Number.NaN, tokenizer.vocabSize, 50257, 2 ** 31])("refuses id %p", (id) => {
+  test.each([-1, 1.5, Number.NaN, tokenizer.vocabSize, 50257, 2 ** 31])("rejects id %p", (id) => {
     const uses = [
       () => tokenizer.decode([0, id]),
       () => tokenizer.tokenBytes(id),
@@ -172,7 +172,7 @@ describe("decoder", () => {
     expect(stream.end()).toBe("");
   });
 
-  test("says U+FFFD for what is cut off, and begins anew", () => {
+  test("returns U+FFFD for an incomplete character, and resets", () => {
     const bytesOnly = trainBpe([], 257);
     const [first, second] = bytesOnly.encode("😀");
     const stream = bytesOnly.decoder();
@@ -180,7 +180,7 @@ describe("decoder", () => {
     expect(stream.push(bytesOnly.tokenId("a")!)).toBe("a");
   });
 
-  test("says in all what decode says, whatever the ids", () => {
+  test("returns the text of decode for any ids", () => {
     const id = fc.oneof(fc.nat({ max: tokenizer.vocabSize - 1 }), fc.integer({ min: 94, max: 187 }));
     fc.assert(
       fc.property(fc.array(id, { maxLength: 30 }), (ids) => {
@@ -203,7 +203,7 @@ describe("single tokens", () => {
       expect(tokenizer.tokenId(text)).toBeUndefined();
   });
 
-  test("are the callers' to write on", () => {
+  test("are returned as copies", () => {
     tokenizer.tokenBytes(0).fill(65);
     expect(tokenizer.tokenText(0)).toBe("!");
   });
@@ -212,7 +212,7 @@ describe("single tokens", () => {
 describe("tokenizer.json", () => {
   const read = () => JSON.parse(JSON.stringify(tokenizer));
 
-  test("is written and read", () => {
+  test("can be written and read back", () => {
     const again = Tokenizer.fromJSON(read());
     expect(again.toJSON()).toEqual(tokenizer.toJSON());
     expect(again.encode(sentences)).toEqual(tokenizer.encode(sentences));
@@ -220,7 +220,7 @@ describe("tokenizer.json", () => {
     expect(again.vocabSize).toBe(350);
   });
 
-  test("has what Hugging Face's tokenizers needs", () => {
+  test("has the fields that Hugging Face's tokenizers needs", () => {
     expect(read()).toMatchObject({
       version: "1.0",
       added_tokens: [{ id: 349, content: "<|endoftext|>", special: true }],
@@ -230,7 +230,7 @@ describe("tokenizer.json", () => {
     });
   });
 
-  test("may have merges as pairs, and few of the other fields", () => {
+  test("may have merges as pairs, and only required fields", () => {
     const { added_tokens, decoder, model } = read();
     const again = Tokenizer.fromJSON({
       added_tokens,
@@ -242,7 +242,7 @@ describe("tokenizer.json", () => {
     expect(again.toJSON()).toEqual(tokenizer.toJSON());
   });
 
-  test("may have two merges for one token, and <|endoftext|> among the added tokens only", () => {
+  test("may have two merges for one token, and <|endoftext|> only among the added tokens", () => {
     const { model, ...rest } = trainBpe(["ab"], 258).toJSON();
     const { "<|endoftext|>": _, ...vocab } = model.vocab;
     const merges = ["a b", "b c", "ab c", "a bc"];
@@ -255,7 +255,7 @@ describe("tokenizer.json", () => {
     expect(again.endOfText).toBe(259);
   });
 
-  /** What is set where (undefined: taken out), and the field that the error names if it is not just that. */
+  /** A path, the value set there (undefined: removed), and the field that the error names if it is not that path. */
   const broken: [path: string, value: unknown, field?: string][] = [
     ["truncation", { max_length: 8 }],
     ["padding", { length: 8 }],
@@ -297,7 +297,7 @@ describe("tokenizer.json", () => {
     ["model.merges.3", tokenizer.toJSON().model.merges[0], "model.merges[3]"],
   ];
 
-  test.each(broken)("with %s = %j is an error that names it", (path, value, field = path) => {
+  test.each(broken)("with %s = %j is rejected with an error that names the field", (path, value, field = path) => {
     const json = read();
     const keys = path.split(".");
     const last = keys.pop()!;
@@ -311,20 +311,20 @@ describe("tokenizer.json", () => {
     expect(error.help).toBeTruthy();
   });
 
-  test("that is not an object is an error", () => {
+  test("rejects a file that is not an object", () => {
     for (const json of [null, undefined, "text", 7, [], {}]) {
       expect(errorOf(() => Tokenizer.fromJSON(json)).code).toBe("format");
     }
   });
 
-  test("without a byte is an error", () => {
+  test("rejects a vocabulary without a token for each byte", () => {
     const json = read();
     json.model.vocab.ĠĠĠĠ = json.model.vocab.Ġ;
     delete json.model.vocab.Ġ;
     expect(errorOf(() => Tokenizer.fromJSON(json)).message).toContain("Ġ is missing");
   });
 
-  test("with megabytes in the wrong place is a short error", () => {
+  test("keeps errors short if an invalid value is megabytes long", () => {
     const json = { ...read(), normalizer: "x".repeat(1_000_000) };
     expect(errorOf(() => Tokenizer.fromJSON(json)).message.length).toBeLessThan(200);
   });

@@ -8,8 +8,8 @@ import { PATTERN, repetitiveText } from "./generators.ts";
 const mergesOf = (texts: string[], vocabSize: number) => trainBpe(texts, vocabSize).toJSON().model.merges;
 
 /**
- * The definition: count all pairs, merge the most frequent, and again. Of equals the lowest ids are merged; words are
- * lists of ids, those of bytes as in ALPHABET.
+ * The definition: repeatedly count all pairs and merge the most frequent. Among equals the lowest ids are merged. Words are
+ * lists of ids, where those of bytes are as in ALPHABET.
  */
 function naiveMerges(texts: string[], vocabSize: number): string[] {
   const byteLevel = (word: string) =>
@@ -54,8 +54,8 @@ function naiveMerges(texts: string[], vocabSize: number): string[] {
 
 test("a hand-worked example", () => {
   // Words: low 1, Ġlow 2, lower 1, Ġlowest 1. Pairs: lo 5, ow 5, Ġl 3, we 2, er 1, es 1, st 1.
-  // "lo" and "ow" are equals, and l is before o. Then (lo, w) 5; then (Ġ, low) 3, since "Ġl" is gone.
-  // Then (low, e) 1, (Ġlow, e) 1, (e, r) 1, (e, s) 1, (s, t) 1: of the equals, (e, r) has the lowest ids.
+  // "lo" and "ow" are equally frequent, and l is before o. Then (lo, w) 5; then (Ġ, low) 3, since "Ġl" no longer occurs.
+  // Then (low, e) 1, (Ġlow, e) 1, (e, r) 1, (e, s) 1, (s, t) 1: among these, (e, r) has the lowest ids.
   const tokenizer = trainBpe(["low low low", "lower lowest"], 261);
   expect(tokenizer.toJSON().model.merges).toEqual(["l o", "lo w", "Ġ low", "e r"]);
   expect([256, 257, 258, 259, 260].map((id) => tokenizer.tokenText(id))).toEqual([
@@ -79,13 +79,13 @@ test("the first 256 tokens are the bytes, with GPT-2's ids", () => {
   expect(new Set(Array.from({ length: 256 }, (_, id) => tokenizer.tokenBytes(id)[0])).size).toBe(256);
 });
 
-test("a run of one letter is merged from its left", () => {
+test("a run of one letter is merged from the left", () => {
   expect(mergesOf(["aaa"], 300)).toEqual(["a a", "aa a"]);
   expect(mergesOf(["aaaaa"], 300)).toEqual(["a a", "aa a", "aa aaa"]);
   expect(mergesOf(["aaaa"], 300)).toEqual(["a a", "aa aa"]);
 });
 
-test("gives the merges of the definition", () => {
+test("returns the merges of the definition", () => {
   fc.assert(
     fc.property(
       fc.array(repetitiveText, { maxLength: 5 }),
@@ -107,38 +107,38 @@ test("the order of the texts does not matter", () => {
   );
 });
 
-test("texts are not joined, and words are not crossed", () => {
+test("no merge spans two texts or two words", () => {
   expect(mergesOf(["a", "b", "a", "b"], 300)).toEqual([]);
   expect(mergesOf(["ab!", "ab!"], 300)).toEqual(["a b"]);
 });
 
-test("where the text runs out of pairs, the vocabulary is smaller", () => {
+test("the vocabulary is smaller if no pairs are left", () => {
   const tokenizer = trainBpe(["ab"], 8192);
   expect(tokenizer.vocabSize).toBe(258);
   expect(tokenizer.endOfText).toBe(257);
 });
 
-test("<|endoftext|> in a text is text, and never a token made by merges", () => {
+test("<|endoftext|> in a text is ordinary text, and merges never create it", () => {
   const tokenizer = trainBpe(Array(50).fill("<|endoftext|>"), 1000);
   expect(tokenizer.encode("<|endoftext|>").includes(tokenizer.endOfText)).toBe(false);
   expect(tokenizer.tokenText(tokenizer.endOfText)).toBe("<|endoftext|>");
   expect(tokenizer.decode(tokenizer.encode("<|endoftext|>"))).toBe("<|endoftext|>");
 });
 
-test("texts are taken one at a time, and progress is told by tokens", () => {
+test("reads texts from an iterator, and reports progress for each token", () => {
   const progress: number[][] = [];
   function* texts() {
     yield "abc";
     yield "abd";
   }
-  trainBpe(texts(), 259, { onProgress: (done, of) => progress.push([done, of]) });
+  trainBpe(texts(), 259, { onProgress: (done, total) => progress.push([done, total]) });
   expect(progress).toEqual([
     [258, 259],
     [259, 259],
   ]);
 });
 
-test("names that objects have already are words like others", () => {
+test("property names of objects are ordinary words", () => {
   const tokenizer = trainBpe(["constructor prototype toString __proto__ ".repeat(9)], 400);
   const { vocab } = JSON.parse(JSON.stringify(tokenizer)).model;
   for (const name of ["constructor", "Ġprototype", "ĠtoString"])
@@ -146,11 +146,11 @@ test("names that objects have already are words like others", () => {
 });
 
 describe("hostile texts", () => {
-  test("lone surrogates are U+FFFD", () => {
+  test("lone surrogates are treated as U+FFFD", () => {
     expect(mergesOf(["\ud800\ud800", "\udc00"], 300)).toEqual(mergesOf(["\ufffd\ufffd", "\ufffd"], 300));
   });
 
-  test("one word of 300 KB takes about as long as many short ones", () => {
+  test("a word of 300 KB takes about as long as many short words", () => {
     let state = 1;
     const letters = Array.from({ length: 300_000 }, () => {
       state = (state * 48271) % 2147483647;
@@ -162,7 +162,7 @@ describe("hostile texts", () => {
       return performance.now() - start;
     };
     const words = time(letters.replace(/.{8}/g, "$& "));
-    // Measured: 1.5 times as long. A pass over the word for each of the 8000 merges would be over 2e9 steps.
+    // Measured: 1.5 times as long. A pass over the word for each of the 8000 merges would take over 2e9 steps.
     expect(time(letters)).toBeLessThan(8 * words);
   });
 

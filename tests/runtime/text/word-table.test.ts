@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { WordTable } from "../../../runtime/text/word-table.ts";
 
-test("numbers words as a Map does", () => {
+test("numbers words like a Map", () => {
   const word = fc.string({
     unit: fc.constantFrom("a", "b", "é", "漢", "😀", "\0", "\ufeff"),
     minLength: 1,
@@ -25,7 +25,7 @@ test("numbers words as a Map does", () => {
   );
 });
 
-test("grows, in words and in their length", () => {
+test("grows with the number and the length of words", () => {
   const table = new WordTable();
   const words = Array.from({ length: 20_000 }, (_, i) => `word ${i}`);
   words.push("x".repeat(1_000_000));
@@ -34,7 +34,7 @@ test("grows, in words and in their length", () => {
   expect(table.text(12_345)).toBe("word 12345");
 });
 
-test("lone surrogates are different words, but the same text", () => {
+test("different lone surrogates are different words with the same text", () => {
   const table = new WordTable();
   expect([table.add("\ud800", 0, 1), table.add("\udc00", 0, 1), table.add("\ud800", 0, 1)]).toEqual([
     0, 1, 0,

@@ -6,7 +6,7 @@ import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { makeModel, onBackends, randomIds, randomValues, tinyConfig } from "./inference-support.ts";
 
 onBackends((backend) => {
-  test("tables are what the model uses: of reflow-topk, what top-k leaves; of f16 and int8, decoded", async () => {
+  test("tables hold the values that the model uses: after top-k, and decoded from f16 and int8", async () => {
     const config = tinyConfig("reflow-topk");
     const values = randomValues(config);
     const tables = await new Model(await makeModel(backend(), config)).tables();
@@ -34,7 +34,7 @@ onBackends((backend) => {
     }
   });
 
-  test("other recipes take effect at both ends, for the time of a run; padding stays", async () => {
+  test("replaced recipes apply to input and output during one run, and padding rows stay", async () => {
     const config = tinyConfig("reflow");
     const values = randomValues(config);
     const model = new Model(await makeModel(backend(), config, "f32", values));
@@ -59,7 +59,7 @@ onBackends((backend) => {
   });
 });
 
-test("initial values are those that a run began with, of each matrix and either basis", async () => {
+test("initialValues equals initialize for each matrix and both kinds of basis", async () => {
   const backend = new ReferenceBackend();
   const config = resolveConfig(tinyConfig("reflow"), { vocab_size: 14000 }); // more than one chunk
   for (const basisInit of ["orthogonal", "normal"] as const) {

@@ -37,7 +37,7 @@ onBackends((backend) => {
   for (const variant of VARIANTS) {
     const config = tinyConfig(variant);
 
-    test(`${variant}: every hook point is kept, in order, and has its shape`, async () => {
+    test(`${variant}: every hook point is cached in order with its shape`, async () => {
       const { model, ids } = await setUp(backend(), config);
       const cache = await model.runWithCache(ids);
       expect([...cache.keys()]).toEqual(hookNames(config));
@@ -62,7 +62,7 @@ onBackends((backend) => {
       }
     });
 
-    test(`${variant}: activations are what the equations say of each other`, async () => {
+    test(`${variant}: activations satisfy the equations of the model`, async () => {
       const { model, ids, values } = await setUp(backend(), config);
       const cache = await model.runWithCache(ids);
       const at = (name: string) => cache.get(name)!.data;
@@ -92,7 +92,7 @@ onBackends((backend) => {
           "z = pattern·v",
         );
         if (variant !== "gpt2") {
-          // RoPE turns nothing at position 0, and never changes a length.
+          // RoPE is the identity at position 0 and preserves lengths.
           const [q, rotated] = [block("attn.hook_q"), block("attn.hook_rot_q")];
           close(rotated.subarray(0, d), q.subarray(0, d), "position 0");
           expect(rotated.subarray(d, 2 * d)).not.toEqual(q.subarray(d, 2 * d));
@@ -108,7 +108,7 @@ onBackends((backend) => {
       close(at("hook_logits"), logits.data, "logits");
     });
 
-    test(`${variant}: a replacement acts as if the value had been so`, async () => {
+    test(`${variant}: a replacement takes effect in the rest of the forward pass`, async () => {
       const { model, ids } = await setUp(backend(), config);
       const plain = await model.forward(ids);
       const changed = new Set<string>();
@@ -128,7 +128,7 @@ onBackends((backend) => {
     });
   }
 
-  test("hook_embed of zeros is an embedding of zeros", async () => {
+  test("replacing hook_embed by zeros equals an embedding of zeros", async () => {
     for (const variant of ["reflow", "gpt2"] as const) {
       const config = tinyConfig(variant);
       const { model, ids, values } = await setUp(backend(), config);
@@ -136,7 +136,7 @@ onBackends((backend) => {
       const zeros = values.get(table)!.map(() => 0);
       const zeroed = await makeModel(backend(), config, "f32", new Map(values).set(table, zeros));
       const cache = await new Model(zeroed).runWithCache(ids, { namesFilter: "ln_final.hook_normalized" });
-      // Seen before the head, which reads the same table.
+      // Compared before the head, which reads the same table.
       const seen: Float32Array[] = [];
       await model.runWithHooks(ids, {
         hooks: [
@@ -148,7 +148,7 @@ onBackends((backend) => {
     }
   });
 
-  test("swapping the residual streams of two sequences swaps what follows", async () => {
+  test("swapping the residual streams of two sequences swaps all later activations", async () => {
     const config = tinyConfig("reflow");
     const { model, ids } = await setUp(backend(), config);
     const plain = await model.forward(ids);
@@ -160,7 +160,7 @@ onBackends((backend) => {
     close(swapped.data.subarray(half), plain.data.subarray(0, half), "second");
   });
 
-  test("a pattern of one's own is applied to the values", async () => {
+  test("a replaced attention pattern is applied to the values", async () => {
     for (const variant of ["reflow-lite", "gpt2"] as const) {
       const { model, ids } = await setUp(backend(), tinyConfig(variant));
       const attendFirst = ({ data, shape }: Activation) => data.map((_, i) => (i % shape[3] === 0 ? 1 : 0));
@@ -178,7 +178,7 @@ onBackends((backend) => {
     }
   });
 
-  test("a hook may edit in place, return a replacement, or both: the replacement wins", async () => {
+  test("a hook may edit in place, return a replacement, or both, and the replacement wins", async () => {
     const { model, ids } = await setUp(backend(), tinyConfig("reflow"));
     const run = (hook: HookFunction) => model.runWithHooks(ids, { hooks: [["blocks.0.hook_mlp_out", hook]] });
     const returned = await run(({ data }) => data.map(() => 0));
@@ -192,7 +192,7 @@ onBackends((backend) => {
     expect(returned.data).not.toEqual((await model.runWithHooks(ids, {})).data);
   });
 
-  test("hooks that look, in whatever number, change no bit", async () => {
+  test("hooks that only read change no bit, regardless of their number", async () => {
     for (const variant of VARIANTS) {
       const { model, ids } = await setUp(backend(), tinyConfig(variant));
       const none = await model.runWithHooks(ids, { hooks: [] });
@@ -235,10 +235,10 @@ test("on WASM an identity hook is bit-equal at every point", async () => {
   backend.dispose();
 });
 
-describe("which hooks run", () => {
+describe("selection of hooks", () => {
   const config = tinyConfig("reflow");
 
-  test("only those named, with rows that say where they are; several in order", async () => {
+  test("only named hooks run, in order, with the positions of their rows", async () => {
     const { model, ids } = await setUp(new ReferenceBackend(), config, 2, 3);
     const calls: Activation[] = [];
     await model.runWithHooks(ids, {
@@ -259,7 +259,7 @@ describe("which hooks run", () => {
     expect(data.every((x) => x === 1)).toBe(true);
   });
 
-  test("namesFilter is a name, names or a predicate", async () => {
+  test("namesFilter accepts a name, a list of names or a predicate", async () => {
     const { model, ids } = await setUp(new ReferenceBackend(), config);
     const kept = async (namesFilter: Parameters<Model["runWithCache"]>[1]) => [
       ...(await model.runWithCache(ids, namesFilter)).keys(),
@@ -275,7 +275,7 @@ describe("which hooks run", () => {
     ]);
   });
 
-  test("the readout isn't computed for hooks before it", async () => {
+  test("the readout is skipped if only earlier hooks are used", async () => {
     const backend = new ReferenceBackend();
     const { model, ids } = await setUp(backend, config);
     const widest = { value: 0 };
@@ -292,7 +292,7 @@ describe("which hooks run", () => {
     expect(widest.value).toBe(config.vocab_size);
   });
 
-  test("unknown names are errors with the nearest one", async () => {
+  test("unknown names are rejected, suggesting the nearest one", async () => {
     const { model, ids } = await setUp(new ReferenceBackend(), config);
     const error = await expectError(
       () => model.runWithCache(ids, { namesFilter: "blocks.1.hook_residpost" }),
@@ -309,7 +309,7 @@ describe("which hooks run", () => {
     }
   });
 
-  test("a replacement of another size is an error", async () => {
+  test("a replacement of another size is rejected", async () => {
     const backend = new ReferenceBackend();
     const { model, ids } = await setUp(backend, config);
     const before = backend.memory().allocated;
@@ -322,11 +322,11 @@ describe("which hooks run", () => {
   });
 });
 
-test("others have turns while many rows run", async () => {
+test("the event loop runs while many rows are processed", async () => {
   const config = tinyConfig("reflow");
   const { model, ids } = await setUp(new ReferenceBackend(), config, 1 + PREFILL_ROWS / 8, 8);
   const fires = async (sequences: readonly Int32Array[]) => {
-    // The next turn is due.
+    // The next yield is due.
     await Bun.sleep(15);
     let fired = false;
     setImmediate(() => {

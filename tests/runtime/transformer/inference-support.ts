@@ -18,7 +18,7 @@ import { ReferenceBackend } from "../../support/reference-backend.ts";
 
 export type WeightType = "f32" | "f16" | "i8";
 
-/** Two layers, and widths that no SIMD register divides. */
+/** A config with two layers and widths that are not multiples of a SIMD register. */
 export function tinyConfig(variant: Variant, overrides: PartialConfig = {}): ModelConfig {
   return resolveConfig({
     variant,
@@ -34,7 +34,7 @@ export function tinyConfig(variant: Variant, overrides: PartialConfig = {}): Mod
   });
 }
 
-/** Weights large enough for every token to matter; the same for each backend. */
+/** Weights large enough for every token to matter, and the same for each backend. */
 export function randomValues(config: ModelConfig, seed = 1): Map<string, Float32Array> {
   return new Map(
     parameterSpecs(config).map(({ name, shape, init }) => {
@@ -72,7 +72,7 @@ export function randomIds(config: ModelConfig, length: number, seed = 1): Int32A
   return Int32Array.from({ length }, () => Math.floor(random.uniform() * config.vocab_size));
 }
 
-/** Runs a suite over the float64 reference, and over WASM with two threads. */
+/** Runs a suite on the float64 reference backend and on WASM with two threads. */
 export function onBackends(suite: (backend: () => Backend) => void): void {
   const makers: [string, () => Backend | Promise<Backend>][] = [
     ["reference", () => new ReferenceBackend()],

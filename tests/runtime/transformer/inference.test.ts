@@ -24,7 +24,7 @@ import {
 } from "./inference-support.ts";
 import { ORACLE_CASES, readOracle } from "./oracle-suite.ts";
 
-describe("what PyTorch computed", () => {
+describe("agreement with PyTorch", () => {
   const backends: [string, () => Backend | Promise<Backend>][] = [
     ["reference", () => new ReferenceBackend()],
     ...WASM_BUILDS,
@@ -57,7 +57,7 @@ describe("what PyTorch computed", () => {
         }
         assertClose(cache.get("hook_logits")!.data, oracle.tensor("logits"), { relative: 1e-4 }, caseName);
 
-        // Of the first sequence alone, and of its ids but the last, whose targets the next ids are.
+        // Uses only the first sequence without its last id: the targets are the next ids.
         const { loss, tokens } = await model.evaluate(sequences[0]);
         expect(tokens).toBe(T - 1);
         expect(loss).toBeCloseTo(crossEntropy(logits.data, config.vocab_size, [...sequences[0]]), 4);
@@ -77,7 +77,7 @@ function crossEntropy(logits: Float32Array, V: number, ids: number[]): number {
   return losses.reduce((a, b) => a + b, 0) / losses.length;
 }
 
-/** Logits (n,V) of a sequence: `whole` of its ids in passes of `rows`, then one at a time; in slot 1 of 2. */
+/** Logits (n,V) of a sequence in slot 1 of 2: the first `whole` ids in passes of `rows`, the others one at a time. */
 async function logitsInSteps(model: InferenceModel, ids: Int32Array, whole: number, rows: number) {
   const { backend, config } = model;
   const options = { slots: 2, context: ids.length, rows, logitRows: rows };
@@ -95,7 +95,7 @@ async function logitsInSteps(model: InferenceModel, ids: Int32Array, whole: numb
 
 onBackends((backend) => {
   for (const variant of VARIANTS) {
-    test(`${variant}: cached and uncached logits agree, however the sequence is cut`, async () => {
+    test(`${variant}: cached and uncached logits agree for any split of the sequence`, async () => {
       const cut = fc.record({
         length: fc.integer({ min: 1, max: 24 }),
         share: fc.double({ min: 0, max: 1, noNaN: true }),
@@ -112,7 +112,7 @@ onBackends((backend) => {
             const { data } = await new Model(model).forward(ids);
             const whole = Math.max(1, Math.round(share * length));
             const stepped = await logitsInSteps(model, ids, whole, rows);
-            // A product of int8 rows rounds its activations: what differs in a last bit may round to a neighbour.
+            // Products of int8 rows round activations, so that a difference in the last bit may round to a neighbouring value.
             const relative = type === "i8" ? 1e-2 : 1e-5;
             assertClose(stepped, data, { relative }, `${type} of ${length}, ${whole} in passes of ${rows}`);
           }),
@@ -122,7 +122,7 @@ onBackends((backend) => {
     });
   }
 
-  test("sequences of a batch at different positions don't see each other", async () => {
+  test("sequences of a batch at different positions are independent", async () => {
     for (const variant of VARIANTS) {
       const config = tinyConfig(variant);
       const model = await makeModel(backend(), config);
@@ -152,7 +152,7 @@ onBackends((backend) => {
     }
   });
 
-  test("a forward of many passes is that of one", async () => {
+  test("a forward pass in many steps equals one in a single step", async () => {
     const config = tinyConfig("reflow", { context: 300, n_layers: 1 });
     const model = await makeModel(backend(), config);
     const ids = randomIds(config, 300);
@@ -161,7 +161,7 @@ onBackends((backend) => {
     assertClose(data, cache.get("hook_logits")!.data, { relative: 1e-5 }, "logits");
   });
 
-  test("f16 and int8 weights give nearly the f32 logits", async () => {
+  test("f16 and int8 weights approximate the f32 logits", async () => {
     for (const variant of VARIANTS) {
       const config = tinyConfig(variant);
       const ids = randomIds(config, 20);
@@ -177,7 +177,7 @@ onBackends((backend) => {
     }
   });
 
-  test("nothing is allocated by a step like the one before, nor kept by a forward", async () => {
+  test("a step of an earlier shape allocates nothing, and a forward pass frees its memory", async () => {
     const config = tinyConfig("reflow-topk");
     const model = await makeModel(backend(), config);
     const before = backend().memory().allocated;
@@ -193,7 +193,7 @@ onBackends((backend) => {
   });
 });
 
-test("inferenceBytes is what a device holds", async () => {
+test("inferenceBytes equals the allocated memory", async () => {
   for (const variant of VARIANTS) {
     const config = tinyConfig(variant);
     for (const [weights, type] of [
@@ -218,7 +218,7 @@ test("inferenceBytes is what a device holds", async () => {
   }
 });
 
-test("a run state that doesn't fit leaves nothing behind", async () => {
+test("a run state that does not fit frees its partial allocations", async () => {
   const backend = new ReferenceBackend();
   const alloc = backend.alloc.bind(backend);
   let left = 12;
@@ -234,7 +234,7 @@ test("a run state that doesn't fit leaves nothing behind", async () => {
 describe("reflow-topk", () => {
   test("keeps the k largest positive values of each row, in every dtype", async () => {
     const backend = new ReferenceBackend();
-    // More rows than are worked on at a time.
+    // More rows than are processed at a time.
     const config = tinyConfig("reflow-topk", { vocab_size: 2500, n_signals: 33, n_layers: 1 });
     const values = randomValues(config);
     for (const type of ["f32", "f16", "i8"] as const) {
@@ -256,11 +256,11 @@ describe("evaluate", () => {
   const config = tinyConfig("reflow", { context: 8 });
   const make = async (c: ModelConfig) => new Model(await makeModel(new ReferenceBackend(), c));
 
-  test("scores each token once, by windows of the context", async () => {
+  test("scores each token once in windows of the context", async () => {
     const model = await make(config);
     const ids = [...randomIds(config, 31)];
     for (const stride of [1, 3, 4, 8]) {
-      // The definition: token t is predicted from the window that reaches it first.
+      // By definition, token t is predicted from the first window that reaches it.
       let sum = 0;
       for (let t = 1; t < ids.length; t++) {
         const begin = stride * Math.ceil(Math.max(0, t - config.context) / stride);
@@ -277,7 +277,7 @@ describe("evaluate", () => {
     }
   });
 
-  test("a longer text than one pass", async () => {
+  test("supports a text longer than one pass", async () => {
     const long = tinyConfig("reflow", { context: 140, n_layers: 1 });
     const model = await make(long);
     const ids = randomIds(long, 141);
@@ -287,7 +287,7 @@ describe("evaluate", () => {
     expect((await model.evaluate(ids)).loss).toBeCloseTo(crossEntropy(padded, long.vocab_size, [...ids]), 5);
   });
 
-  test("what can't be evaluated is an error", async () => {
+  test("rejects texts and strides that cannot be evaluated", async () => {
     const model = await make(config);
     await expectError(() => model.evaluate([1]), "data", /1 tokens cannot be evaluated/);
     await expectError(() => model.evaluate([1, 2], { stride: 9 }), "usage", /stride is 9/);
@@ -296,7 +296,7 @@ describe("evaluate", () => {
   });
 });
 
-test("ids that can't be run are errors", async () => {
+test("rejects ids that cannot be run", async () => {
   const config = tinyConfig("gpt2");
   const model = new Model(await makeModel(new ReferenceBackend(), config));
   for (const id of [-1, 61, 1.5, Number.NaN]) {

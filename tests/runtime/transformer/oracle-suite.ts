@@ -1,6 +1,6 @@
 /**
- * Six tiny models against what a float64 PyTorch implementation computed for them (tests/fixtures/README.md):
- * written once, run over every backend and every build of it.
+ * Compares six tiny models with the results of a float64 PyTorch implementation (tests/fixtures/README.md), on every
+ * backend and every build of its kernels.
  */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -33,7 +33,7 @@ export interface OracleCase {
   batch: number;
   length: number;
   tensor(name: string): HostArray;
-  /** The values of every tensor `<prefix>.<parameter>`, by parameter. */
+  /** The values of all tensors named `<prefix>.<parameter>`, by parameter. */
   parameters(prefix: "param" | "grad" | "stepped"): [name: string, values: Float32Array][];
 }
 
@@ -57,11 +57,11 @@ export async function readOracle(name: string): Promise<OracleCase> {
 }
 
 export interface OracleOptions {
-  /** Of a loss, relative: 1e-5 on WASM, 1e-4 elsewhere. */
+  /** Relative tolerance of losses: 1e-5 on WASM, 1e-4 elsewhere. */
   lossTolerance: number;
 }
 
-/** A software GPU compiles some hundred kernels, for seconds where the machine is busy. */
+/** A software GPU compiles about a hundred kernels, which takes seconds on a busy machine. */
 const TIMEOUT = { timeout: 120_000 };
 
 export function oracleSuite(
@@ -99,7 +99,7 @@ export function oracleSuite(
         optimizer.step({ ...oracle.optimizer, step: 1 });
         assertClose([await optimizer.gradientNorm()], [norm], { relative: 1e-4 }, "grad_norm");
         for (const [key, expected] of oracle.parameters("stepped")) {
-          // Its gradient is exactly zero, since softmax doesn't see a shift: Adam steps on rounding noise.
+          // The exact gradient is zero, because softmax is invariant to shifts, so that Adam amplifies rounding noise.
           if (caseName === "gpt2" && key.endsWith("attn.k.bias")) continue;
           assertClose(await backend.read(parameters[key]), expected, { relative: 1e-3 }, `stepped.${key}`);
         }
@@ -112,7 +112,7 @@ export function oracleSuite(
         dispose();
       });
 
-      test(`${caseName}: ten steps`, TIMEOUT, async () => {
+      test(`${caseName}: losses over ten steps`, TIMEOUT, async () => {
         const oracle = await readOracle(caseName);
         const { model, optimizer, dispose } = build(backend, oracle);
         const M = oracle.batch * oracle.length;
@@ -132,7 +132,7 @@ export function oracleSuite(
       });
     }
 
-    test("micro-batches add up: two of one sequence make one of two", TIMEOUT, async () => {
+    test("two micro-batches of one sequence equal one batch of two", TIMEOUT, async () => {
       for (const caseName of ["reflow-topk", "gpt2"]) {
         const oracle = await readOracle(caseName);
         const { length } = oracle;

@@ -1,9 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { resolveConfig } from "../../../runtime/config/config.ts";
 import { parameterSpecs } from "../../../runtime/config/parameter-specs.ts";
 import { initialize } from "../../../runtime/transformer/parameters.ts";
-import { ropeTable } from "../../../runtime/transformer/rope.ts";
 import { length } from "../../support/compare.ts";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 
@@ -28,7 +26,7 @@ function fresh(overrides: Partial<typeof config> = {}, seed = 1, basisInit?: "no
 const rms = (x: Float64Array): number => length(x) / Math.sqrt(x.length);
 
 describe("initialize", () => {
-  test("standard deviations, ones and zeros are what the specification says", () => {
+  test("standard deviations, ones and zeros match the specification", () => {
     for (const variant of ["reflow", "gpt2"] as const) {
       const { whole, values } = fresh({ variant, n_signals: undefined }, 3, "normal");
       for (const { name, init } of parameterSpecs(whole)) {
@@ -40,7 +38,7 @@ describe("initialize", () => {
     }
   });
 
-  test("values are normal, and chunks don't repeat", () => {
+  test("values are normal, and chunks do not repeat", () => {
     const recipe = fresh()
       .values("recipe")
       .map((x) => x / 0.02);
@@ -49,14 +47,14 @@ describe("initialize", () => {
     expect(share(2)).toBeCloseTo(0.9545, 2);
     expect(share(3)).toBeCloseTo(0.9973, 2);
     expect(recipe[0]).not.toBe(recipe[1 << 18]);
-    // Neighbours, and what is a row apart, don't correlate.
+    // Adjacent values, and values one row apart, are uncorrelated.
     for (const lag of [1, 2, 48]) {
       const product = recipe.subarray(lag).reduce((sum, x, i) => sum + x * recipe[i], 0) / recipe.length;
       expect(Math.abs(product)).toBeLessThan(0.01);
     }
   });
 
-  test("a tensor depends on the seed and its name, not on what else the model has", () => {
+  test("a tensor depends only on the seed and its name, not on other tensors", () => {
     const name = "blocks.1.attn.q.weight";
     const one = fresh().values(name);
     expect(fresh().values(name)).toEqual(one);
@@ -99,39 +97,11 @@ describe("initialize", () => {
     }
   });
 
-  test("a 1024 × 1024 basis takes seconds at most", () => {
-    // Of this process: a machine may be busy with others.
+  test("a 1024 × 1024 basis takes at most seconds", () => {
+    // CPU time of this process, because the machine may be busy.
     const start = process.cpuUsage();
     fresh({ d_model: 1024, n_signals: 1024, n_layers: 1, d_ff: 1, vocab_size: 1 });
     const { user, system } = process.cpuUsage(start);
     expect((user + system) / 1e6).toBeLessThan(5);
-  });
-});
-
-describe("ropeTable", () => {
-  test("a hand-worked row: D = 4, theta = 100, position 3", () => {
-    const table = ropeTable(
-      resolveConfig({ ...config, d_model: 4, n_heads: 1, n_kv_heads: 1, rope_theta: 100 }),
-    );
-    expect(table.length).toBe(16 * 4);
-    expect([...table.subarray(0, 4)]).toEqual([1, 1, 0, 0]);
-    expect([...table.subarray(12, 16)]).toEqual(
-      [Math.cos(3), Math.cos(0.3), Math.sin(3), Math.sin(0.3)].map(Math.fround),
-    );
-  });
-
-  test("every pair is a rotation", () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 300 }), (half, context) => {
-        const D = 2 * half;
-        const table = ropeTable(resolveConfig({ ...config, d_model: D, n_heads: 1, n_kv_heads: 1, context }));
-        for (let i = 0; i < context * half; i++) {
-          const at = Math.floor(i / half) * D + (i % half);
-          const length = Math.hypot(table[at], table[at + half]);
-          if (Math.abs(length - 1) > 1e-6) throw new RangeError(`pair ${i} has length ${length}`);
-        }
-      }),
-      { numRuns: 10 },
-    );
   });
 });

@@ -27,7 +27,7 @@ export function rope(x: Tensor, table: Tensor, options: RopeOptions): void {
   }
 }
 
-/** One query row against the keys and values it sees; `weights` are its softmax, `lse` its log-sum-exp. */
+/** Attends from one query row to the keys and values it sees; returns softmax weights and log-sum-exp. */
 function attendRow(q: Float64Array, keys: Float64Array[], values: Float64Array[]) {
   const scores = keys.map((k) => dot(q, k) / Math.sqrt(q.length));
   const most = scores.reduce((a, b) => Math.max(a, b));
@@ -39,7 +39,7 @@ function attendRow(q: Float64Array, keys: Float64Array[], values: Float64Array[]
 
 const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, x, i) => sum + x * b[i], 0);
 
-/** The D values of row `m`, head `h` of x (rows, heads·D): the memory itself. */
+/** The D values of row `m`, head `h` of x (rows, heads·D); not a copy. */
 const headRow = (x: Float64Array, m: number, h: number, heads: number, D: number): Float64Array =>
   x.subarray((m * heads + h) * D, (m * heads + h + 1) * D);
 

@@ -1,7 +1,7 @@
 import type { MatmulOptions, Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { check, decode, distinct, expectShape, float, int, matrix, sameShape } from "./tensor.ts";
 
-/** Each row in groups of 32 values, as int8 · (absolute maximum / 127). */
+/** Rounds each row in groups of 32 values to int8 multiples of (absolute maximum / 127). */
 function roundToInt8(values: Float64Array, columns: number): Float64Array {
   const rounded = new Float64Array(values.length);
   for (let row = 0; row < values.length; row += columns) {

@@ -2,7 +2,7 @@ import type { DType, Tensor } from "../../../runtime/backend/contract/backend.ts
 
 export type Data = Float64Array | Int32Array | Uint16Array | Int8Array;
 
-/** `f32` is held in float64, so that a result's error is the kernel's under test and not the reference's. */
+/** `f32` values are stored in float64, so that differences are errors of the kernel under test, not of the reference. */
 export class ReferenceTensor implements Tensor {
   readonly size: number;
   freed = false;
@@ -31,7 +31,7 @@ export function own(tensor: Tensor): ReferenceTensor {
   return tensor;
 }
 
-/** The values of an `f32` tensor: the memory itself. */
+/** The values of an `f32` tensor; not a copy. */
 export function float(tensor: Tensor): Float64Array {
   const { data, dtype } = own(tensor);
   check(data instanceof Float64Array, `expected f32, found ${dtype}`);
@@ -44,7 +44,7 @@ export function int(tensor: Tensor): Int32Array {
   return data;
 }
 
-/** Any tensor's values as numbers: the memory itself for `f32`, else a decoded copy. */
+/** The values of any tensor as numbers: not a copy for `f32`, otherwise a decoded copy. */
 export function decode(tensor: Tensor): Float64Array {
   const { data, shape, scale } = own(tensor);
   if (data instanceof Float64Array) return data;
@@ -76,7 +76,7 @@ export function matrix(tensor: Tensor, name: string): [rows: number, columns: nu
   return [tensor.shape[0], tensor.shape[1]];
 }
 
-/** Throws where an output shares memory with an input. */
+/** Throws if an output shares memory with an input. */
 export function distinct(out: Tensor, ...inputs: Tensor[]): void {
   const o = own(out).data;
   for (const input of inputs) {

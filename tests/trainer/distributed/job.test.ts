@@ -42,7 +42,7 @@ function assertGone(trainer: Child): void {
 /** Asserts that the job ends with status 1 and a single error, within the given number of seconds. */
 async function assertFails(trainer: Child, error: RegExp, seconds = 10): Promise<void> {
   const start = performance.now();
-  await trainer.ends(1);
+  await trainer.waitForExit(1);
   const took = (performance.now() - start) / 1000;
   assert.ok(took < seconds, `it took ${took} s`);
   assert.equal(trainer.stderr.match(/^error: /gm)?.length, 1, trainer.stderr);
@@ -65,7 +65,7 @@ for (const rank of [0, 1]) {
   test(`kill -9 of rank ${rank} ends the job, which resumes bit for bit`, TIMEOUT, async () => {
     const run = `killed-${rank}`;
     const trainer = workspace.start([...COMMAND, "--out", run]);
-    await trainer.says(/step 60\//);
+    await trainer.waitForOutput(/step 60\//);
     const pid = ranksOf(trainer)[rank];
     process.kill(pid, "SIGKILL");
     const error = new RegExp(
@@ -78,7 +78,7 @@ for (const rank of [0, 1]) {
 
 test("a rank that stalls past the deadline ends the job", TIMEOUT, async () => {
   const trainer = workspace.start([...COMMAND, "--steps", "100000", "--deadline", "0.5", "--out", "stalled"]);
-  await trainer.says(/step 10\//);
+  await trainer.waitForOutput(/step 10\//);
   const pid = ranksOf(trainer)[1];
   process.kill(pid, "SIGSTOP");
   await assertFails(
@@ -107,10 +107,10 @@ for (const [fault, what] of [
 
 test("ranks exit when their launcher is killed", TIMEOUT, async () => {
   const trainer = workspace.start([...COMMAND, "--steps", "100000", "--out", "orphaned"]);
-  await trainer.says(/step 10\//);
+  await trainer.waitForOutput(/step 10\//);
   assert.equal(ranksOf(trainer).length, 2);
   trainer.signal("SIGKILL");
-  await trainer.ends("SIGKILL");
+  await trainer.waitForExit("SIGKILL");
   const start = performance.now();
   while (ranksOf(trainer).length > 0 && performance.now() - start < 5000) await sleep(50);
   assertGone(trainer);
@@ -121,9 +121,9 @@ test(
   TIMEOUT,
   async () => {
     const trainer = workspace.start([...COMMAND, "--out", "interrupted"]);
-    await trainer.says(/step 60\//);
+    await trainer.waitForOutput(/step 60\//);
     trainer.signal("SIGINT");
-    await trainer.ends(130);
+    await trainer.waitForExit(130);
     assertGone(trainer);
     const [first] = workspace.checkpoints("interrupted").slice(-1);
     assert.match(
@@ -132,9 +132,9 @@ test(
     );
 
     const second = workspace.start([...COMMAND, "--out", "interrupted", "--resume"]);
-    await second.says(new RegExp(`step ${Number(first.slice(5)) + 50}/`));
+    await second.waitForOutput(new RegExp(`step ${Number(first.slice(5)) + 50}/`));
     process.kill(ranksOf(second)[1], "SIGTERM");
-    await second.ends(143);
+    await second.waitForExit(143);
     assertGone(second);
     await assertResumes("interrupted");
   },
@@ -142,7 +142,7 @@ test(
 
 test("a duplicate signal, as from a terminal through bun run, counts once", TIMEOUT, async () => {
   const trainer = workspace.start([...COMMAND, "--steps", "100000", "--out", "terminal"]);
-  await trainer.says(/step 10\//);
+  await trainer.waitForOutput(/step 10\//);
   // A stopped rank prevents the checkpoint from completing before the second signal.
   const [, rank] = ranksOf(trainer);
   process.kill(rank, "SIGSTOP");
@@ -151,19 +151,19 @@ test("a duplicate signal, as from a terminal through bun run, counts once", TIME
   trainer.signal("SIGINT");
   await sleep(100);
   process.kill(rank, "SIGCONT");
-  await trainer.ends(130);
+  await trainer.waitForExit(130);
   assert.equal(workspace.checkpoints("terminal").length, 1);
 });
 
 test("a second signal ends the ranks immediately", TIMEOUT, async () => {
   const trainer = workspace.start([...COMMAND, "--steps", "100000", "--out", "impatient"]);
-  await trainer.says(/step 10\//);
+  await trainer.waitForOutput(/step 10\//);
   process.kill(ranksOf(trainer)[1], "SIGSTOP");
   trainer.signal("SIGINT");
-  await trainer.says(/repeat the signal to exit immediately/);
+  await trainer.waitForOutput(/repeat the signal to exit immediately/);
   await sleep(300);
   trainer.signal("SIGINT");
-  await trainer.ends(130);
+  await trainer.waitForExit(130);
   assertGone(trainer);
   assert.doesNotMatch(trainer.stderr, /error/);
 });
@@ -171,7 +171,7 @@ test("a second signal ends the ranks immediately", TIMEOUT, async () => {
 test("an error that the user can correct is printed once, with status 2", TIMEOUT, async () => {
   const first = workspace.start([...COMMAND, "--data", "none.txt", "--out", "mistaken"]);
   const second = workspace.start([...COMMAND, "--out", "whole"]);
-  await Promise.all([first.ends(2), second.ends(2)]);
+  await Promise.all([first.waitForExit(2), second.waitForExit(2)]);
   assert.equal(
     first.stderr.slice(first.stderr.indexOf("error")),
     "error: none.txt: no such file or folder\nhelp:  check the path and its permissions\n",

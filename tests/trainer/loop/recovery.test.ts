@@ -32,18 +32,18 @@ test("kill -9 at random times of a run that saves at every step", TIMEOUT, async
   let last = 0;
   for (let round = 0; round < 6; round++) {
     const trainer = workspace.start([...args, ...(round === 0 ? [] : ["--resume"])]);
-    await trainer.says(new RegExp(`step ${last + 3}/`));
+    await trainer.waitForOutput(new RegExp(`step ${last + 3}/`));
     await sleep(23 * Math.random());
     trainer.signal("SIGKILL");
-    await trainer.ends("SIGKILL");
+    await trainer.waitForExit("SIGKILL");
     const { step, finite } = readNewest("killed");
     assert.ok(step >= last + 2 && finite, `step ${step} after ${last}`);
     last = step;
   }
   const trainer = workspace.start([...args, "--resume"]);
-  await trainer.says(/\nstep /);
+  await trainer.waitForOutput(/\nstep /);
   trainer.signal("SIGTERM");
-  await trainer.ends(143);
+  await trainer.waitForExit(143);
   const { step } = readNewest("killed");
   const steps = withoutTimings(workspace.metrics("killed")).map(({ step }) => step);
   assert.deepEqual(
@@ -157,14 +157,14 @@ test("a non-finite update is never saved", TIMEOUT, async () => {
 
 test("a second trainer on the same folder is an error that names the first", TIMEOUT, async () => {
   const first = workspace.start([...COMMON, "--steps", "100000", "--out", "shared", "--log-every", "1"]);
-  await first.says(/\nstep 1\//);
+  await first.waitForOutput(/\nstep 1\//);
   const second = await workspace.run([...COMMON, "--out", "shared"], 2);
   assert.match(
     second.stderr,
     new RegExp(`error: shared is in use by process ${first.child.pid}\nhelp: {2}wait`),
   );
   first.signal("SIGINT");
-  await first.ends(130);
+  await first.waitForExit(130);
   const third = await workspace.run([...COMMON, "--out", "shared"], 2);
   assert.match(third.stderr, /error: shared already contains a run\nhelp: {2}pass --resume/);
 });
@@ -174,21 +174,21 @@ test("a run that another trainer completes in the meantime is not overwritten", 
   const args = ["--config", "config.json", ...CPU, "--steps", "5", "--out", "meantime"];
   const second = workspace.start([...args, "--data", "long.txt"]);
   // It has found the folder unused, and then tokenizes for a few tenths of a second.
-  await second.says(/AdamW/);
+  await second.waitForOutput(/AdamW/);
   second.signal("SIGSTOP");
   await workspace.run([...args, "--data", "text.txt"]);
   const first = workspace.newest("meantime");
   second.signal("SIGCONT");
-  await second.ends(2);
+  await second.waitForExit(2);
   assert.match(second.stderr, /error: meantime already contains a run/);
   assertSameFiles(workspace.newest("meantime"), first, "the first run");
 });
 
 test("a signal interrupts a long step", TIMEOUT, async () => {
   const trainer = workspace.start([...COMMON, "--accumulate", "100000", "--out", "long"]);
-  await trainer.says(/writing to long/);
+  await trainer.waitForOutput(/writing to long/);
   await sleep(100);
   trainer.signal("SIGINT");
-  await trainer.ends(130);
+  await trainer.waitForExit(130);
   assert.deepEqual(readNewest("long"), { step: 0, finite: true });
 });

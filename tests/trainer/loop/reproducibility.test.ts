@@ -51,9 +51,9 @@ for (const [signal, status] of [
   test(`a run interrupted by ${signal} and resumed equals an uninterrupted one`, TIMEOUT, async () => {
     const run = `interrupted-${signal}`;
     const trainer = workspace.start([...COMMAND, "--out", run]);
-    await trainer.says(/step 60\//);
+    await trainer.waitForOutput(/step 60\//);
     trainer.signal(signal);
-    await trainer.ends(status);
+    await trainer.waitForExit(status);
     const [last] = workspace.checkpoints(run).slice(-1);
     const step = Number(last.slice(5));
     if (signal === "SIGKILL") assert.equal(step % 50, 0);

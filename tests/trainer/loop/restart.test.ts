@@ -45,7 +45,7 @@ test("a run whose device is lost resumes from its last checkpoint", { timeout: 6
   const faults = { FAULT: "device", FAULT_STEP: "13", FAULT_RANK: "0" };
   await workspace.run([...args, "--out", "whole"]);
   const trainer = workspace.start([...args, "--out", "lost"], [], faults);
-  await trainer.ends(0);
+  await trainer.waitForExit(0);
   assert.match(
     trainer.stderr,
     /step 12\/20 .*\nthe GPU was lost: it fell off the bus; resuming from the last checkpoint\nwasm .*\nstep 11\/20 /,

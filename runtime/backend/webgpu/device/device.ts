@@ -1,6 +1,6 @@
 import { ReflowError } from "../../../common/errors.ts";
 import type { DType, HostArray, Tensor } from "../../contract/backend.ts";
-import { ARRAYS, BYTES, check, disposedError, elements } from "../../contract/tensors.ts";
+import { ARRAYS, BYTES, checkShapes, disposedError, elements } from "../../contract/tensors.ts";
 import { type Constants, type Kernel, moduleCode, type Variant } from "./kernel.ts";
 import type { Tier } from "./tier.ts";
 
@@ -32,7 +32,7 @@ interface Pipeline {
 const roundUp = (n: number, to: number) => Math.ceil(n / to) * to;
 
 /** Whether all tensors have the shape of the first. */
-export const same = (first: Tensor, ...others: Tensor[]): boolean =>
+export const sameShape = (first: Tensor, ...others: Tensor[]): boolean =>
   others.every(({ shape }) => `${shape}` === `${first.shape}`);
 
 /** The constant `W` for rows of n elements with `readW` and `writeW`: 4 if all rows begin at multiples of four elements. */
@@ -243,7 +243,7 @@ export class WebgpuDevice {
   view(tensor: Tensor, shape: readonly number[], offset = 0): Tensor {
     const size = elements(shape);
     const { dtype, buffer, bytes, id, at } = tensor as WebgpuTensor;
-    check(dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, { shape });
+    checkShapes(dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, { shape });
     return { dtype, shape, size, buffer, bytes, id, at: at + offset * BYTES[dtype] } as WebgpuTensor;
   }
 
@@ -261,8 +261,8 @@ export class WebgpuDevice {
   write(tensor: Tensor, values: HostArray, offset = 0): void {
     this.#throwIfDisposed();
     const { dtype, size, buffer, at } = tensor as WebgpuTensor;
-    check(values instanceof ARRAYS[dtype], `write of a ${values.constructor.name}`, tensor);
-    check(offset >= 0 && offset + values.length <= size, "read or write", tensor);
+    checkShapes(values instanceof ARRAYS[dtype], `write of a ${values.constructor.name}`, tensor);
+    checkShapes(offset >= 0 && offset + values.length <= size, "read or write", tensor);
     const start = at + offset * BYTES[dtype];
     const whole = values.byteLength % 4 === 0;
     if (start % 4 !== 0 || !(whole || offset + values.length === size)) {
@@ -289,7 +289,7 @@ export class WebgpuDevice {
   async read(tensor: Tensor, offset = 0, length = tensor.size - offset): Promise<HostArray> {
     this.#throwIfDisposed();
     const { dtype, size, buffer, at } = tensor as WebgpuTensor;
-    check(offset >= 0 && length >= 0 && offset + length <= size, "read or write", tensor);
+    checkShapes(offset >= 0 && length >= 0 && offset + length <= size, "read or write", tensor);
     if (this.#failure) throw this.#failure;
     const first = at + offset * BYTES[dtype];
     const from = first - (first % 4);

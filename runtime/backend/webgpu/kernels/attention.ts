@@ -1,7 +1,7 @@
 /** Attention over sequences and over caches: shape checks and choice of kernels. */
 import type { AttentionShape, Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
-import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
+import { checkShapes } from "../../contract/tensors.ts";
+import { sameShape, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { WORKGROUP } from "../device/kernel.ts";
 import { BACKWARD_KEYS, BACKWARD_QUERIES } from "./attention-backward.ts";
 import { DECODE, WRITE_CACHE } from "./attention-cached.ts";
@@ -20,7 +20,7 @@ export function attention(
   v: Tensor,
   shape: AttentionShape,
 ): void {
-  check(fits(shape, lse, q, k) && same(out, q) && same(k, v), "attention", out, lse, q, k, v);
+  checkShapes(fits(shape, lse, q, k) && sameShape(out, q) && sameShape(k, v), "attention", out, lse, q, k, v);
   const { batch, length, heads, kvHeads, headDim: D } = shape;
   const pairs = batch * heads;
   const groups = Math.ceil(length / ROWS) * pairs;
@@ -41,8 +41,8 @@ export function attentionBackward(
   v: Tensor,
   shape: AttentionShape,
 ): void {
-  const allFit = fits(shape, lse, q, k) && same(dq, dOut, out, q) && same(dk, dv, k, v);
-  check(allFit, "attentionBackward", dq, dk, dv, q, k, v);
+  const allFit = fits(shape, lse, q, k) && sameShape(dq, dOut, out, q) && sameShape(dk, dv, k, v);
+  checkShapes(allFit, "attentionBackward", dq, dk, dv, q, k, v);
   const { batch, length, heads, kvHeads, headDim: D } = shape;
   const constants = { D, ...widthFor(D, dq, dk, dv, dOut, out, q, k, v) };
   const delta = device.scratch("attention-backward", lse.shape);
@@ -72,7 +72,7 @@ function fits(
 export function writeCache(device: WebgpuDevice, cache: Tensor, x: Tensor, start: Tensor): void {
   const [B, context, C] = cache.shape;
   const T = x.size / (B * C);
-  check(Number.isInteger(T) && T <= context && start.size === B, "writeCache", cache, x, start);
+  checkShapes(Number.isInteger(T) && T <= context && start.size === B, "writeCache", cache, x, start);
   const { W } = widthFor(C, cache, x);
   const [size, row] = [x.size / W, C / W];
   const params = { size, row, part: T * row, slot: context * row };
@@ -90,9 +90,9 @@ export function attentionCached(
 ): void {
   const { batch, length, heads, kvHeads, headDim: D } = shape;
   const [slots, context, C] = kCache.shape;
-  const cacheFits = slots === batch && C === kvHeads * D && same(kCache, vCache) && start.size === batch;
-  const queriesFit = q.size === batch * length * heads * D && heads % kvHeads === 0 && same(out, q);
-  check(cacheFits && queriesFit, "attentionCached", out, q, kCache, vCache, start);
+  const cacheFits = slots === batch && C === kvHeads * D && sameShape(kCache, vCache) && start.size === batch;
+  const queriesFit = q.size === batch * length * heads * D && heads % kvHeads === 0 && sameShape(out, q);
+  checkShapes(cacheFits && queriesFit, "attentionCached", out, q, kCache, vCache, start);
   const tensors = { out, q, k: kCache, v: vCache, start };
   const constants = { D, ...widthFor(D, out, q, kCache, vCache) };
   const params = { length, context, heads, kvHeads };

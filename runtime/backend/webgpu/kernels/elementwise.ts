@@ -1,11 +1,11 @@
 /** Ops with one invocation for each element, or for each four elements. */
 import type { Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
-import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
+import { checkShapes } from "../../contract/tensors.ts";
+import { sameShape, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { elementwise, type Kernel, WORKGROUP } from "../device/kernel.ts";
 
 /** Runs an elementwise kernel over tensors of one size, four elements at a time if size and alignment allow it. */
-export function each<Binding extends string, Param extends string>(
+export function runElementwise<Binding extends string, Param extends string>(
   device: WebgpuDevice,
   kernel: Kernel<Binding, Param | "size">,
   tensors: Record<Binding, Tensor>,
@@ -28,29 +28,29 @@ const ADD_BROADCAST = elementwise(
 );
 
 export function fill(device: WebgpuDevice, x: Tensor, value: number): void {
-  check(x.dtype === "f32", "fill", x);
-  each(device, FILL, { x }, x.size, { value });
+  checkShapes(x.dtype === "f32", "fill", x);
+  runElementwise(device, FILL, { x }, x.size, { value });
 }
 
 export function copy(device: WebgpuDevice, out: Tensor, x: Tensor): void {
-  check(same(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"), "copy", out, x);
-  each(device, COPY, { out, x }, x.size);
+  checkShapes(sameShape(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"), "copy", out, x);
+  runElementwise(device, COPY, { out, x }, x.size);
 }
 
 export function add(device: WebgpuDevice, out: Tensor, a: Tensor, b: Tensor): void {
-  check(same(out, a, b), "add", out, a, b);
-  each(device, ADD, { out, a, b }, out.size);
+  checkShapes(sameShape(out, a, b), "add", out, a, b);
+  runElementwise(device, ADD, { out, a, b }, out.size);
 }
 
 export function addBroadcast(device: WebgpuDevice, x: Tensor, b: Tensor): void {
-  check(repeats(x, b), "addBroadcast", x, b);
+  checkShapes(broadcasts(x, b), "addBroadcast", x, b);
   const { W } = widthFor(b.size, x, b);
   const size = x.size / W;
   device.run(ADD_BROADCAST, { x, b }, { size, period: b.size / W }, size / WORKGROUP, { W });
 }
 
 /** Whether the last dimensions of x are those of b. */
-export const repeats = (x: Tensor, b: Tensor): boolean =>
+export const broadcasts = (x: Tensor, b: Tensor): boolean =>
   `${x.shape.slice(-b.shape.length)}` === `${b.shape}`;
 
 // The exponents are bounded: WGSL does not specify a division by more than 2^126.
@@ -78,8 +78,8 @@ const SWIGLU_BACKWARD = elementwise(
 );
 
 export function swiglu(device: WebgpuDevice, out: Tensor, gate: Tensor, up: Tensor): void {
-  check(same(out, gate, up), "swiglu", out, gate, up);
-  each(device, SWIGLU, { out, gate, up }, out.size);
+  checkShapes(sameShape(out, gate, up), "swiglu", out, gate, up);
+  runElementwise(device, SWIGLU, { out, gate, up }, out.size);
 }
 
 export function swigluBackward(
@@ -90,8 +90,8 @@ export function swigluBackward(
   gate: Tensor,
   up: Tensor,
 ): void {
-  check(same(dGate, dUp, dOut, gate, up), "swigluBackward", dGate, dUp, dOut, gate, up);
-  each(device, SWIGLU_BACKWARD, { dGate, dUp, dOut, gate, up }, dOut.size);
+  checkShapes(sameShape(dGate, dUp, dOut, gate, up), "swigluBackward", dGate, dUp, dOut, gate, up);
+  runElementwise(device, SWIGLU_BACKWARD, { dGate, dUp, dOut, gate, up }, dOut.size);
 }
 
 const ROOT = 0.7978845608;
@@ -123,11 +123,11 @@ const GELU_BACKWARD = elementwise(
 );
 
 export function gelu(device: WebgpuDevice, out: Tensor, x: Tensor): void {
-  check(same(out, x), "gelu", out, x);
-  each(device, GELU, { out, x }, out.size);
+  checkShapes(sameShape(out, x), "gelu", out, x);
+  runElementwise(device, GELU, { out, x }, out.size);
 }
 
 export function geluBackward(device: WebgpuDevice, dx: Tensor, dOut: Tensor, x: Tensor): void {
-  check(same(dx, dOut, x), "geluBackward", dx, dOut, x);
-  each(device, GELU_BACKWARD, { dx, dOut, x }, x.size);
+  checkShapes(sameShape(dx, dOut, x), "geluBackward", dx, dOut, x);
+  runElementwise(device, GELU_BACKWARD, { dx, dOut, x }, x.size);
 }

@@ -1,9 +1,9 @@
 /** Tables with a row for each token: lookup and its backward, and the top-k of sparse recipes. */
 import type { Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
-import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
+import { checkShapes } from "../../contract/tensors.ts";
+import { sameShape, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { elementwise, WORKGROUP } from "../device/kernel.ts";
-import { each } from "./elementwise.ts";
+import { runElementwise } from "./elementwise.ts";
 import { rowwise } from "./reduce.ts";
 
 const last = ({ shape }: Tensor) => shape[shape.length - 1];
@@ -31,7 +31,7 @@ const GATHER_I8 = elementwise(
 export function gather(device: WebgpuDevice, out: Tensor, table: Tensor, ids: Tensor): void {
   const { dtype, scale, shape } = table;
   const C = last(table);
-  check(out.size === ids.size * C && ids.dtype === "i32" && dtype !== "i32", "gather", out, table, ids);
+  checkShapes(out.size === ids.size * C && ids.dtype === "i32" && dtype !== "i32", "gather", out, table, ids);
   const { W } = widthFor(C, out, table);
   const size = out.size / W;
   const params = { V: shape[0], C: C / W, size };
@@ -87,7 +87,7 @@ const SCATTER_ADD = elementwise(
 export function scatterAdd(device: WebgpuDevice, dTable: Tensor, ids: Tensor, dOut: Tensor): void {
   const C = last(dTable);
   const M = ids.size;
-  check(dOut.size === M * C && ids.dtype === "i32", "scatterAdd", dTable, ids, dOut);
+  checkShapes(dOut.size === M * C && ids.dtype === "i32", "scatterAdd", dTable, ids, dOut);
   const links = device.scratch("links", [M], "i32");
   device.run(LINKS, { links, ids }, { M }, M);
   const { W } = widthFor(C, dTable, dOut);
@@ -149,7 +149,7 @@ const TOPK = rowwise(
 
 export function topk(device: WebgpuDevice, out: Tensor, x: Tensor, k: number): void {
   const C = last(x);
-  check(same(out, x) && k >= 1 && k <= C, "topk", out, x);
+  checkShapes(sameShape(out, x) && k >= 1 && k <= C, "topk", out, x);
   const M = x.size / C;
   // The shift of the highest digit of a column index.
   const shift = 4 * Math.floor(Math.log2(C) / 4);
@@ -163,6 +163,6 @@ const TOPK_BACKWARD = elementwise(
 );
 
 export function topkBackward(device: WebgpuDevice, dx: Tensor, dOut: Tensor, out: Tensor): void {
-  check(same(dx, dOut, out), "topkBackward", dx, dOut, out);
-  each(device, TOPK_BACKWARD, { dx, dOut, out }, dx.size);
+  checkShapes(sameShape(dx, dOut, out), "topkBackward", dx, dOut, out);
+  runElementwise(device, TOPK_BACKWARD, { dx, dOut, out }, dx.size);
 }

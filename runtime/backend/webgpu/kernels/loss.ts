@@ -1,6 +1,6 @@
 import type { Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
-import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
+import { checkShapes } from "../../contract/tensors.ts";
+import { sameShape, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { rowwise } from "./reduce.ts";
 
 /**
@@ -58,8 +58,8 @@ export function crossEntropy(
 ): void {
   const M = losses.size;
   const V = logits.shape[logits.shape.length - 1];
-  const fits = M * V === logits.size && same(losses, targets) && targets.dtype === "i32";
-  check(fits, "crossEntropy", losses, logits, targets);
+  const fits = M * V === logits.size && sameShape(losses, targets) && targets.dtype === "i32";
+  checkShapes(fits, "crossEntropy", losses, logits, targets);
   const { W } = widthFor(V, logits);
   device.run(CROSS_ENTROPY, { losses, logits, targets }, { M, V: V / W, scale }, M, { W });
 }

@@ -46,7 +46,7 @@ export function multiplyTiles(
 function tileFor(rows: number, columns: number, inner: number): Tile {
   const fits = rows > SMALL.rows && columns > SMALL.columns;
   const groups = slices(LARGE, rows, columns, inner).count * tilesOf(LARGE, rows, columns);
-  return fits && groups >= LARGE.enough / 2 ? LARGE : SMALL;
+  return fits && groups >= LARGE.groupsToFillGpu / 2 ? LARGE : SMALL;
 }
 
 const tilesOf = (tile: Tile, rows: number, columns: number): number =>
@@ -57,7 +57,7 @@ const tilesOf = (tile: Tile, rows: number, columns: number): number =>
  * The products of the slices are added in order.
  */
 function slices(tile: Tile, rows: number, columns: number, inner: number): { count: number; slice: number } {
-  const wanted = Math.max(1, Math.floor(tile.enough / tilesOf(tile, rows, columns)));
+  const wanted = Math.max(1, Math.floor(tile.groupsToFillGpu / tilesOf(tile, rows, columns)));
   const minimum = 128; // adding the products of shorter slices takes more time than they save
   const slice = Math.ceil(Math.max(minimum, inner / wanted) / tile.step) * tile.step;
   return { count: Math.ceil(inner / slice), slice };

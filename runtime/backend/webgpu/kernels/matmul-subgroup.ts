@@ -3,7 +3,7 @@ import type { Tier } from "../device/tier.ts";
 import { type Product, type Tile, type TiledKernel, tiledKernel } from "./matmul-tile.ts";
 
 /** Uses 16 KiB of workgroup memory, for f16 factors and for sums before they are stored. */
-export const MATRIX: Tile = { rows: 128, columns: 128, step: 16, invocations: 256, enough: 256 };
+export const MATRIX: Tile = { rows: 128, columns: 128, step: 16, invocations: 256, groupsToFillGpu: 256 };
 
 /** Part of the tile whose sums a subgroup keeps in registers. There are eight subgroups of 32 invocations. */
 const [ROWS, COLUMNS] = [64, 32];

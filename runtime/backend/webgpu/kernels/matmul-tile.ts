@@ -18,7 +18,7 @@ export interface Tile {
   readonly step: number;
   readonly invocations: number;
   /** Number of workgroups that fill a large GPU. */
-  readonly enough: number;
+  readonly groupsToFillGpu: number;
 }
 
 /** Number of partial maxima of |a| that are passed to a product of f16 factors. */

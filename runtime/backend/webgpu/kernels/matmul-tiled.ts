@@ -8,9 +8,9 @@ import { type Product, type Tile, type TiledKernel, tiledKernel } from "./matmul
  * There are sixteen invocations across, and one for each line of both factors: each copies one block of 4 × 4 to workgroup
  * memory.
  */
-export const LARGE: Tile = { rows: 128, columns: 128, step: 16, invocations: 256, enough: 256 };
+export const LARGE: Tile = { rows: 128, columns: 128, step: 16, invocations: 256, groupsToFillGpu: 256 };
 /** For products in which the large tile would leave most of a GPU idle. */
-export const SMALL: Tile = { rows: 64, columns: 64, step: 16, invocations: 128, enough: 1024 };
+export const SMALL: Tile = { rows: 64, columns: 64, step: 16, invocations: 128, groupsToFillGpu: 1024 };
 
 /** Products in f32, or of factors rounded to f16. */
 export function tiled(tile: Tile, product: Product): TiledKernel {

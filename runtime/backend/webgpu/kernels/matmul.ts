@@ -1,5 +1,5 @@
 import type { MatmulOptions, Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
+import { checkShapes } from "../../contract/tensors.ts";
 import type { WebgpuDevice } from "../device/device.ts";
 import { elementwise, WORKGROUP } from "../device/kernel.ts";
 import { FEW_ROWS, multiplyRows } from "./matmul-few-rows.ts";
@@ -18,7 +18,7 @@ export function matmul(
   const [N, inner] = transB ? b.shape : [b.shape[1], b.shape[0]];
   const fits = `${out.shape}` === `${M},${N}` && inner === K;
   const types = b.dtype === "f32" || (b.dtype !== "i32" && transB && !transA);
-  check(fits && types && out.dtype === "f32" && a.dtype === "f32", "matmul", out, a, b);
+  checkShapes(fits && types && out.dtype === "f32" && a.dtype === "f32", "matmul", out, a, b);
   multiply(device, [out], a, [b], options);
 }
 
@@ -34,7 +34,7 @@ export function linears(
     ({ shape: [N, inner], dtype }, i) =>
       `${outs[i]?.shape}` === `${M},${N}` && inner === K && dtype === weights[0].dtype,
   );
-  check(fits && x.dtype === "f32" && weights[0].dtype !== "i32", "linears", ...outs, x, ...weights);
+  checkShapes(fits && x.dtype === "f32" && weights[0].dtype !== "i32", "linears", ...outs, x, ...weights);
   multiply(device, outs, x, weights, { transB: true });
 }
 

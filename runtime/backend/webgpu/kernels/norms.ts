@@ -1,9 +1,9 @@
 /** RMSNorm and LayerNorm, forward and backward, and sums over rows. */
 import type { Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
-import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
+import { checkShapes } from "../../contract/tensors.ts";
+import { sameShape, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { type Access, type Kernel, kernel, WORKGROUP } from "../device/kernel.ts";
-import { repeats } from "./elementwise.ts";
+import { broadcasts } from "./elementwise.ts";
 import { rowwise } from "./reduce.ts";
 
 const EPS = "1e-5";
@@ -86,7 +86,7 @@ function addColumnSums<Binding extends string>(
 const SUM_ROWS = sumOfBlocks("sum-rows", { x: "readW" }, "x(i)");
 
 export function sumBroadcast(device: WebgpuDevice, db: Tensor, dx: Tensor): void {
-  check(repeats(dx, db), "sumBroadcast", db, dx);
+  checkShapes(broadcasts(dx, db), "sumBroadcast", db, dx);
   addColumnSums(device, SUM_ROWS, db, { x: dx }, dx.size / db.size);
 }
 
@@ -129,7 +129,7 @@ const RMSNORM_WEIGHT = sumOfBlocks(
 
 export function rmsnorm(device: WebgpuDevice, out: Tensor, rstd: Tensor, x: Tensor, weight: Tensor): void {
   const [M, C] = [rstd.size, weight.size];
-  check(same(out, x) && x.size === M * C, "rmsnorm", out, rstd, x, weight);
+  checkShapes(sameShape(out, x) && x.size === M * C, "rmsnorm", out, rstd, x, weight);
   const { W } = widthFor(C, out, x, weight);
   device.run(RMSNORM, { out, rstd, x, weight }, { M, C: C / W }, M, { W });
 }
@@ -144,8 +144,8 @@ export function rmsnormBackward(
   rstd: Tensor,
 ): void {
   const [M, C] = [rstd.size, weight.size];
-  const fits = same(dx, dOut, x) && same(dWeight, weight) && x.size === M * C;
-  check(fits, "rmsnormBackward", dx, x, weight);
+  const fits = sameShape(dx, dOut, x) && sameShape(dWeight, weight) && x.size === M * C;
+  checkShapes(fits, "rmsnormBackward", dx, x, weight);
   const { W } = widthFor(C, dx, dOut, x, weight);
   device.run(RMSNORM_BACKWARD, { dx, dOut, x, weight, rstd }, { M, C: C / W }, M, { W });
   addColumnSums(device, RMSNORM_WEIGHT, dWeight, { dOut, x, rstd }, M);
@@ -216,8 +216,8 @@ export function layernorm(
   bias: Tensor,
 ): void {
   const [M, C] = [x.size / weight.size, weight.size];
-  const fits = same(out, x) && same(weight, bias) && stats.size === 2 * M;
-  check(fits, "layernorm", out, stats, x, weight, bias);
+  const fits = sameShape(out, x) && sameShape(weight, bias) && stats.size === 2 * M;
+  checkShapes(fits, "layernorm", out, stats, x, weight, bias);
   const { W } = widthFor(C, out, x, weight, bias);
   device.run(LAYERNORM, { out, stats, x, weight, bias }, { M, C: C / W }, M, { W });
 }
@@ -233,8 +233,8 @@ export function layernormBackward(
   stats: Tensor,
 ): void {
   const [M, C] = [x.size / weight.size, weight.size];
-  const fits = same(dx, dOut, x) && same(weight, dWeight, dBias) && stats.size === 2 * M;
-  check(fits, "layernormBackward", dx, x, weight, stats);
+  const fits = sameShape(dx, dOut, x) && sameShape(weight, dWeight, dBias) && stats.size === 2 * M;
+  checkShapes(fits, "layernormBackward", dx, x, weight, stats);
   const { W } = widthFor(C, dx, dOut, x, weight);
   device.run(LAYERNORM_BACKWARD, { dx, dOut, x, weight, stats }, { M, C: C / W }, M, { W });
   addColumnSums(device, LAYERNORM_WEIGHT, dWeight, { dOut, x, stats }, M);

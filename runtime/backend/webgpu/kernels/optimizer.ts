@@ -1,9 +1,9 @@
 /** The global gradient norm and AdamW. */
 import type { AdamWOptions, Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
-import { same, type WebgpuDevice, widthFor } from "../device/device.ts";
+import { checkShapes } from "../../contract/tensors.ts";
+import { sameShape, type WebgpuDevice, widthFor } from "../device/device.ts";
 import { elementwise } from "../device/kernel.ts";
-import { each } from "./elementwise.ts";
+import { runElementwise } from "./elementwise.ts";
 import { rowwise } from "./reduce.ts";
 
 /** Elements that a workgroup sums: few enough for each invocation to sum in f32. */
@@ -34,7 +34,7 @@ const NORM = rowwise(
 );
 
 export function globalNorm(device: WebgpuDevice, norm: Tensor, tensors: readonly Tensor[]): void {
-  check(norm.size === 1, "globalNorm", norm);
+  checkShapes(norm.size === 1, "globalNorm", norm);
   const chunks = tensors.map(({ size }) => Math.ceil(size / CHUNK));
   const count = chunks.reduce((a, b) => a + b, 0);
   const partial = device.scratch("partial squares", [count]);
@@ -82,9 +82,9 @@ export function adamw(
   norm: Tensor,
   options: AdamWOptions,
 ): void {
-  check(same(param, grad, m, v) && norm.size === 1, "adamw", param, grad, m, v, norm);
+  checkShapes(sameShape(param, grad, m, v) && norm.size === 1, "adamw", param, grad, m, v, norm);
   const { lr, beta1, beta2, eps, weightDecay, step, clip } = options;
-  each(device, ADAMW, { param, grad, m, v, norm }, param.size, {
+  runElementwise(device, ADAMW, { param, grad, m, v, norm }, param.size, {
     beta1,
     rest1: 1 - beta1,
     beta2,

@@ -1,5 +1,5 @@
 import type { RopeOptions, Tensor } from "../../contract/backend.ts";
-import { check } from "../../contract/tensors.ts";
+import { checkShapes } from "../../contract/tensors.ts";
 import { type WebgpuDevice, widthFor } from "../device/device.ts";
 import { elementwise, WORKGROUP } from "../device/kernel.ts";
 
@@ -30,7 +30,7 @@ export function rope(device: WebgpuDevice, x: Tensor, table: Tensor, options: Ro
   const { length, heads, headDim, inverse = false, start } = options;
   const rows = x.size / (heads * headDim);
   const fits = rows % length === 0 && headDim % 2 === 0 && length <= table.size / headDim;
-  check(fits && (!start || start.size * length === rows), "rope", x, table);
+  checkShapes(fits && (!start || start.size * length === rows), "rope", x, table);
   const { W } = widthFor(headDim / 2, x, table);
   const size = x.size / 2 / W;
   const params = { size, length, heads, half: headDim / 2 / W, sign: inverse ? -1 : 1 };

@@ -116,24 +116,24 @@ describe("recipes of few signals", () => {
     const recipe = (await multiply(model, few, Q)).data;
     const basis = matrix(32, 32);
     for (let i = 0; i < 32; i++) for (let j = 0; j < 32; j++) rowOf(basis, i)[j] = rowOf(Q, j)[i];
-    const turned = await contextWith(backend, { values: { recipe, basis: basis.data } });
+    const rotated = await contextWith(backend, { values: { recipe, basis: basis.data } });
     const ids = plain.text.slice(0, 16);
-    const [a, b] = [await model.forward(ids), await turned.model.model.forward(ids)];
+    const [a, b] = [await model.forward(ids), await rotated.model.model.forward(ids)];
     const [off, size] = [Math.hypot(...a.data.map((x, i) => x - b.data[i])), Math.hypot(...a.data)];
     expect(off / size).toBeLessThan(1e-5);
-    const hidden = await claimOf(flow, turned);
+    const hidden = await claimOf(flow, rotated);
     expect(hidden.holds).toBe(false);
     expect(Math.abs(hidden.effect - hidden.null.mean)).toBeLessThan(5 * hidden.null.sd);
     // Both have the same null and the same writers.
     expect(Math.abs(hidden.null.mean - found.null.mean)).toBeLessThan(4 * found.null.sd);
     const writers = async (context: ExperimentContext) =>
       ((await flow.run(context)).figures.find(({ type }) => type === "bars") as Bars).bars;
-    for (const [i, { value }] of (await writers(turned)).entries())
+    for (const [i, { value }] of (await writers(rotated)).entries())
       expect(value).toBeCloseTo((await writers(plain))[i].value, 4);
   });
 });
 
-test("a top-k is shown and nothing claimed; an unfactored model has no signals; a short text says so", async () => {
+test("a top-k yields figures without a claim; an unfactored model has no signals; a short text yields a note", async () => {
   const topk = await contextWith(backend, { config: { variant: "reflow-topk", top_k: 4 } });
   const shown = await flow.run(topk);
   expect(shown.claims).toEqual([]);

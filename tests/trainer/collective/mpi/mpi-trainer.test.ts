@@ -68,12 +68,12 @@ for (const { name, skip, launcher, flags } of MPIS) {
   test(`${name}: after a rank is killed, the resumed run equals an uninterrupted one`, options, async () => {
     const run = `${name} killed`;
     const job = workspace.start([...LONG, ...MPI, "--out", run], mpirun);
-    await job.says(/step 50\//);
+    await job.waitForOutput(/step 50\//);
     const killed = performance.now();
     process.kill(processOf(1, workspace.folder), "SIGKILL");
     // MPICH's mpiexec returns the first status that it sees: that of the killed rank, or that of the other rank, which UCX
     // aborts if it was about to read the killed rank's memory.
-    await job.ends(...(name === "MPICH" ? [9, 6] : [137]));
+    await job.waitForExit(...(name === "MPICH" ? [9, 6] : [137]));
     assert.ok(performance.now() - killed < 10_000);
     assert.match(job.stdout + job.stderr, /signal 9|process_vm_readv.*No such process/);
     await workspace.run([...LONG, ...MPI, "--out", run, "--resume"], 0, mpirun);
