@@ -4,13 +4,11 @@
  *
  * Run: bun docs/examples/ablate-a-signal.ts
  */
-import { fileURLToPath } from "node:url";
-import { type HostTensor, type Intervention, loadModel } from "reflow";
+import { bundledModel, type HostTensor, type Intervention, loadModel } from "reflow";
 
-const checkpoint = fileURLToPath(new URL("../../server/model", import.meta.url));
 const prompt = "Once upon a time";
 
-using model = await loadModel(checkpoint);
+using model = await loadModel(bundledModel());
 const { target, signals } = await model.explain(prompt, { top: 1 });
 const { signal, contribution } = signals[0];
 console.log(

@@ -3,12 +3,9 @@
  *
  * Run: bun docs/examples/cache-activations.ts
  */
-import { fileURLToPath } from "node:url";
-import { loadModel } from "reflow";
+import { bundledModel, loadModel } from "reflow";
 
-const checkpoint = fileURLToPath(new URL("../../server/model", import.meta.url));
-
-using model = await loadModel(checkpoint);
+using model = await loadModel(bundledModel());
 const cache = await model.runWithCache("Once upon a time there was a king", {
   namesFilter: (name) => name === "hook_signals" || name.endsWith("hook_resid_post"),
 });

@@ -3,12 +3,9 @@
  *
  * Run: bun docs/examples/edit-a-recipe.ts
  */
-import { fileURLToPath } from "node:url";
-import { composePatches, invertPatch, loadModel } from "reflow";
+import { bundledModel, composePatches, invertPatch, loadModel } from "reflow";
 
-const checkpoint = fileURLToPath(new URL("../../server/model", import.meta.url));
-
-using model = await loadModel(checkpoint);
+using model = await loadModel(bundledModel());
 const { recipe } = await model.recipe("terrible", { count: 3 });
 console.log(
   "Largest weights:",

@@ -3,13 +3,11 @@
  *
  * Run: bun docs/examples/load-and-generate.ts ["PROMPT"]
  */
-import { fileURLToPath } from "node:url";
-import { loadModel } from "reflow";
+import { bundledModel, loadModel } from "reflow";
 
-const checkpoint = fileURLToPath(new URL("../../server/model", import.meta.url));
 const [prompt = "Once upon a time"] = process.argv.slice(2);
 
-using model = await loadModel(checkpoint);
+using model = await loadModel(bundledModel());
 process.stdout.write(prompt);
 for await (const event of model.generate(prompt, { maxTokens: 40, temperature: 0.7, seed: 6 })) {
   process.stdout.write(event.text);

@@ -3,14 +3,12 @@
  *
  * Run: bun docs/examples/serve-inside-hono.ts [PORT]
  */
-import { fileURLToPath } from "node:url";
 import { Hono } from "hono";
-import { loadModel } from "reflow";
+import { bundledModel, loadModel } from "reflow";
 import { createApp, memoryStore, patchStore } from "reflow/server";
 
-const checkpoint = fileURLToPath(new URL("../../server/model", import.meta.url));
-
-using model = await loadModel(checkpoint);
+// Not `using`: the model is needed for as long as the server runs.
+const model = await loadModel(bundledModel());
 const pool = model.pool({ slots: 4 });
 const api = createApp({
   model,
@@ -40,4 +38,5 @@ if (port) {
   const { choices } = (await response.json()) as { choices: { text: string }[] };
   console.log(`${response.status}: ${choices[0].text}`);
   await pool.drain();
+  model.dispose();
 }

@@ -124,6 +124,7 @@ export function run(op: i32): void {
 export function work(thread: i32, last: i32): void {
   for (;;) {
     last = nextOp(last, thread);
+    if (currentOp() == ops.EXIT) return;
     dispatch(currentOp(), thread);
     barrier(thread);
   }

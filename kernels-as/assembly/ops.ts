@@ -31,6 +31,8 @@ export const COPY = 27;
 export const ROOF = 28;
 export const BARE_DOT = 29;
 export const READ_BANDWIDTH = 30;
+/** Ends the workers; not run by the caller. */
+export const EXIT = 31;
 
 // Weight types of GEMM's and MATVEC's second operand, and of GATHER's table.
 export const F32 = 0;

@@ -65,7 +65,11 @@ export async function chanceBand(
   }
   const given = parseInterventions(options.interventions);
   if (given.length === 0) {
-    throw new ReflowError("usage", "there are no interventions to compare with chance", "give at least one");
+    throw new ReflowError(
+      "usage",
+      "there are no interventions to compare with random directions",
+      "give at least one",
+    );
   }
   const interventions = given.flatMap((each) => beforeEnd(each, ids.length));
   // Patched once, because measurements on the reference text are cached by the overlay.

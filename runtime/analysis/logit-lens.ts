@@ -77,7 +77,11 @@ export async function lens(
   const { model, hooks } = await prepareRun(loaded, options, [{ prompt: T, readout: T, end: T }], signal);
   const late = READOUT_HOOKS.find((name) => hooks?.has(name));
   if (late) {
-    throw new ReflowError("usage", `the lens does not see ${late}`, "intervene in the blocks or before them");
+    throw new ReflowError(
+      "usage",
+      `the lens does not include ${late}`,
+      "intervene at a hook point in or before the blocks",
+    );
   }
   const names = [
     "blocks.0.hook_resid_pre",

@@ -187,7 +187,7 @@ export function heldOutOf(checkpoint: string): string | undefined {
  * @throws ReflowError `checkpoint` if the folder cannot be changed
  */
 export function pruneCheckpoints(run: string, keep: number): void {
-  if (!(keep >= 1)) throw new RangeError(`keep is ${keep}: at least one checkpoint stays`);
+  if (!(keep >= 1)) throw new RangeError(`keep is ${keep}: expected at least 1`);
   try {
     const complete = steps(run).filter((folder) => !findDamage(folder));
     // Renamed first, so that a kill half-way leaves no half checkpoint under a checkpoint's name.

@@ -129,22 +129,22 @@ export function discard(path: string): void {
   } catch {}
 }
 
-const FULL = "remove old checkpoints there, or write elsewhere; earlier checkpoints are intact";
-const CLOSED = "give a writable folder, or change its permissions";
+const FULL = "remove old checkpoints there, or write to another disk; earlier checkpoints are intact";
+const CLOSED = "use a writable folder, or change its permissions";
 /** Why a write fails, and what to do about it, by the system's error code. */
 const REASONS: Record<string, [why: string, help: string]> = {
   ENOSPC: ["no space is left on the disk", FULL],
   EDQUOT: ["the disk quota is used up", FULL],
   EFBIG: ["the file exceeds the allowed size", "raise the limit (ulimit -f), or write elsewhere"],
-  EACCES: ["there is no permission to write there", CLOSED],
-  EPERM: ["there is no permission to write there", CLOSED],
+  EACCES: ["permission to write is denied", CLOSED],
+  EPERM: ["permission to write is denied", CLOSED],
   EROFS: ["the file system is read-only", CLOSED],
   ENOTDIR: ["a part of the path is a file, not a folder", "give another path"],
   ENOENT: ["a part of the path does not exist", "give another path"],
-  EEXIST: ["something else already exists there", "give another path"],
+  EEXIST: ["the path already exists", "give another path"],
   EISDIR: ["it is a folder", "give another path"],
   ENAMETOOLONG: ["the name is too long", "give a shorter path"],
-  ELOOP: ["its links lead in a circle", "give another path"],
+  ELOOP: ["its symbolic links form a loop", "give another path"],
   EIO: ["the disk reports an error", "write to another disk"],
 };
 

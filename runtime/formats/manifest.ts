@@ -73,10 +73,10 @@ export function checkFile(folder: string, name: string, manifest: Manifest): voi
   if (!Object.hasOwn(manifest, name)) return;
   const path = join(folder, name);
   if (!existsSync(path)) {
-    throw new ReflowError("checkpoint", `${path} is missing, though manifest.json lists it`, DAMAGED);
+    throw new ReflowError("checkpoint", `${path} is missing, but manifest.json lists it`, DAMAGED);
   }
   if (hashFile(path) !== manifest[name].sha256) {
-    const message = `${path} is corrupt: its SHA-256 is not the one in manifest.json`;
+    const message = `${path} is corrupt: its SHA-256 differs from the one in manifest.json`;
     throw new ReflowError("checkpoint", message, DAMAGED);
   }
 }

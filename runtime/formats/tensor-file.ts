@@ -45,7 +45,7 @@ export function openTensorFile(path: string): TensorFile {
 function readFully(fd: number, bytes: Uint8Array, position: number, path: string): void {
   for (let at = 0; at < bytes.length; ) {
     const n = readSync(fd, bytes, at, bytes.length - at, position + at);
-    if (n === 0) throw new ReflowError("format", `${path} became shorter while it was read`, "read it again");
+    if (n === 0) throw new ReflowError("format", `${path} was truncated while it was read`, "read it again");
     at += n;
   }
 }

@@ -101,7 +101,12 @@ class ByteReader {
 
   #broken(how: string, options?: ErrorOptions): ReflowError {
     const message = `${this.#path} broke off after ${this.#taken} bytes ${how}`;
-    return new ReflowError("network", message, "load it again; is the file complete on the server?", options);
+    return new ReflowError(
+      "network",
+      message,
+      "retry, and check that the file is complete on the server",
+      options,
+    );
   }
 
   async cancel(): Promise<void> {

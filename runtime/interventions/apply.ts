@@ -68,8 +68,8 @@ function deltaOf(
   if (unit === "raw") return () => strength * u.length;
   const { sd } = momentsOf(components!);
   if (!(sd > 0)) {
-    const message = `${where}.unit is "sigma", and the component is the same at every position of the reference`;
-    throw new ReflowError("usage", message, "give a longer reference, or another unit");
+    const message = `${where}.unit is "sigma", but the component is the same at every position of the reference text`;
+    throw new ReflowError("usage", message, "use a longer reference text or another unit");
   }
   return () => strength * sd;
 }
@@ -98,8 +98,8 @@ function replacementOf(
 function swapOf(u: Direction, w: Direction, where: string): Change {
   const rest = 1 - sparseDot(u, w);
   if (rest < 1e-9) {
-    const message = `${where}.with has the direction of ${where}.target: there is nothing to swap`;
-    throw new ReflowError("usage", message, "give two different directions");
+    const message = `${where}.with has the same direction as ${where}.target: expected another one`;
+    throw new ReflowError("usage", message, "use two different directions");
   }
   const between = difference(u, w);
   return (x) => move(x, (componentOf(x, w) - componentOf(x, u)) / rest, between);

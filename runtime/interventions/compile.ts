@@ -118,16 +118,22 @@ function checkPositions(
   }
   for (const [index, { prompt, end, ...passage }] of passages.entries()) {
     if (end < prompt) continue;
-    const whose = passages.length > 1 ? `sequence ${index}` : "the sequence";
+    const sequence = passages.length > 1 ? `sequence ${index}` : "the sequence";
     const first = readout ? passage.readout : 0;
     if (positions === "generated" && end === prompt) {
-      const help = "the last token of all is never read: ask for two or more, or for other positions";
-      throw invalidValue(field, positions, `a position that is run (of ${whose}, only the prompt's)`, help);
+      const help =
+        "the last generated token is never run: generate at least two tokens, or use other positions";
+      throw invalidValue(
+        field,
+        positions,
+        `a position that is run (only the prompt of ${sequence} is)`,
+        help,
+      );
     }
     if (typeof positions === "string") continue;
     const missed = positions.findIndex((position) => position < first || position >= end);
     if (missed < 0) continue;
-    const help = `of ${whose} ${hook} sees positions ${first} to ${end - 1}`;
+    const help = `${hook} runs at positions ${first} to ${end - 1} of ${sequence}`;
     throw invalidValue(`${field}[${missed}]`, positions[missed], "a position that is run", help);
   }
 }
@@ -138,20 +144,20 @@ function referenceIds(
   { intervention, where }: Plan,
 ): Int32Array {
   const field = needsReference(intervention)!;
-  const asked = `${where}.${field} is ${JSON.stringify(intervention[field as keyof Intervention])}`;
+  const given = `${where}.${field} is ${JSON.stringify(intervention[field as keyof Intervention])}`;
   const fail = (message: string, help: string) => new ReflowError("usage", message, help);
   if (reference === undefined) {
     throw fail(
-      `${asked}: expected a reference text`,
-      "pass one: `reference` in code, --text FILE on the command line",
+      `${given}: expected a reference text`,
+      "provide one: `reference` in code, --text FILE on the command line",
     );
   }
   if (typeof reference === "string" && !model.tokenizer) {
-    throw fail(`${asked}: the model has no tokenizer for the reference text`, "pass its ids");
+    throw fail(`${given}: the model has no tokenizer for the reference text`, "pass its ids");
   }
   const ids =
     typeof reference === "string" ? model.tokenizer!.encode(reference) : checkIds(model.config, reference);
-  if (ids.length === 0) throw fail(`${asked}: the reference text is empty`, "pass a longer one");
+  if (ids.length === 0) throw fail(`${given}: the reference text is empty`, "pass a longer one");
   return ids;
 }
 
@@ -177,15 +183,15 @@ function stepHooks(
     has: (name) => steps.has(name),
     async at(name, tensor, _shape, rows) {
       const here = steps.get(name)!;
-      const concerned = rowsOf(here, rows, passages);
-      if (concerned.length === 0) return;
+      const affected = rowsOf(here, rows, passages);
+      if (affected.length === 0) return;
       // Only the span from the first affected row to the last is transferred: a long prompt may hold few of them.
-      const [first, last] = [concerned[0].row, concerned[concerned.length - 1].row];
+      const [first, last] = [affected[0].row, affected[affected.length - 1].row];
       const width = tensor.size / rows.positions.length;
       const offset = first * width;
       const data = (await backend.read(tensor, offset, (last + 1) * width - offset)) as Float32Array;
       let changed = false;
-      for (const { row, steps } of concerned) {
+      for (const { row, steps } of affected) {
         const x = data.subarray((row - first) * width, (row - first + 1) * width);
         const position = rows.positions[row];
         for (const { where, holds, change } of steps) {
@@ -208,13 +214,13 @@ function rowsOf(
   { positions, sequences, length }: HookRows,
   passages: readonly Passage[],
 ): { row: number; steps: Step[] }[] {
-  const concerned: { row: number; steps: Step[] }[] = [];
+  const affected: { row: number; steps: Step[] }[] = [];
   for (const [row, position] of positions.entries()) {
     const { prompt } = passages[sequences[Math.floor(row / length)]];
     const here = steps.filter(({ intervention }) => concerns(intervention, position, prompt));
-    if (here.length > 0) concerned.push({ row, steps: here });
+    if (here.length > 0) affected.push({ row, steps: here });
   }
-  return concerned;
+  return affected;
 }
 
 function concerns({ positions = "all" }: Intervention, position: number, prompt: number): boolean {

@@ -34,7 +34,7 @@ export async function directionOf(
   if (space === "logits" && direction.indices.at(-1)! >= rows) {
     const at = direction.indices.find((i) => i >= rows);
     const help = `the tokens are 0 to ${rows - 1}; the other rows of ${config.vocab_size} are padding`;
-    throw invalidValue(`${where}.vector[${at}]`, coordinates[at!], "0, since there is no such token", help);
+    throw invalidValue(`${where}.vector[${at}]`, coordinates[at!], "0, because there is no such token", help);
   }
   return direction;
 }

@@ -53,26 +53,22 @@ export function pointsOf(
   const points = (names: string[]) => ({ names, space, readout: READOUT_HOOKS.includes(name) });
   if (!inBlocks) {
     if (!layers) return points([name]);
-    throw new ReflowError(
-      "usage",
-      `${where}.layers is there, but ${name} is in no block`,
-      "leave layers out",
-    );
+    throw new ReflowError("usage", `${where}.layers is given, but ${name} is not in a block`, "omit layers");
   }
   if (block !== undefined) {
     if (layers) {
-      const help = `leave layers out, or give ${displayValue(name)} for hook`;
+      const help = `omit layers, or set hook to ${displayValue(name)}`;
       throw new ReflowError(
         "usage",
-        `${where}.layers is there, and ${where}.hook names block ${block}`,
+        `${where}.layers is given, but ${where}.hook already names block ${block}`,
         help,
       );
     }
-    if (Number(block) > last) throw invalidValue(`${where}.hook`, hook, "a block of the model's", blocks);
+    if (Number(block) > last) throw invalidValue(`${where}.hook`, hook, "a block of the model", blocks);
     return points([`blocks.${Number(block)}.${name}`]);
   }
   if (!layers) {
-    const help = `${name} is in every block: give "layers":[0,${last}] for all, or name one, "blocks.0.${name}"`;
+    const help = `${name} exists in every block: use "layers":[0,${last}] for all blocks, or name one, as in "blocks.0.${name}"`;
     throw new ReflowError("usage", `${where}.layers is missing`, help);
   }
   const [from, to] = layers;
@@ -99,7 +95,7 @@ function unknownHook(config: ModelConfig, hook: string, name: string, where: str
   return invalidValue(
     field,
     hook,
-    "a hook point's name",
+    "the name of a hook point",
     `did you mean ${displayValue(closest(name, known))}?`,
   );
 }

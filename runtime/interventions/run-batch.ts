@@ -84,8 +84,8 @@ function batchOf(config: ModelConfig, ids: Ids): { sequences: Int32Array[]; leng
   if (other) {
     throw new ReflowError(
       "data",
-      `a sequence of ${other.length} ids beside one of ${length}`,
-      "a batch's sequences have one length: cut them, or run them one by one",
+      `sequences of ${length} and ${other.length} ids in one batch`,
+      "the sequences of a batch must have equal lengths: truncate them, or run them separately",
     );
   }
   if (length === 0 || length > config.context) {

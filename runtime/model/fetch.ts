@@ -30,7 +30,7 @@ export async function fetchModel(folder: URL, options: FetchModelOptions = {}): 
     fetchJson(get, new URL("tokenizer.json", base)),
   ]);
   if (configJson === undefined) {
-    throw new ReflowError("checkpoint", `${configUrl} is not there`, "give the URL of a checkpoint folder");
+    throw new ReflowError("checkpoint", `${configUrl} does not exist`, "give the URL of a checkpoint folder");
   }
   const config = parseConfig(configJson, configUrl.href);
   const { weights, tensors } = await fetchWeights(get, base, options.weights);
@@ -60,7 +60,7 @@ async function fetchJson(get: Get, url: URL): Promise<unknown> {
     throw new ReflowError(
       "checkpoint",
       `${url} is not JSON`,
-      "does the server send another page in its place?",
+      "check that the server does not return another page instead",
       {
         cause,
       },

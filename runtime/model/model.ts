@@ -99,7 +99,7 @@ export class Model implements Disposable {
     throw new ReflowError(
       "checkpoint",
       "the checkpoint has no tokenizer.json",
-      "put the one it was trained with into its folder, or work with token ids",
+      "add the tokenizer.json it was trained with, or use token ids",
     );
   }
 

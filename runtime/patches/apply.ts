@@ -46,20 +46,20 @@ export async function applyPatch(
  * @throws ReflowError `usage` for a model whose R cannot be edited, and one without an identity
  */
 export function patchable({ config, checkpoint }: InferenceModel): string {
-  const refuse = (message: string, help: string) => new ReflowError("usage", message, help);
+  const fail = (message: string, help: string) => new ReflowError("usage", message, help);
   if (!isFactored(config)) {
-    throw refuse(`a ${config.variant} has no recipes to edit`, "patch a reflow, or a reflow-lite");
+    throw fail(`a ${config.variant} has no recipes to edit`, "patch a reflow or a reflow-lite");
   }
   if (config.variant === "reflow-topk") {
-    throw refuse(
-      "the recipes of a reflow-topk can't be edited: what top-k would keep depends on values that it left out",
-      "patch a reflow, or a reflow-lite",
+    throw fail(
+      "the recipes of a reflow-topk cannot be edited: the result of top-k would depend on values that were discarded",
+      "patch a reflow or a reflow-lite",
     );
   }
   if (checkpoint !== undefined) return checkpoint;
-  throw refuse(
-    "it isn't known which model.safetensors this model was made from",
-    "load it from a checkpoint's folder; on the web, one with manifest.json",
+  throw fail(
+    "the model has no known identity (the SHA-256 of its model.safetensors)",
+    "load it from a checkpoint folder; over HTTP, from one with manifest.json",
   );
 }
 

@@ -83,25 +83,29 @@ export async function createPatch(model: InferenceModel, expression: string): Pr
   const beyond = edits.find(({ delta }) => Math.abs(delta) > MAX_MAGNITUDE);
   if (beyond) {
     const message = `${quoted(expression)} changes signal ${beyond.signal} by ${beyond.delta}`;
-    throw new ReflowError("usage", message, `at most ${MAX_MAGNITUDE} makes sense: use smaller numbers`);
+    throw new ReflowError("usage", message, `use smaller numbers: a change may be at most ${MAX_MAGNITUDE}`);
   }
   const net = netEdits(edits);
   if (net.length > 0) return { model: checkpoint, edits: net };
-  throw new ReflowError("usage", `${quoted(expression)} changes nothing`, "the sum it adds is zero");
+  throw new ReflowError(
+    "usage",
+    `${quoted(expression)} changes nothing`,
+    "use an expression whose sum is not zero",
+  );
 }
 
 function tokensOf(model: InferenceModel, texts: readonly string[]): number[] {
   const { tokenizer } = model;
   if (!tokenizer) {
-    const help = "give edits, by token and signal";
+    const help = "provide edits by token and signal instead";
     throw new ReflowError("usage", "an expression needs a tokenizer, and the model has none", help);
   }
   const rows = tokenCount(model);
   const spaced = texts.map((text) => (text.startsWith(" ") ? text : ` ${text}`));
   const areTokens = (texts: readonly string[]) =>
     texts.every((text) => tokenizer.tokenId(text) !== undefined);
-  const meant = areTokens(texts) || !areTokens(spaced) ? texts : spaced;
-  return meant.map((text) => tokenOf(tokenizer, text, { where: "the expression", rows }));
+  const literal = areTokens(texts) || !areTokens(spaced) ? texts : spaced;
+  return literal.map((text) => tokenOf(tokenizer, text, { where: "the expression", rows }));
 }
 
 const quoted = (text: string): string => `\`${text.length > 100 ? `${text.slice(0, 100)}…` : text}\``;

@@ -46,7 +46,8 @@ interface Linear {
 export function parseExpression(expression: string, where = "the expression"): Term[] {
   const fail = (what: string, help = 'write sums such as king + 0.5 * (woman - "man")') =>
     new ReflowError("usage", `${where}: ${what}`, help);
-  if (expression.length > MAX_LENGTH) throw fail(`${expression.length} characters: expected at most ${MAX_LENGTH}`);
+  if (expression.length > MAX_LENGTH)
+    throw fail(`${expression.length} characters: expected at most ${MAX_LENGTH}`);
   const lexemes = scan(expression, fail);
   let next = 0;
   const take = (...symbols: string[]): string | undefined => {

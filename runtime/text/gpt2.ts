@@ -13,7 +13,11 @@ export function gpt2Tokenizer(encoderJson: string, vocabBpe: string): Tokenizer 
   const [version, ...merges] = vocabBpe.trimEnd().split(/\r?\n/);
   if (!version.startsWith("#version")) {
     const found = JSON.stringify(version.slice(0, 40));
-    throw new ReflowError("format", `vocab.bpe: the first line is ${found}`, "expected a line that begins with #version");
+    throw new ReflowError(
+      "format",
+      `vocab.bpe: the first line is ${found}`,
+      "expected a line that begins with #version",
+    );
   }
   return Tokenizer.fromJSON(
     toTokenizerJson(parseEncoder(encoderJson), merges),

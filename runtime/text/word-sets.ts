@@ -207,7 +207,8 @@ export function parseAnalogies(text: string): { name: string; questions: string[
       continue;
     }
     const words = line.split(/\s+/);
-    if (words.length !== 4) throw wrongLine("analogies", number, line, 'four words, or ": name" of a section');
+    if (words.length !== 4)
+      throw wrongLine("analogies", number, line, 'four words, or ": name" of a section');
     if (sections.length === 0)
       throw wrongLine("analogies", number, line, '": name" of a section before the first words');
     sections.at(-1)!.questions.push(words);
@@ -222,7 +223,12 @@ export function parseSimilarity(text: string): { words: readonly [string, string
     const [first, second, rating, ...more] = line.split("\t").map((part) => part.trim());
     const value = Number(rating);
     if (!first || !second || !rating || more.length > 0 || !(value >= 0 && value <= 10)) {
-      throw wrongLine("word similarity", number, line, "two words and a rating from 0 to 10, separated by tabs");
+      throw wrongLine(
+        "word similarity",
+        number,
+        line,
+        "two words and a rating from 0 to 10, separated by tabs",
+      );
     }
     rated.push({ words: [first, second], rating: value });
   }

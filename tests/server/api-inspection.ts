@@ -242,7 +242,7 @@ export const inspectionTests: ApiTests = {
       [/no hook point "hook_nowhere"/, "/v1/activations", { input: prompt, names: "hook_nowhere" }],
       [/no hook point satisfies/, "/v1/activations", { input: prompt, names: `${"*".repeat(199)}!` }],
       [/at most 200 characters/, "/v1/activations", { input: prompt, names: "*".repeat(900_000) }, "names"],
-      [/is no token/, "/v1/explain", { input: prompt, target: "of ".repeat(300_000) }],
+      [/is not a single token/, "/v1/explain", { input: prompt, target: "of ".repeat(300_000) }],
       [/has 900000 characters/, "/v1/completions", { prompt, patch: { expression: "=".repeat(900_000) } }],
       [/interventions\[0\]\.op/, "/v1/steer", { prompt, interventions: Array(90_000).fill({ op: "x" }) }],
       [/patch is \{/, "/v1/completions", { prompt, patch: { model: "0", edits: Array(200_000).fill({}) } }],

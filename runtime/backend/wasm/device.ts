@@ -3,12 +3,15 @@ import {
   ARGUMENTS,
   CONTROL_BYTES,
   MAY_SLEEP,
+  OP,
   PANEL_SCRATCH,
   SCRATCH,
   SCRATCH_STRIDE,
+  SEQUENCE,
   SHARED_SCRATCH,
   SHARED_SCRATCH_BYTES,
 } from "../../../kernels-as/assembly/layout.ts";
+import { EXIT } from "../../../kernels-as/assembly/ops.ts";
 import type { DType, HostArray, Tensor } from "../contract/backend.ts";
 import { ARRAYS, BYTES, checkShapes, disposedError, elements } from "../contract/tensors.ts";
 import { Heap } from "./heap.ts";
@@ -129,7 +132,9 @@ export class WasmDevice {
 
   view(tensor: Tensor, shape: readonly number[], offset = 0): Tensor {
     const size = elements(shape);
-    checkShapes(tensor.dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, { shape });
+    checkShapes(tensor.dtype !== "i8" && offset >= 0 && offset + size <= tensor.size, "view", tensor, {
+      shape,
+    });
     const pointer = (tensor as WasmTensor).pointer + offset * BYTES[tensor.dtype];
     return { dtype: tensor.dtype, shape, size, pointer } as WasmTensor;
   }
@@ -155,6 +160,13 @@ export class WasmDevice {
 
   dispose(): void {
     this.#disposed = true;
+    if (this.workers.length > 0) this.#endWorkers();
+  }
+  /** Workers leave the kernels before they are terminated: in Deno a sleeping thread would keep the process alive. */
+  #endWorkers(): void {
+    this.#integers[OP >> 2] = EXIT;
+    Atomics.add(this.#integers, SEQUENCE >> 2, 1);
+    Atomics.notify(this.#integers, SEQUENCE >> 2);
     for (const worker of this.workers) worker.terminate();
     this.workers.length = 0;
   }

@@ -100,7 +100,12 @@ export class WasmBackend extends WasmDevice implements Backend {
   }
 
   copy(out: Tensor, x: Tensor): void {
-    checkShapes(sameShape(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"), "copy", out, x);
+    checkShapes(
+      sameShape(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"),
+      "copy",
+      out,
+      x,
+    );
     this.run(ops.COPY, x.size / 4, out, x, x.size);
   }
 
@@ -171,7 +176,13 @@ export class WasmBackend extends WasmDevice implements Backend {
   gather(out: Tensor, table: Tensor, ids: Tensor): void {
     const type = WEIGHT_TYPE[table.dtype];
     const C = last(table);
-    checkShapes(out.size === ids.size * C && ids.dtype === "i32" && type !== undefined, "gather", out, table, ids);
+    checkShapes(
+      out.size === ids.size * C && ids.dtype === "i32" && type !== undefined,
+      "gather",
+      out,
+      table,
+      ids,
+    );
     this.run(ops.GATHER, out.size / 4, out, table, table.scale ?? 0, type!, ids, ids.size, C);
   }
 
@@ -269,7 +280,16 @@ export class WasmBackend extends WasmDevice implements Backend {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
     const fits =
       q.size === B * T * H * D && k.size === B * T * KV * D && H % KV === 0 && hasShape(lse, B * H, T);
-    checkShapes(fits && sameShape(dq, dOut, out, q) && sameShape(dk, dv, k, v), "attentionBackward", dq, dk, dv, q, k, v);
+    checkShapes(
+      fits && sameShape(dq, dOut, out, q) && sameShape(dk, dv, k, v),
+      "attentionBackward",
+      dq,
+      dk,
+      dv,
+      q,
+      k,
+      v,
+    );
     this.reserveScratch(this.exports.attentionBackwardScratch(T, D));
     this.run(
       ops.ATTENTION_BACKWARD,
@@ -297,7 +317,15 @@ export class WasmBackend extends WasmDevice implements Backend {
     const { batch: B, length: T, heads: H, kvHeads: KV, headDim: D } = shape;
     const [slots, context, C] = kCache.shape;
     const fits = q.size === B * T * H * D && slots === B && C === KV * D && H % KV === 0 && start.size === B;
-    checkShapes(fits && sameShape(out, q) && sameShape(kCache, vCache), "attentionCached", out, q, kCache, vCache, start);
+    checkShapes(
+      fits && sameShape(out, q) && sameShape(kCache, vCache),
+      "attentionCached",
+      out,
+      q,
+      kCache,
+      vCache,
+      start,
+    );
     this.reserveScratch(this.exports.attentionCachedScratch(context));
     // The number of cached positions is on the device: the estimate assumes half the context.
     const nanoseconds = (B * T * H * D * context) / 4;

@@ -294,7 +294,7 @@ describe("attribution in a random model", () => {
 
 describe("explain rejects", async () => {
   const { model, config } = await setUp();
-  const WRONG: [what: string, args: Parameters<Model["explain"]>, code: "usage" | "data", message: RegExp][] =
+  const WRONG: [name: string, args: Parameters<Model["explain"]>, code: "usage" | "data", message: RegExp][] =
     [
       ["no ids", [[]], "data", /^a sequence of 0 ids$/],
       ["more ids than the context", [Array(config.context + 1).fill(1)], "data", /^a sequence of 25 ids$/],
@@ -320,11 +320,11 @@ describe("explain rejects", async () => {
         "a patch for another model",
         [[1], { patch: { model: CHECKPOINT, edits: [] } }],
         "usage",
-        /it isn't known/,
+        /has no known identity/,
       ],
     ];
-  for (const [what, args, code, message] of WRONG) {
-    test(what, async () => {
+  for (const [name, args, code, message] of WRONG) {
+    test(name, async () => {
       await expectError(() => model.explain(...args), code, message);
     });
   }

@@ -56,7 +56,9 @@ test("interventions and patches apply, and interventions after the last block ar
   const [expected] = (await predictions(model, { interventions: [steered] })).slice(-1);
   expect(cells.at(-1)![0].top[0].probability).toBeCloseTo(Math.max(...expected.subarray(0, 290)), 5);
   const late: Intervention = { ...steered, hook: "hook_signals" };
-  expect(model.lens(ids, { interventions: [late] })).rejects.toThrow("the lens does not see hook_signals");
+  expect(model.lens(ids, { interventions: [late] })).rejects.toThrow(
+    "the lens does not include hook_signals",
+  );
   expect(model.lens([])).rejects.toThrow("a sequence of 0 ids");
   expect(model.lens(ids, { positions: [5] })).rejects.toThrow("positions[0] is 5");
   expect(model.lens(ids, { signal: AbortSignal.abort(new Error("left")) })).rejects.toThrow("left");

@@ -9,7 +9,7 @@ import { garbage, type HostTensor, normal, type OpProperty, property } from "./o
 
 const CONTEXT = 100;
 
-/** With grouped key/value heads, down to one for all. */
+/** Query and key/value heads, including grouped and shared key/value heads. */
 const heads = fc.constantFrom([1, 1], [2, 2], [3, 3], [2, 1], [4, 2], [6, 2], [4, 1]);
 
 const attentionShape = fc
@@ -36,7 +36,7 @@ function inputs(shape: AttentionShape, random: Random, std: number) {
   };
 }
 
-/** What the forward leaves for the backward. */
+/** Results of the forward that the backward needs. */
 function forward(shape: AttentionShape, { q, k, v }: ReturnType<typeof inputs>) {
   const backend = new ReferenceBackend();
   const upload = ({ shape, values }: HostTensor) => {
@@ -73,7 +73,7 @@ type AttentionOp = "rope" | "attention" | "attentionBackward" | "writeCache" | "
 export const attentionProperties: Record<AttentionOp, OpProperty[]> = {
   rope: [
     property(
-      "both ways, from any start",
+      "both directions, from any start",
       fc.record({
         starts: fc.array(fc.integer({ min: 0, max: CONTEXT - 17 }), { minLength: 1, maxLength: 4 }),
         length: fc.integer({ min: 1, max: 17 }),
@@ -108,7 +108,7 @@ export const attentionProperties: Record<AttentionOp, OpProperty[]> = {
   attention: (
     [
       ["even weights", 0.5, 1e-5],
-      // Scores of tens: a rounding error of a score is a relative error of its weight.
+      // Scores are in the tens: the absolute error of a score is the relative error of its weight.
       ["sharp weights", 3, 1e-4],
     ] as const
   ).map(([title, std, tolerance]) =>
@@ -138,7 +138,7 @@ export const attentionProperties: Record<AttentionOp, OpProperty[]> = {
           ...forward(shape, given),
         },
         run: (b, t) => b.attentionBackward(t.dq, t.dk, t.dv, t.dOut, t.out, t.lse, t.q, t.k, t.v, shape),
-        // Over one key dq and dk are exactly zero: differences of products of this size.
+        // With a single key dq and dk are exactly zero, as differences of products of this magnitude.
         floor: euclidean(dOut.values),
       };
     }),

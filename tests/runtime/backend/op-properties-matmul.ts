@@ -2,7 +2,7 @@ import fc from "fast-check";
 import type { Tensor } from "../../../runtime/backend/contract/backend.ts";
 import { f16, garbage, i8, normal, type OpProperty, property, roundable } from "./op-property.ts";
 
-/** Around the edges of register tiles (6, 8) and of small cache blocks. */
+/** Sizes near multiples of register tiles (6, 8) and of small cache blocks. */
 const edge = fc.constantFrom(1, 5, 6, 7, 8, 9, 47, 48, 49, 63, 65, 95, 97, 257);
 const few = fc.constantFrom<number[]>(1, 5, 8, 17);
 
@@ -30,7 +30,7 @@ export const matmulProperties: { matmul: OpProperty[]; linears: OpProperty[] } =
         floor: 1,
       }));
     }),
-    // Past the ends of cache blocks, one side at a time.
+    // One side at a time exceeds a cache block.
     property(
       "f32, one long side",
       fc.record({
@@ -65,9 +65,9 @@ export const matmulProperties: { matmul: OpProperty[]; linears: OpProperty[] } =
         floor: 1,
       }),
     ),
-    // Inner sizes that are not whole groups of 32, too.
+    // Includes inner sizes that are not multiples of 32.
     property(
-      "int8 b, and a rounded to int8",
+      "int8 b, with a rounded to int8",
       fc.record({
         rows: fc.constantFrom(1, 2, 7, 8, 9, 49),
         inner: fc.constantFrom(1, 5, 31, 32, 33, 63, 64, 96, 97, 257),

@@ -1,4 +1,4 @@
-/** Every op of the contract over random shapes: at least one property for each. */
+/** Properties of every op of the contract over random shapes, at least one for each op. */
 import fc from "fast-check";
 import type { Backend } from "../../../runtime/backend/contract/backend.ts";
 import type { Random } from "../../../runtime/math/random.ts";
@@ -23,16 +23,16 @@ export type Op = Exclude<
 >;
 
 const rows = fc.constantFrom(1, 2, 3, 8, 17, 64, 131);
-/** Widths around the lengths of vectors and of unrolled loops. */
+/** Widths near the lengths of vectors and of unrolled loops. */
 const columns = fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 65, 129, 300);
 const matrix = fc.record({ M: rows, C: columns });
-/** Sizes of whole tensors: the last few need several threads. */
+/** Sizes of whole tensors; the last few use several threads. */
 const size = fc.constantFrom(1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 1000, 4099, 40_001);
 const small = fc.integer({ min: 1, max: 9 });
-/** From values of order one to those whose exponential overflows. */
+/** Standard deviations from order one to values whose exponential overflows. */
 const magnitude = fc.constantFrom(1, 10, 100);
 
-/** 1/sqrt(mean(x²) + eps) of each row: what the forward would have kept. */
+/** 1/sqrt(mean(x²) + eps) of each row, as the forward keeps it. */
 const rstdOf = (x: ArrayLike<number>, M: number, C: number): Float32Array =>
   Float32Array.from({ length: M }, (_, m) => {
     let sum = 0;
@@ -51,11 +51,11 @@ const statsOf = (x: ArrayLike<number>, M: number, C: number): Float32Array => {
   return stats;
 };
 
-/** Steps of 1/8 are exact in f32: rows of few columns are alike or far apart, but not nearly alike. */
+/** Multiples of 1/8, exact in f32: values in rows of few columns are equal or far apart, never nearly equal. */
 const eighths = (random: Random, shape: number[], mean: number): HostTensor =>
   f32(shape, () => mean + Math.round(8 * random.normal()) / 8);
 
-/** A row of equal values has rstd = 316, and multiplies with it what rounding left of x − mean. */
+/** A row of equal values has rstd = 316, which amplifies the rounding error of x − mean. */
 const layernormFloor = (x: ArrayLike<number>, M: number, C: number): number =>
   Math.sqrt(C) * length(statsOf(x, M, C));
 
@@ -125,7 +125,7 @@ export const OP_PROPERTIES: Record<Op, OpProperty[]> = {
     }),
   ),
   scatterAdd: [
-    // Few rows and many ids: most of them repeat. The gradient is added to what is there.
+    // Few rows and many ids, so that most repeat. The gradient is added to the existing values.
     property("repeated ids", fc.record({ V: small, C: columns, M: rows }), ({ V, C, M }, random) => ({
       tensors: {
         dTable: normal(random, [V, C]),
@@ -373,7 +373,7 @@ export const OP_PROPERTIES: Record<Op, OpProperty[]> = {
 
 const ADAM = { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8 };
 
-/** Of either sign. */
+/** Values of either sign. */
 const awayFromZero = (random: Random, n: number, least: number) =>
   f32([n], () => {
     const x = random.normal();

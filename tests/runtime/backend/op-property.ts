@@ -1,6 +1,6 @@
 /**
- * How one op is tested: the same random tensors go to the backend and to the float64 reference, and every tensor of
- * the call is compared afterwards, inputs too.
+ * How one op is tested: the backend and the float64 reference are called with the same random tensors. Afterwards every
+ * tensor of the call is compared, including inputs.
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -13,27 +13,27 @@ export interface HostTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly values: HostArray;
-  /** of i8 */
+  /** Scales of i8 values. */
   readonly scale?: Float32Array;
 }
 
-/** One call of an op: its tensors before the call, by name. */
+/** One call of an op, with its tensors before the call by name. */
 export interface OpCall<Name extends string> {
   tensors: Record<Name, HostTensor>;
   run(backend: Backend, tensors: Record<Name, Tensor>): void;
-  /** Of each tensor: ‖a − b‖ ≤ tolerance · (‖b‖ + floor). The default is 1e-5. */
+  /** For each tensor: ‖a − b‖ ≤ tolerance · (‖b‖ + floor). Default: 1e-5. */
   tolerance?: number;
-  /** For results that cancel to nearly nothing: the size of what they are made of. */
+  /** For results that cancel to nearly zero: the magnitude of their terms. Default: 0. */
   floor?: number;
 }
 
 export interface OpProperty {
   title: string;
-  /** Throws where the backend's op is not the reference's. */
+  /** Throws if the result of the backend differs from that of the reference. */
   check(backend: Backend, runs: number): Promise<void>;
 }
 
-/** `make` turns a random shape into a call with random values. A failure is shrunk to the smallest shape. */
+/** `make` creates a call with random values from a random shape. A failure is shrunk to the smallest shape. */
 export function property<Shape, Name extends string>(
   title: string,
   shapes: fc.Arbitrary<Shape>,
@@ -66,7 +66,7 @@ async function checkCall<Name extends string>(backend: Backend, call: OpCall<Nam
     assert.deepEqual(
       bits(actual),
       bits(await backend.read(second[name])),
-      `${name}: other bits the second time`,
+      `${name}: a second call gives different bits`,
     );
     const wanted =
       before.dtype === "f32" ? reference.values(expected[name]) : await reference.read(expected[name]);
@@ -105,7 +105,7 @@ export function f32(shape: readonly number[], value: (i: number) => number): Hos
 export const normal = (random: Random, shape: readonly number[], std = 1): HostTensor =>
   f32(shape, () => std * random.normal());
 
-/** For an output that an op overwrites: whatever was there must not matter. */
+/** NaN values for an output that an op overwrites: its previous content must not matter. */
 export const garbage = (shape: readonly number[]): HostTensor => f32(shape, () => Number.NaN);
 
 /** Uniform in [0, below). */

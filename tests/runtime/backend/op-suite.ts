@@ -1,6 +1,6 @@
 /**
- * The Backend contract as tests, written once and run over every backend and every build of it: each op against the
- * float64 reference, device memory, and what mismatched shapes do.
+ * The Backend contract as tests, which run on every backend and every build: each op against the float64 reference,
+ * device memory, and errors for mismatched shapes.
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -8,11 +8,11 @@ import type { Backend, Tensor } from "../../../runtime/backend/contract/backend.
 import { OP_PROPERTIES } from "./op-properties.ts";
 
 export interface OpSuiteOptions {
-  /** Random cases for each property. */
+  /** Number of random cases for each property. */
   runs?: number;
 }
 
-/** A software GPU compiles a kernel for each new shape, for seconds where the machine is busy. */
+/** A software renderer compiles a kernel for each new shape, which takes seconds on a busy machine. */
 const TIMEOUT = { timeout: 120_000 };
 
 export function opSuite(
@@ -31,7 +31,7 @@ export function opSuite(
       for (const { title, check } of properties) test(`${op}: ${title}`, TIMEOUT, () => check(backend, runs));
     }
 
-    test("memory: tensors begin as zeros, and are written and read in part", async () => {
+    test("memory: tensors are initially zero, and can be written and read in part", async () => {
       const x = backend.alloc([2, 3]);
       assert.deepEqual(await backend.read(x), new Float32Array(6));
       backend.write(x, Float32Array.of(1, 2, 3), 2);
@@ -39,13 +39,13 @@ export function opSuite(
       assert.deepEqual(await backend.read(x, 3, 2), Float32Array.of(2, 3));
       assert.deepEqual(await backend.read(x, 4), Float32Array.of(3, 0));
       backend.free(x);
-      // Memory that is used again is zeros again.
+      // Reused memory is zeroed.
       const y = backend.alloc([2, 3]);
       assert.deepEqual(await backend.read(y), new Float32Array(6));
       backend.free(y);
     });
 
-    test("memory: what was read stays as it was", async () => {
+    test("memory: a read returns a copy", async () => {
       const x = backend.alloc([4]);
       const before = await backend.read(x);
       backend.fill(x, 7);
@@ -54,7 +54,7 @@ export function opSuite(
       backend.free(x);
     });
 
-    test("memory: each dtype holds its own values", async () => {
+    test("memory: each dtype preserves its values", async () => {
       const values = {
         f32: Float32Array.of(0.1, -3e38, Number.NaN),
         i32: Int32Array.of(-1, 2 ** 31 - 1, -(2 ** 31)),
@@ -69,7 +69,7 @@ export function opSuite(
       }
     });
 
-    test("memory: an i8 tensor has a scale for every 32 values of a row", () => {
+    test("memory: an i8 tensor has one scale for every 32 values of a row", () => {
       for (const [columns, groups] of [
         [1, 1],
         [32, 1],
@@ -82,8 +82,8 @@ export function opSuite(
       }
     });
 
-    test("memory: a view is the same memory", async () => {
-      // 64 values are 256 bytes, to which some devices align what they bind.
+    test("memory: a view shares the memory of its tensor", async () => {
+      // 64 values are 256 bytes, the alignment of bindings on some devices.
       const x = backend.alloc([128, 2]);
       const view = backend.view(x, [4, 16], 64);
       assert.deepEqual([view.shape, view.size], [[4, 16], 64]);
@@ -96,7 +96,7 @@ export function opSuite(
       backend.free(x);
     });
 
-    test("memory: what is freed is given back, and the peak is remembered", () => {
+    test("memory: a freed tensor reduces allocated, but not peak", () => {
       const start = backend.memory();
       const x = backend.alloc([1000, 1000]);
       const during = backend.memory();
@@ -130,7 +130,7 @@ type Mismatch = (b: Backend, alloc: (...shape: number[]) => Tensor, ints: (n: nu
 const SHAPE = { batch: 2, length: 3, heads: 4, kvHeads: 2, headDim: 6 };
 const ADAM = { lr: 0.1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, step: 1, clip: 0 };
 
-/** Calls with one tensor whose shape is wrong. */
+/** Calls in which one tensor has a wrong shape. */
 const MISMATCHES: Record<string, Mismatch> = {
   "write past the end": (b, alloc) => b.write(alloc(4), new Float32Array(2), 3),
   "write of another type": (b, alloc) => b.write(alloc(4), new Int32Array(4)),
@@ -148,7 +148,7 @@ const MISMATCHES: Record<string, Mismatch> = {
   "gather rows": (b, alloc, ints) => b.gather(alloc(3, 4), alloc(9, 4), ints(2)),
   "scatterAdd rows": (b, alloc, ints) => b.scatterAdd(alloc(9, 4), ints(2), alloc(3, 4)),
   "topk out": (b, alloc) => b.topk(alloc(2, 5), alloc(2, 4), 1),
-  "topk of more than there are": (b, alloc) => b.topk(alloc(2, 4), alloc(2, 4), 5),
+  "topk with k above the width": (b, alloc) => b.topk(alloc(2, 4), alloc(2, 4), 5),
   "topkBackward out": (b, alloc) => b.topkBackward(alloc(2, 4), alloc(2, 4), alloc(2, 5)),
   "rmsnorm rstd": (b, alloc) => b.rmsnorm(alloc(2, 4), alloc(3), alloc(2, 4), alloc(4)),
   "rmsnorm weight": (b, alloc) => b.rmsnorm(alloc(2, 4), alloc(2), alloc(2, 4), alloc(5)),
@@ -164,7 +164,7 @@ const MISMATCHES: Record<string, Mismatch> = {
     b.attention(alloc(6, 24), alloc(8, 3), alloc(6, 24), alloc(6, 24), alloc(6, 12), SHAPE),
   "attention lse": (b, alloc) =>
     b.attention(alloc(6, 24), alloc(6, 4), alloc(6, 24), alloc(6, 12), alloc(6, 12), SHAPE),
-  "attention heads that don't divide": (b, alloc) =>
+  "attention heads that kvHeads does not divide": (b, alloc) =>
     b.attention(alloc(6, 24), alloc(8, 3), alloc(6, 24), alloc(6, 18), alloc(6, 18), {
       ...SHAPE,
       kvHeads: 3,

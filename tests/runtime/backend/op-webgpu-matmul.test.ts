@@ -1,4 +1,4 @@
-/** Tiles that the properties of `op-webgpu.test.ts` are too small for. */
+/** Products that use tiles, for which the shapes in `op-webgpu.test.ts` are too small. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { MatmulOptions } from "../../../runtime/backend/contract/backend.ts";
@@ -11,7 +11,7 @@ import { ReferenceBackend } from "../../support/reference-backend.ts";
 import { noAdapter } from "../../support/webgpu.ts";
 import { normal } from "./op-property.ts";
 
-// Over the edge of one tile and of one step each; with 300 there is more than one slice of K, too.
+// Each exceeds one tile and one step; K = 300 also needs more than one slice.
 const CASES = [
   { tile: LARGE, M: 132, N: 140, K: 36 },
   { tile: SMALL, M: 70, N: 68, K: 300 },
@@ -44,7 +44,7 @@ else {
           const expected = shapes.map((shape) => reference.alloc(shape));
           for (const [i, x] of expected.entries()) reference.write(x, values[i]);
           reference.matmul(expected[0], expected[1], expected[2], options);
-          // Three elements after a multiple of four, for the last case of each: nothing begins at fours.
+          // In the last case tensors begin three elements past a multiple of four, so vector loads are not possible.
           const offset = transA && transB ? 3 : 0;
           const memory = shapes.map(([rows, columns]) => backend.alloc([rows * columns + 4]));
           const [out, a, b] = memory.map((x, i) => backend.view(x, shapes[i], offset));
@@ -52,7 +52,7 @@ else {
           multiplyTiles(backend, out, a, b, { ...options, factors: "f32", tile });
           const actual = await backend.read(out);
           assertClose(actual, reference.values(expected[0]), { relative: 1e-5 }, "out");
-          // What lies behind the product is not touched.
+          // Memory past the end of the product is unchanged.
           assert.deepEqual(await backend.read(memory[0], offset + M * N), new Float32Array(4 - offset));
           for (const x of memory) backend.free(x);
         });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ReferenceBackend } from "../../support/reference-backend.ts";
 
-/** The reference itself, by hand: what model gradients and the oracle don't reach. */
+/** Hand-computed results of the reference backend, for cases that model gradients and the oracle do not cover. */
 describe("the float64 reference", () => {
   const backend = new ReferenceBackend();
   const f32 = (shape: number[], ...values: number[]) => {
@@ -39,11 +39,11 @@ describe("the float64 reference", () => {
     expect(() => backend.matmul(out, a, f16([3, 2]))).toThrow("needs transB");
   });
 
-  test("int8: 33 columns are two groups, and a is rounded by its own groups", () => {
+  test("int8: 33 columns are two groups, and a is rounded in its own groups", () => {
     const b = backend.alloc([1, 33], "i8");
     backend.write(b, new Int8Array(33).fill(2));
     backend.write(b.scale!, Float32Array.of(0.5, 10));
-    // a's first group is in units of 1: 127 stays, 3.4 becomes 3; the second holds one value, which stays.
+    // a's first group has a scale of 1: 127 stays and 3.4 becomes 3. The second group has a single value, which stays.
     const a = f32([1, 33], 127, 3.4, ...new Array(30).fill(0), 5);
     const out = backend.alloc([1, 1]);
     backend.matmul(out, a, b, { transB: true });
@@ -65,7 +65,7 @@ describe("the float64 reference", () => {
     expect(() => backend.gather(out, table, i32(0, 2, 0))).toThrow("id 2 of 2 rows");
   });
 
-  test("topk: of equals the first, and nothing below zero", () => {
+  test("topk keeps the first of equal values, and no negative values", () => {
     const out = backend.alloc([2, 4]);
     backend.topk(out, f32([2, 4], 1, 3, 3, 3, -1, 2, -5, 0), 2);
     expect(values(out)).toEqual([0, 3, 3, 0, 0, 2, 0, 0]);
@@ -73,8 +73,8 @@ describe("the float64 reference", () => {
     expect(values(out)).toEqual([0, 2, 3, 0, 0, 6, 0, 0]);
   });
 
-  test("rope: a quarter turn, and back", () => {
-    const table = f32([2, 4], 1, 1, 0, 0, 0, 1, 1, 0); // position 1 turns pair (0, 2) by 90°
+  test("rope: a rotation by 90° and its inverse", () => {
+    const table = f32([2, 4], 1, 1, 0, 0, 0, 1, 1, 0); // position 1 rotates pair (0, 2) by 90°
     const x = f32([2, 4], 1, 2, 3, 4, 1, 2, 3, 4);
     const options = { length: 2, heads: 1, headDim: 4 };
     backend.rope(x, table, options);
@@ -86,7 +86,7 @@ describe("the float64 reference", () => {
     expect(values(late)).toEqual([-3, 2, 1, 4]);
   });
 
-  test("attention: two heads read one key head; scores of ln 3 weigh 3 to 1", () => {
+  test("attention: two query heads share a key head; a score of ln 3 has three times the weight of 0", () => {
     const [ln3, D] = [Math.log(3), 1];
     const q = f32([2, 2], 5, 6, 0, ln3);
     const k = f32([2, 1], 0, 1);
@@ -99,7 +99,7 @@ describe("the float64 reference", () => {
     );
   });
 
-  test("attention over a cache is attention", () => {
+  test("attention over a cache equals attention", () => {
     const shape = { batch: 2, length: 4, heads: 4, kvHeads: 2, headDim: 3 };
     const wave = (rows: number, C: number, by: number) =>
       f32([rows, C], ...Array.from({ length: rows * C }, (_, i) => Math.sin(by * i)));
@@ -143,7 +143,7 @@ describe("the float64 reference", () => {
     });
   });
 
-  test("an output that overlaps an input, and what was freed, are refused", () => {
+  test("overlapping outputs and freed tensors are rejected", () => {
     const x = f32([4, 4]);
     const half = backend.view(x, [2, 4], 4);
     expect(() => backend.matmul(half, backend.view(x, [2, 4]), f32([4, 4]))).toThrow("overlaps");

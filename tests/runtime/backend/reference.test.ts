@@ -6,7 +6,7 @@ import { opSuite } from "./op-suite.ts";
 
 opSuite("the float64 reference", async () => new ReferenceBackend(), { runs: 3 });
 
-/** A backend one of whose ops is off by a percent or so. */
+/** A backend in which one op has an error of about one percent. */
 function broken(op: Op): Backend {
   const backend = new ReferenceBackend();
   const right = backend[op] as (out: Tensor, ...rest: never[]) => void;
@@ -18,7 +18,7 @@ function broken(op: Op): Backend {
   return Object.assign(backend, { [op]: wrong });
 }
 
-describe("the suite finds a broken op", () => {
+describe("the suite detects a broken op", () => {
   for (const [op, properties] of Object.entries(OP_PROPERTIES)) {
     for (const { title, check } of properties) {
       test(`${op}: ${title}`, async () => {

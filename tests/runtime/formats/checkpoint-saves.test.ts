@@ -105,7 +105,7 @@ describe("a failed save", () => {
     chmodSync(parent, 0o555);
     expect(await errorOfChild(join(parent, "x"))).toEqual({
       code: "checkpoint",
-      message: expect.stringMatching(/x could not be written: there is no permission/),
+      message: expect.stringMatching(/x could not be written: permission to write is denied/),
     });
     chmodSync(parent, 0o755);
     expect(readdirSync(parent)).toEqual([]);

@@ -95,7 +95,7 @@ describe("reading", () => {
     writeFileSync(cut, bytes);
     const file = openTensorFile(cut);
     truncateSync(cut, 2000);
-    await expectError(() => file.read("f32", () => {}), "format", /became shorter/);
+    await expectError(() => file.read("f32", () => {}), "format", /was truncated/);
     file.close();
   });
 });

@@ -110,12 +110,12 @@ test("a sigma unit of zero deviation and a swap of a direction with itself are r
   await expectError(
     () => apply(sigma, { components: Float64Array.of(2, 2, 2) }),
     "usage",
-    /interventions\[0\]\.unit is "sigma", and the component is the same at every position/,
+    /interventions\[0\]\.unit is "sigma", but the component is the same at every position/,
   );
   const swap: Intervention = { op: "swap", ...place, with: { signal: 0 } };
   await expectError(
     () => apply(swap, { other: directionAlong(Float64Array.of(6, 0, 8)) }),
     "usage",
-    /interventions\[0\]\.with has the direction of interventions\[0\]\.target/,
+    /interventions\[0\]\.with has the same direction as interventions\[0\]\.target/,
   );
 });

@@ -68,7 +68,7 @@ describe("interventions that cannot be applied are rejected:", () => {
       add({ positions: [9] }),
       /positions\[0\] is 9: expected a position that is run/,
     );
-    expect(error.help).toBe("of the sequence hook_embed sees positions 0 to 8");
+    expect(error.help).toBe("hook_embed runs at positions 0 to 8 of the sequence");
     await generateAll(model, [ids[0]], { maxTokens: 4, interventions: add({ positions: [8] }) });
     const sampled = add({ positions: [5, 8], hook: "hook_signals", target: { signal: 1 } });
     await generateAll(model, [ids[0]], { maxTokens: 4, interventions: sampled });

@@ -120,7 +120,7 @@ describe("targets", () => {
       [{ signal: 3 }, "logits", /^x\.signal is 3: expected a token at hook_logits/],
       [{ token: " king" }, "residual", /^x\.token: " king" is 2 tokens, " kin" "g"/],
       [{ expression: "the - king" }, "residual", /^x\.expression: " king" is 2 tokens/],
-      [{ expression: "the -" }, "residual", /^x\.expression: a word/],
+      [{ expression: "the -" }, "residual", /^x\.expression: expected a word/],
       [{ expression: "the - the" }, "residual", /^x has no direction: it adds up to zero/],
       [{ vector: Array(24).fill(0) }, "residual", /^x has no direction/],
       [{ vector: [1, 2] }, "residual", /^x\.vector has 2 numbers: expected 24/],
@@ -128,7 +128,7 @@ describe("targets", () => {
       [
         { vector: Array.from({ length: 300 }, (_, i) => Number(i > 291)) },
         "logits",
-        /^x\.vector\[292\] is 1: expected 0, since there is no such token/,
+        /^x\.vector\[292\] is 1: expected 0, because there is no such token/,
       ],
     ];
     for (const [target, space, message] of cases) {
@@ -193,12 +193,12 @@ describe("hook points", () => {
       [
         "hook_resid_pots",
         [0, 1],
-        /^x\.hook is "hook_resid_pots": expected a hook point's name/,
+        /^x\.hook is "hook_resid_pots": expected the name of a hook point/,
         'did you mean "hook_resid_post"?',
       ],
-      ["blocks.0.hook_resid_pots", undefined, /a hook point's name/, 'did you mean "hook_resid_post"?'],
-      ["blocks.0.hook_embed", undefined, /a hook point's name/, 'did you mean "hook_embed"?'],
-      ["blocks.1.hook_resid_post", [0, 1], /^x\.layers is there, and x\.hook names block 1/],
+      ["blocks.0.hook_resid_pots", undefined, /the name of a hook point/, 'did you mean "hook_resid_post"?'],
+      ["blocks.0.hook_embed", undefined, /the name of a hook point/, 'did you mean "hook_embed"?'],
+      ["blocks.1.hook_resid_post", [0, 1], /^x\.layers is given, but x\.hook already names block 1/],
       [
         "blocks.2.hook_resid_post",
         undefined,
@@ -207,7 +207,7 @@ describe("hook points", () => {
       ],
       ["hook_resid_post", [0, 2], /^x\.layers is \[0,2\]: expected \[first, last\] from 0 to 1/],
       ["hook_resid_post", undefined, /^x\.layers is missing/],
-      ["hook_embed", [0, 1], /^x\.layers is there, but hook_embed is in no block/],
+      ["hook_embed", [0, 1], /^x\.layers is given, but hook_embed is not in a block/],
       [
         "attn.hook_q",
         [0, 1],

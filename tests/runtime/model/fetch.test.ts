@@ -60,7 +60,7 @@ test("a checkpoint without a tokenizer loads", async () => {
 });
 
 test("errors name files that cannot be fetched", async () => {
-  await expectError(() => logits(at("nowhere")), "checkpoint", /nowhere\/config.json is not there/);
+  await expectError(() => logits(at("nowhere")), "checkpoint", /nowhere\/config.json does not exist/);
   await expectError(() => logits(at("broken")), "network", /broken\/(config|tokenizer).json: HTTP 503/);
   await expectError(() => logits(at("app")), "checkpoint", /app\/(config|tokenizer).json is not JSON/);
   const closed = Bun.serve({ port: 0, hostname: "localhost", fetch: () => new Response() });

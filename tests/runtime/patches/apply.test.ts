@@ -178,7 +178,7 @@ describe("rejected", () => {
     const other = { ...patch, model: CHECKPOINT.replace("0", "f") };
     await expectRejected(other, /^patch\.model is f1\S+: the model is 0123/);
     const unknown = new Model({ ...setting.inner, checkpoint: undefined }, tinyTokenizer);
-    await expectRejected(patch, /^it isn't known which model\.safetensors/, unknown);
+    await expectRejected(patch, /^the model has no known identity/, unknown);
   });
 
   test("tokens and signals out of range, including padding", async () => {
@@ -201,6 +201,6 @@ describe("rejected", () => {
 
   test("models without recipes, and with top-k recipes", async () => {
     await expectRejected(patch, /^a gpt2 has no recipes to edit/, (await setUpPatches("gpt2")).model);
-    await expectRejected(patch, /reflow-topk can't be edited/, (await setUpPatches("reflow-topk")).model);
+    await expectRejected(patch, /reflow-topk cannot be edited/, (await setUpPatches("reflow-topk")).model);
   });
 });

@@ -68,7 +68,7 @@ describe("createPatch", () => {
     ["sea += 3", /the number 3 is not the coefficient of a token/],
     ["3 += sea", /the number 3 is not the coefficient of a token/],
     ["sea += 1e38 * the", /a coefficient exceeds 1000000/],
-    ["sea += NaN * the", /a product of tokens/],
+    ["sea += NaN * the", /a product of two tokens/],
     ["sea += 0 * the", /changes nothing$/],
     ["sea += the - the", /changes nothing$/],
     ["sea += elephants", /" elephants" is \d+ tokens/],
@@ -88,9 +88,9 @@ describe("createPatch", () => {
     await expectRejected(new Model(inner), /needs a tokenizer, and the model has none$/);
     await expectRejected(
       new Model({ ...inner, checkpoint: undefined }, tinyTokenizer),
-      /^it isn't known which/,
+      /^the model has no known identity/,
     );
     await expectRejected((await setUpPatches("gpt2-new")).model, /^a gpt2-new has no recipes to edit$/);
-    await expectRejected((await setUpPatches("reflow-topk")).model, /reflow-topk can't be edited/);
+    await expectRejected((await setUpPatches("reflow-topk")).model, /reflow-topk cannot be edited/);
   });
 });

@@ -297,19 +297,22 @@ describe("tokenizer.json", () => {
     ["model.merges.3", tokenizer.toJSON().model.merges[0], "model.merges[3]"],
   ];
 
-  test.each(broken)("with %s = %j is rejected with an error that names the field", (path, value, field = path) => {
-    const json = read();
-    const keys = path.split(".");
-    const last = keys.pop()!;
-    let at = json;
-    for (const key of keys) at = at[key] ??= {};
-    if (value === undefined) delete at[last];
-    else at[last] = value;
-    const error = errorOf(() => Tokenizer.fromJSON(json, "a/tokenizer.json"));
-    expect(error.code).toBe("format");
-    expect(error.message).toStartWith(`a/tokenizer.json: ${field}: `);
-    expect(error.help).toBeTruthy();
-  });
+  test.each(broken)(
+    "with %s = %j is rejected with an error that names the field",
+    (path, value, field = path) => {
+      const json = read();
+      const keys = path.split(".");
+      const last = keys.pop()!;
+      let at = json;
+      for (const key of keys) at = at[key] ??= {};
+      if (value === undefined) delete at[last];
+      else at[last] = value;
+      const error = errorOf(() => Tokenizer.fromJSON(json, "a/tokenizer.json"));
+      expect(error.code).toBe("format");
+      expect(error.message).toStartWith(`a/tokenizer.json: ${field}: `);
+      expect(error.help).toBeTruthy();
+    },
+  );
 
   test("rejects a file that is not an object", () => {
     for (const json of [null, undefined, "text", 7, [], {}]) {

@@ -88,9 +88,11 @@ describe("evaluation sets", () => {
       { name: "one", questions: [["A", "b", "C", "d"]] },
       { name: "two", questions: [["e", "f", "g", "h"]] },
     ]);
-    expect(messageOf(() => parseAnalogies(": one\na b c"))).toContain('format: analogies, line 2: "a b c"');
+    expect(messageOf(() => parseAnalogies(": one\na b c"))).toContain(
+      'format: analogies, line 2: found "a b c"',
+    );
     expect(messageOf(() => parseAnalogies("a b c d"))).toContain("section");
-    expect(messageOf(() => parseAnalogies("\n \n"))).toContain("nothing in it");
+    expect(messageOf(() => parseAnalogies("\n \n"))).toContain("no entries");
   });
 
   test("similarity: two words and a rating separated by tabs, without comments", () => {

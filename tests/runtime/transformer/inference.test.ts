@@ -304,5 +304,5 @@ test("rejects ids that cannot be run", async () => {
   }
   await expectError(() => model.forward([]), "data", /a sequence of 0 ids/);
   await expectError(() => model.forward(new Int32Array(25)), "data", /a sequence of 25 ids/);
-  await expectError(() => model.forward([[1, 2], [3]]), "data", /a sequence of 1 ids beside one of 2/);
+  await expectError(() => model.forward([[1, 2], [3]]), "data", /sequences of 2 and 1 ids in one batch/);
 });

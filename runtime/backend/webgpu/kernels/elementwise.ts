@@ -33,7 +33,12 @@ export function fill(device: WebgpuDevice, x: Tensor, value: number): void {
 }
 
 export function copy(device: WebgpuDevice, out: Tensor, x: Tensor): void {
-  checkShapes(sameShape(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"), "copy", out, x);
+  checkShapes(
+    sameShape(out, x) && out.dtype === x.dtype && (x.dtype === "f32" || x.dtype === "i32"),
+    "copy",
+    out,
+    x,
+  );
   runElementwise(device, COPY, { out, x }, x.size);
 }
 

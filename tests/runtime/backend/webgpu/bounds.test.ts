@@ -1,4 +1,4 @@
-/** On Dawn nothing clamps indices: kernels must stay within what they are bound to, for every shape. */
+/** Dawn runs without bounds checks: for every shape, kernels must not access memory outside their bindings. */
 import { describe, expect, test } from "bun:test";
 import { requestAdapter } from "../../../../runtime/backend/webgpu/device/adapters.ts";
 import { elementwise } from "../../../../runtime/backend/webgpu/device/kernel.ts";
@@ -8,7 +8,7 @@ import { countViolations } from "../../../support/bounds.ts";
 import { noAdapter } from "../../../support/webgpu.ts";
 import { opSuite } from "../op-suite.ts";
 
-async function openCounted() {
+async function openCounting() {
   const { features, info, limits } = await requestAdapter();
   const adapter = await requestAdapter();
   const gpu = await adapter.requestDevice({
@@ -23,7 +23,7 @@ async function openCounted() {
 if (noAdapter) test.skip(`bounds: ${noAdapter}`, () => {});
 else {
   test("an access past the end is counted, in buffers and in workgroup memory", async () => {
-    const { backend, violations, dispose } = await openCounted();
+    const { backend, violations, dispose } = await openCounting();
     const x = backend.alloc([8]);
     const past = elementwise("past", { x: "write" }, "  set_x(i + p.by, 1.0);", { by: "u32" });
     const run = (by: number) => backend.run(past, { x }, { size: 8, by }, 1);
@@ -47,12 +47,12 @@ fn main(@builtin(local_invocation_index) i: u32) { few[i] = x(min(i, 7u)); set_x
   });
 
   describe("no access past the end", () => {
-    const opened: Awaited<ReturnType<typeof openCounted>>[] = [];
+    const opened: Awaited<ReturnType<typeof openCounting>>[] = [];
     opSuite(
       "webgpu, counted",
       async () => {
-        const each = await openCounted();
-        // The counts are read first.
+        const each = await openCounting();
+        // The device is disposed of after the counts are read.
         const { dispose } = each.backend;
         each.backend.dispose = () => {};
         opened.push({ ...each, dispose: () => dispose.call(each.backend) });
@@ -60,7 +60,7 @@ fn main(@builtin(local_invocation_index) i: u32) { few[i] = x(min(i, 7u)); set_x
       },
       { runs: 4 },
     );
-    test("there was none", async () => {
+    test("no violations were counted", async () => {
       expect(opened).not.toBeEmpty();
       for (const { violations, dispose } of opened) {
         expect(await violations()).toEqual({});

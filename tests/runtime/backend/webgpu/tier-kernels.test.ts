@@ -1,6 +1,6 @@
 /**
- * Dawn's null backend computes nothing, but has every feature: there, the kernels of tiers that no machine at hand
- * offers are at least parsed and validated.
+ * Parses and validates the kernels of all tiers on Dawn's null backend, which computes nothing but has every feature: most
+ * machines support only some tiers.
  */
 import { describe, expect, test } from "bun:test";
 import type { DType, MatmulOptions } from "../../../../runtime/backend/contract/backend.ts";
@@ -13,14 +13,14 @@ import { LARGE, SMALL } from "../../../../runtime/backend/webgpu/kernels/matmul-
 const { create, globals } = await import("webgpu");
 Object.assign(globalThis, globals);
 const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
-// Collected, it would take the process with it: this global keeps it.
+// If it is garbage-collected, the process crashes: this global keeps it reachable.
 (globalThis as { nullGpu?: GPU }).nullGpu = gpu;
 
 const F16 = { subgroups: true, matmul: "f16", enables: ["f16", "subgroups"] } as const;
 const TIERS: Record<string, Tier> = {
   portable: PORTABLE,
   f16: F16,
-  // NVIDIA's, Intel's and the smallest that there is.
+  // The sizes of NVIDIA, of Intel, and the smallest.
   ...Object.fromEntries(
     [
       { M: 16, N: 16, K: 16 },
@@ -42,7 +42,7 @@ const TRANSPOSITIONS = [false, true].flatMap((transA) =>
   [false, true].map((transB): MatmulOptions => ({ transA, transB, accumulate: transA })),
 );
 
-/** Validation errors of whatever is recorded and submitted by `run`. */
+/** The validation error of the commands that `run` records, if any. */
 async function errorsOf(tier: Tier, run: (device: WebgpuDevice) => void): Promise<string | undefined> {
   const adapter = (await gpu.requestAdapter())!;
   const native = await adapter.requestDevice({ requiredFeatures: [...FEATURES] as GPUFeatureName[] });
@@ -56,7 +56,7 @@ async function errorsOf(tier: Tier, run: (device: WebgpuDevice) => void): Promis
 }
 
 describe.each(Object.entries(TIERS))("tier %s", (_, tier) => {
-  // Whole rows of fours, and not.
+  // Rows that are multiples of four elements, and rows that are not.
   test.each([64, 63])("products of all layouts, %i wide", async (size) => {
     const error = await errorsOf(tier, (device) => {
       const [out, a, b] = [1, 2, 3].map(() => device.alloc([size, size]));
@@ -88,7 +88,7 @@ describe.each(Object.entries(TIERS))("tier %s", (_, tier) => {
     expect(error).toBeUndefined();
   });
 
-  test("what doesn't fit is seen", async () => {
+  test("an invalid kernel is detected", async () => {
     const error = await errorsOf({ ...tier, enables: ["f17"] }, (device) => {
       const [out, a, b] = [1, 2, 3].map(() => device.alloc([9, 9]));
       matmul(device, out, a, b);

@@ -8,14 +8,14 @@ function adapter(features: string[], subgroupMatrixConfigs: object[] = [], subgr
 const ALL = ["subgroups", "shader-f16", "chromium-experimental-subgroup-matrix"];
 const HALF_TO_SINGLE = { componentType: "f16", resultComponentType: "f32", M: 16, N: 16, K: 16 };
 
-describe("the tiers of an adapter, best first", () => {
-  test("with nothing there is the portable one", () => {
+describe("the tiers of an adapter, fastest first", () => {
+  test("an adapter without features has only the portable tier", () => {
     const { tiers, missing } = possibleTiers(adapter([]), "f16");
     expect(tiers).toEqual([PORTABLE]);
     expect(missing).toEqual(ALL.map((name) => `the adapter lacks ${name}`));
   });
 
-  test("with everything f16 asks for matrix units first, f32 for none of it", () => {
+  test("with all features, f16 prefers matrix units, and f32 uses only subgroups", () => {
     const all = adapter(ALL, [{ ...HALF_TO_SINGLE, resultComponentType: "f16", M: 8 }, HALF_TO_SINGLE]);
     const { tiers, missing } = possibleTiers(all, "f16");
     expect(tiers.map(({ matmul, subgroups }) => `${matmul} ${subgroups}`)).toEqual([
@@ -36,7 +36,7 @@ describe("the tiers of an adapter, best first", () => {
     ["that sum in f16", adapter(ALL, [{ ...HALF_TO_SINGLE, resultComponentType: "f16" }])],
     ["of subgroups of any size", adapter(ALL, [HALF_TO_SINGLE], 64)],
     ["too deep for the kernels", adapter(ALL, [{ ...HALF_TO_SINGLE, K: 32 }])],
-  ])("matrix units %s are none", (_, unusable) => {
+  ])("matrix units %s are not used", (_, unusable) => {
     const { tiers, missing } = possibleTiers(unusable, "f16");
     expect(tiers[0].matmul).toBe("f16");
     expect(missing).toEqual([
