@@ -1,4 +1,4 @@
-// SwiGLU and GELU, forward beside backward.
+// SwiGLU and GELU, forward and backward.
 import { fma, loadTo, sigmoid, storeTo, tanh } from "./math";
 import { arg, pointer, take } from "./parallel";
 

@@ -1,4 +1,4 @@
-/** Differences between the hosts: functions of the standard library that Node.js 20 lacks, and modules of Node.js. */
+/** Differences between JavaScript runtimes: standard functions that Node.js 20 lacks, and modules that only Node.js has. */
 
 export interface Deferred<T> {
   promise: Promise<T>;
@@ -6,7 +6,7 @@ export interface Deferred<T> {
   reject(reason?: unknown): void;
 }
 
-/** `Promise.withResolvers`, which Node.js has from version 22 on. */
+/** `Promise.withResolvers`, available in Node.js from version 22. */
 export function withResolvers<T>(): Deferred<T> {
   const deferred = {} as Deferred<T>;
   deferred.promise = new Promise<T>((resolve, reject) => {
@@ -16,7 +16,7 @@ export function withResolvers<T>(): Deferred<T> {
   return deferred;
 }
 
-/** `Map.groupBy`, which Node.js has from version 21 on. */
+/** `Map.groupBy`, available in Node.js from version 21. */
 export function groupBy<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {
@@ -28,24 +28,24 @@ export function groupBy<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K,
   return groups;
 }
 
-/** `Uint8Array.prototype.toHex`, which Node.js has from version 25 on. */
+/** `Uint8Array.prototype.toHex`, available in Node.js from version 25. */
 export const toHex = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /**
- * A module of Node.js, found without an import, which bundlers for browsers would follow; undefined in a browser, and in a
- * version of Node.js that lacks it.
+ * A module of Node.js, loaded without an import that bundlers for browsers would follow. Undefined in browsers, and in
+ * versions of Node.js that lack the module.
  */
 function builtinModule<T>(name: string): T | undefined {
   return globalThis.process?.getBuiltinModule?.(name) as T | undefined;
 }
 
-/** Undefined in browsers. Required only where there is no global `Worker`. */
+/** `node:worker_threads`, for runtimes without a global `Worker`. Undefined in browsers. */
 export const workerThreads = () => builtinModule<typeof import("node:worker_threads")>("node:worker_threads");
 
-/** The cores that this process may use; undefined in browsers, where `navigator` has their number. */
+/** Number of cores that this process may use. Undefined in browsers, where `navigator` has it. */
 export const availableCores = (): number | undefined =>
   builtinModule<typeof import("node:os")>("node:os")?.availableParallelism();
 
-/** Undefined before Node.js 22.13. */
+/** `node:sqlite`. Undefined before Node.js 22.13. */
 export const sqlite = () => builtinModule<typeof import("node:sqlite")>("node:sqlite");

@@ -14,16 +14,16 @@ export function invalidValue(field: string, value: unknown, expected: string, he
 }
 
 /**
- * The largest magnitude accepted for a number in an intervention or a patch. Larger ones have no use, and float32 has no
- * room for them: at strength 1e6 in units of the residual's norm, nothing of the original residual is left.
+ * The largest magnitude accepted for a number in an intervention or a patch. Larger ones have no use and exceed the
+ * precision of float32: at strength 1e6 in units of the residual's norm, nothing of the original residual is left.
  */
 export const MAX_MAGNITUDE = 1e6;
 
-/** A schema's message names what was expected; {@link invalidValue} makes the sentence. */
+/** The message of each check names the expected value, from which {@link invalidValue} forms the sentence. */
 export const finiteNumber = v.pipe(
   v.number("a finite number"),
   v.finite("a finite number"),
-  v.check((x) => Math.abs(x) <= MAX_MAGNITUDE, `a number of at most ${MAX_MAGNITUDE} in size`),
+  v.check((x) => Math.abs(x) <= MAX_MAGNITUDE, `a number of at most ${MAX_MAGNITUDE} in magnitude`),
 );
 
 export const wholeNumber = v.pipe(

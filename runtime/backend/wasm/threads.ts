@@ -3,14 +3,14 @@ import { availableCores, workerThreads } from "../../common/compatibility.ts";
 import { ReflowError } from "../../common/errors.ts";
 import type { WorkerStart } from "./worker.ts";
 
-/** A running thread, which ends with the process at the latest. */
+/** A running thread. It does not keep the process alive. */
 export type Thread = Pick<Worker, "terminate">;
 
 /** The default number of threads: one for each core. */
 export const defaultThreads = (): number =>
   globalThis.navigator?.hardwareConcurrency ?? availableCores() ?? 1;
 
-/** Threads need shared memory, which a page has only when it is cross-origin isolated. */
+/** Whether memory can be shared with threads. A page must be cross-origin isolated for that. */
 export function canShareMemory(): boolean {
   const hasThreads = typeof Worker === "function" || workerThreads() !== undefined;
   return typeof SharedArrayBuffer === "function" && hasThreads;

@@ -175,7 +175,7 @@ export const OP_PROPERTIES: Record<Op, OpProperty[]> = {
 
   // ---- norms -----------------------------------------------------------------------------------------------
   rmsnorm: [
-    // With values of 0.001 eps is most of the sum.
+    // With values of 0.001, eps dominates the sum.
     property(
       "any scale",
       fc.record({ M: rows, C: columns, std: fc.constantFrom(0.001, 1, 100) }),
@@ -381,7 +381,7 @@ const awayFromZero = (random: Random, n: number, least: number) =>
   });
 
 const adamwTensors = (n: number, norm: number, random: Random) => ({
-  // Larger than what is added to them: of terms that cancel, only their own rounding would be left.
+  // Larger than the terms that are added to them: if terms cancelled, only rounding errors would be left.
   param: awayFromZero(random, n, 0.5),
   grad: normal(random, [n]),
   m: awayFromZero(random, n, 0.6),

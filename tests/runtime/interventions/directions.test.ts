@@ -202,7 +202,7 @@ describe("hook points", () => {
       [
         "blocks.2.hook_resid_post",
         undefined,
-        /^x\.hook is "blocks\.2\.hook_resid_post": expected a block of the model's/,
+        /^x\.hook is "blocks\.2\.hook_resid_post": expected a block of the model/,
         "the blocks are 0 to 1",
       ],
       ["hook_resid_post", [0, 2], /^x\.layers is \[0,2\]: expected \[first, last\] from 0 to 1/],

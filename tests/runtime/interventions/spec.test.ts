@@ -48,7 +48,7 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   [[add, { ...add, strength: Number.NaN }], "interventions[1].strength is NaN: expected a finite number"],
   [
     { ...add, strength: 1e38 },
-    "interventions[0].strength is 1e+38: expected a number of at most 1000000 in size",
+    "interventions[0].strength is 1e+38: expected a number of at most 1000000 in magnitude",
   ],
   [{ ...add, strength: Infinity }, "interventions[0].strength is Infinity: expected a finite number"],
   [{ ...add, strength: "1" }, 'interventions[0].strength is "1": expected a finite number'],
@@ -66,7 +66,7 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   ],
   [
     { op: "scale", ...common, factor: 2e6 },
-    "interventions[0].factor is 2000000: expected a number of at most 1000000 in size",
+    "interventions[0].factor is 2000000: expected a number of at most 1000000 in magnitude",
   ],
   [
     { op: "add", ...common, strenght: 1 },
@@ -152,7 +152,7 @@ const CASES: [spec: unknown, message: string, help?: string][] = [
   ],
   [
     { op: "swap", ...common, with: { vector: [1e9] } },
-    "interventions[0].with.vector[0] is 1000000000: expected a number of at most 1000000 in size",
+    "interventions[0].with.vector[0] is 1000000000: expected a number of at most 1000000 in magnitude",
   ],
   ["add", 'interventions is "add": expected a list of interventions'],
   [null, "interventions is null: expected a list of interventions"],

@@ -91,7 +91,7 @@ describe("the file form", () => {
     ...[Number.NaN, Infinity, 1e38, -2e6, "1", null].map((delta): [string, unknown, RegExp] => [
       `delta ${delta}`,
       { model: CHECKPOINT, edits: [edit, { ...edit, delta }] },
-      /^patch\.edits\[1\]\.delta is .*: expected a (finite number|number of at most 1000000 in size)$/,
+      /^patch\.edits\[1\]\.delta is .*: expected a (finite number|number of at most 1000000 in magnitude)$/,
     ]),
     ...[-1, 0.5, "3", 2 ** 60].map((token): [string, unknown, RegExp] => [
       `token ${token}`,
