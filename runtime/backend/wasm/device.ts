@@ -83,6 +83,8 @@ export class WasmDevice {
     const needed = bytes >>> 0;
     if (needed <= this.#scratchBytes) return;
     if (this.#scratchBytes) this.#heap.free(this.#integers[SCRATCH >> 2] >>> 0);
+    // If the allocation throws, the next op must not use the freed memory.
+    this.#scratchBytes = 0;
     const stride = Math.ceil(needed / 4096) * 4096;
     const at = this.#heap.alloc(stride * this.threads);
     this.#integers[SCRATCH >> 2] = at;
