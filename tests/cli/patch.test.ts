@@ -61,7 +61,10 @@ describe("patch", () => {
     [[], "no edits given"],
     [["--expression", "sea += elephants"], '" elephants" is '],
     [["--expression", "sea += 1e38 * the"], "a coefficient exceeds 1000000"],
-    [["--edits", '[{"token":1,"signal":24,"delta":1}]'], "patch.edits[0].signal is 24: expected one of 24 signals"],
+    [
+      ["--edits", '[{"token":1,"signal":24,"delta":1}]'],
+      "patch.edits[0].signal is 24: expected one of 24 signals",
+    ],
     [["--edits", '[{"token":1,"signal":2,"delta":NaN}]'], "--edits: JSON"],
     [["--patch", file("other.json")], "patch.model is 000"],
     [["--patch", file("text.txt")], "text.txt: JSON"],

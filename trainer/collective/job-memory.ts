@@ -71,6 +71,7 @@ export class JobMemory {
       return new JobMemory(path, world);
     } catch (cause) {
       rmSync(path);
+      if (cause instanceof ReflowError) throw cause;
       const mib = Math.ceil(bytesOf(world) / 2 ** 20);
       throw new ReflowError(
         "memory",
