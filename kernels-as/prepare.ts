@@ -72,9 +72,9 @@ function install(): void {
   if (["bun", host].some((by) => isCurrent(stamp(by, what), print))) return;
   runInstall(root, INSTALL[host][what], "Installing packages");
   writeFileSync(stamp(host, what), print);
-  if (host === "bun") return;
-  // Deno looked for node_modules when it started: the rest requires a process that finds the packages.
-  const args = ["run", "-A", fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  // Both hosts looked for node_modules when they started: the rest requires a process that finds the packages.
+  const script = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  const args = host === "deno" ? ["run", "-A", ...script] : script;
   process.exit(spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1);
 }
 
@@ -108,6 +108,7 @@ async function buildKernels(asc: typeof import("assemblyscript/asc")): Promise<v
   process.stderr.write("Building the kernels …\n");
   mkdirSync(build, { recursive: true });
   const { microkernelSource } = await import("./microkernel.ts");
+  const { CONTROL_BYTES } = await import("./assembly/layout.ts");
   const generated = microkernelSource();
   for (const [name, flags] of Object.entries(BUILDS)) {
     let wasm: Uint8Array | undefined;
@@ -122,7 +123,7 @@ async function buildKernels(asc: typeof import("assemblyscript/asc")): Promise<v
         "stub",
         "--importMemory",
         "--memoryBase",
-        "4096",
+        String(CONTROL_BYTES),
         "--initialMemory",
         "2",
         "--maximumMemory",

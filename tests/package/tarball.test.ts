@@ -17,15 +17,8 @@ const HOSTS: Record<string, string[]> = {
   "Node.js": ["node"],
 };
 
-const EXAMPLE = `
-import { bundledModel, loadModel } from "reflow";
-
-const model = await loadModel(bundledModel(), { device: "auto" });
-let text = "";
-for await (const event of model.generate("The people", { maxTokens: 8, seed: 1 })) text += event.text;
-console.log(model.device, JSON.stringify(text));
-model.dispose();
-`;
+/** The library example of the README, word for word. */
+const EXAMPLE = /```js\n(.*?)```/s.exec(readFileSync(join(root, "README.md"), "utf8"))![1];
 
 const TYPED = `
 import { hc } from "hono/client";
@@ -79,8 +72,10 @@ test("the installed package is small and brings no compiler and no optional pack
 
 for (const [host, command] of Object.entries(HOSTS)) {
   test(`${host} loads the bundled model and generates text`, () => {
-    writeFileSync(join(project, "example.js"), EXAMPLE);
-    expect(succeed(project, [...command, "example.js"])).toMatch(/^wasm \(.*\) ".+"\n$/);
+    writeFileSync(join(project, "example.mjs"), EXAMPLE);
+    const output = succeed(project, [...command, "example.mjs"]);
+    expect(output).toMatch(/^,? there was .*-?\d\.\d+\n/s);
+    expect(output).toContain("queen");
   }, 60_000);
 }
 
