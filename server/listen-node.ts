@@ -11,7 +11,7 @@ type Handler = (
 /**
  * Listens in Node.js, which has no server that takes a `fetch` handler.
  *
- * @throws NodeJS.ErrnoException if the port cannot be listened on
+ * @throws NodeJS.ErrnoException if the port is in use or not permitted
  */
 export async function listenInNode(fetch: Handler, { host, port }: { host: string; port: number }) {
   const { createAdaptorServer } = await import("@hono/node-server");

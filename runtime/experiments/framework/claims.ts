@@ -2,7 +2,7 @@
 import { deviation, type Interval, mean, pValue } from "../../math/statistics.ts";
 
 /**
- * What a claim depends on, which determines its null. (R·A)(A⁻¹·B) is the same model for every invertible A, so a claim is
+ * The kind of a claim: the quantities it depends on, which determine its null. (R·A)(A⁻¹·B) is the same model for every invertible A, so a claim is
  *
  * - `free` if it is about E = R·B or the function alone;
  * - `metric` if it is about cosines between rows of R, which are invariant under rotation;

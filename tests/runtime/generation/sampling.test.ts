@@ -44,7 +44,7 @@ describe("tokens that may be drawn", () => {
   });
 
   test("top-p applies after temperature to the tokens that top-k keeps", () => {
-    // Of (.4, .25, .2), .4 is 47%: less than half.
+    // Normalised over (.4, .25, .2), the first is 47%: less than half.
     expect(support(logits, { topK: 3, topP: 0.45 })).toEqual([1]);
     expect(support(logits, { topK: 3, topP: 0.5 })).toEqual([1, 4]);
     // At temperature 1/2 probabilities are squared: .16 of .275 is 58%.
